@@ -52,6 +52,10 @@ Result<std::vector<uint8_t>> pack(const QuantModel& model);
 // shared with emit or pack. Every target agrees with it bit for bit. Outputs in Q16.
 [[nodiscard]] std::vector<int32_t> interpret(const QuantModel& model, std::span<const uint8_t> codes);
 
+// A float model in a file (Protobuf, codegen/proto/snapshot.proto): checkpoints, and adapath-codegen's input.
+Result<FloatModel> read_float_model(const std::string& path);
+Status write_float_model(const FloatModel& model, const std::string& path);
+
 // How far the integers are from the floats, in fractions of the float output's range over the samples (max - min).
 struct Fidelity {
     uint64_t samples = 0;
