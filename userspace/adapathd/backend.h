@@ -1,0 +1,98 @@
+// What the daemon asks of a place that runs snapshots: bpf, kmod, or local. One Installer (slots and the switch) and one
+// Collector (samples), both of one app. Nothing above this interface knows which backend it has.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "codegen/codegen.h"
+#include "codegen/result.h"
+
+namespace adapath {
+
+enum class SlotState : uint8_t { free, active, standby, draining };
+
+struct SlotInfo {
+    uint32_t slot = 0;
+    SlotState state = SlotState::free;
+    uint32_t generation = 0;  // 0 = nothing in it
+    uint64_t hash = 0;        // first 8 bytes of the content hash, big-endian as printed
+    uint64_t bound_flows = 0;
+    uint32_t params_bytes = 0;
+};
+
+// Monotonic since the kernel side was loaded (not since the daemon started). The names are those of struct adp_stats.
+struct BackendStats {
+    uint64_t decisions = 0;
+    uint64_t fallbacks = 0;
+    uint64_t program_missing = 0;
+    uint64_t samples = 0;
+    uint64_t samples_lost = 0;
+    uint64_t flows_opened = 0;
+    uint64_t flows_closed = 0;
+    uint64_t acks = 0;
+};
+
+class Installer {
+public:
+    virtual ~Installer() = default;
+
+    // Makes the snapshot ready in a free slot: program (loaded only if that network is new here), checked bit for bit against
+    // the reference interpreter by really running it on `checks`, parameters written. Decides nothing yet. Waits for a
+    // grace period only when every slot but active and standby is draining. Returns the slot.
+    virtual Result<uint32_t> install(const Snapshot& snapshot, uint32_t generation, std::span<const InputCodes> checks) = 0;
+    // The flip: one aligned 32-bit store, no system call. The slot that was active becomes standby; the old standby drains.
+    virtual Status switch_to(uint32_t slot) = 0;
+    // No snapshot: the fallback decides.
+    virtual Status deactivate() = 0;
+    // Frees drained slots. May wait for a grace period (milliseconds): call it off the critical path, after a switch.
+    virtual Status reclaim() = 0;
+    [[nodiscard]] virtual std::vector<SlotInfo> slots() const = 0;
+    // Of the slot's snapshot; used for adoption after a restart.
+    [[nodiscard]] virtual uint32_t active_slot() const = 0;  // ADP_SLOT_NONE = fallback
+    [[nodiscard]] virtual uint32_t standby_slot() const = 0; // ADP_SLOT_NONE = nothing to roll back to
+    virtual Status set_explore(uint32_t slot, uint32_t explore_q16) = 0;
+};
+
+class Collector {
+public:
+    virtual ~Collector() = default;
+
+    using Sink = std::function<void(std::span<const std::byte> record)>;
+    // Waits until the interval is over or the fill mark is reached, then hands over everything that is in the ring, oldest
+    // first. Returns how many records. 0 after an interval without any.
+    virtual Result<size_t> collect(std::chrono::milliseconds interval, const Sink& sink) = 0;
+    // Makes a collect() that waits in another thread return at once.
+    virtual void wake() = 0;
+    [[nodiscard]] virtual BackendStats stats() const = 0;
+};
+
+struct Backend {
+    std::string name;                // "bpf"
+    std::string congestion_control;  // what a socket asks for with TCP_CONGESTION
+    bool adopted = false;            // took over a kernel side that was already running
+    std::unique_ptr<Installer> installer;
+    std::unique_ptr<Collector> collector;
+};
+
+struct BpfBackendOptions {
+    std::string congestion_control = "adapath";        // at most 15 characters
+    std::string pin_directory = "/sys/fs/bpf/adapath"; // state that outlives the daemon; one daemon per directory
+    uint32_t ring_bytes = 1 << 20;                     // power of two, at least a page
+    uint32_t wakeup_bytes = 64 * 1024;                 // fill mark
+    bool flow_consistency = false;                     // a flow keeps the snapshot it began with
+};
+// Loads and pins the kernel side, or adopts the one that is pinned. Errors say what this machine lacks and what would work.
+// A second daemon on the same pin directory is refused.
+Result<Backend> open_bpf_backend(const BpfBackendOptions& options);
+// Detaches and unpins everything under the directory. Live flows go on under their socket's own reference until they end.
+Status remove_bpf_backend(const std::string& pin_directory);
+// What this machine lacks for the bpf backend: empty = nothing. One line each: what is missing, and what would work.
+[[nodiscard]] std::vector<std::string> bpf_backend_obstacles();
+
+}  // namespace adapath
