@@ -22,15 +22,26 @@ Status validate(const Network& network);
 Status validate(const FloatModel& model);  // and no NaN or infinity
 Status validate(const QuantModel& model);  // every length, shift and range: nothing after it needs to check again
 
+// Counts up with any change of what emit_c() makes of a network, or of network_layout(): part of program_hash, so that an
+// old program is never run on new parameters.
+inline constexpr uint32_t kGeneratorVersion = 1;
+
 // Shapes of the parameters that depend on the network alone (never on weights), so that retraining never changes a program.
 struct LayerLayout {
-    uint32_t chunks = 1;           // of at most ADP_CHUNK_INPUTS inputs
+    uint32_t input_max = 0;        // greatest input code: ADP_INPUT_CODE_MAX in the first layer, else ADP_HIDDEN_CODE_MAX
+    uint32_t chunk_inputs = 0;     // inputs a chunk, ADP_CHUNK_INPUTS(input_max); the last chunk may have fewer
+    uint32_t chunks = 0;
     uint32_t triples = 0;          // 64-bit weight words a row, over all chunks
     uint32_t row_words = 0;        // 64-bit words a row: chunks + triples + 2
     uint32_t offset = 0;           // bytes from the start of the parameters
-    uint32_t table_offset = 0;     // bytes; layers with the same activation may share one table
-    uint32_t table_entries = 0;    // 0 = none
+    uint32_t table_offset = 0;     // bytes; layers with the same activation share one table
+    uint32_t table_entries = 0;    // of 2 bytes each (u16 codes; s16 for the last layer); 0 = none
     uint8_t shift = 0;
+
+    // Inputs of chunk c: all full but the last. `inputs` is the layer's.
+    [[nodiscard]] uint32_t inputs_of_chunk(uint32_t c, uint32_t inputs) const {
+        return c + 1 < chunks ? chunk_inputs : inputs - c * chunk_inputs;
+    }
 };
 struct NetworkLayout {
     std::vector<LayerLayout> layers;

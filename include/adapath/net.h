@@ -20,7 +20,7 @@
  *
  *   acc    = sum over chunks (top lane - lift); the lifts are folded into bias
  *   t      = (acc * mult + bias) >> shift           (signed 64-bit, arithmetic shift; proven not to overflow)
- *   hidden = table_u8[clamp(t, 0, entries - 1)]
+ *   hidden = table_u16[clamp(t, 0, entries - 1)]    (a code, 0..ADP_HIDDEN_CODE_MAX)
  *   output = clamp(t, -2^31, 2^31 - 1) in Q16, or 2 * table_s16[clamp(t, 0, entries - 1)]
  */
 #ifndef ADAPATH_NET_H
@@ -30,10 +30,19 @@
 
 #define ADP_LANE_BITS 22
 #define ADP_TOP_SHIFT 44
-/* Inputs per chunk: 255 * 127 * 32 < 2^20, so a chunk of 32 inputs is in range whatever the weights are. */
-#define ADP_CHUNK_INPUTS 32
+/*
+ * Greatest codes. The network's inputs are bytes. Hidden activations are finer, because their rounding is the one error that
+ * calibration can't take back: with 8 bits it alone uses up the fidelity limit (docs/quantisation.md has the figures).
+ */
+#define ADP_INPUT_CODE_MAX 255
+#define ADP_HIDDEN_CODE_MAX 688
+/*
+ * Inputs per chunk: as many as keep the top lane below 2^20 whatever the weights (-127..127) are: 32 of the network's
+ * inputs, 12 hidden codes (four full triples).
+ */
+#define ADP_CHUNK_INPUTS(code_max) (((1 << 20) - 1) / (127 * (code_max)))
 
-/* Three codes (0..255) as one factor. */
+/* Three codes as one factor. */
 ADP_INLINE adp_u64 adp_pack3(adp_u64 x0, adp_u64 x1, adp_u64 x2)
 {
 	return x0 | x1 << ADP_LANE_BITS | x2 << (2 * ADP_LANE_BITS);
