@@ -48,4 +48,56 @@ ADP_INLINE adp_u64 adp_pack3(adp_u64 x0, adp_u64 x1, adp_u64 x2)
 	return x0 | x1 << ADP_LANE_BITS | x2 << (2 * ADP_LANE_BITS);
 }
 
+/* What a program reads from the parameters, which a slot declares as bytes: weight words, codes and outputs of the tables. */
+typedef adp_u64 __attribute__((may_alias)) adp_word;
+typedef adp_u16 __attribute__((may_alias)) adp_code;
+typedef adp_s16 __attribute__((may_alias)) adp_table_output;
+
+/*
+ * In BPF, hides where a value came from, so that the compiler keeps what the verifier needs to follow: a loop counter that is
+ * a number (not a pointer compared with an end pointer), loads that stay in their loop instead of being hoisted into stack
+ * slots, and a table index that is masked where the verifier looks at it.
+ */
+#ifdef __bpf__
+#define ADP_OPAQUE(v) __asm__ volatile("" : "+r"(v))
+#else
+#define ADP_OPAQUE(v) ((void)0)
+#endif
+
+/* t of the comment above. The product wraps like every other one here; codegen proves that it does not. */
+ADP_INLINE adp_s64 adp_requantise(adp_u64 acc, adp_u64 bias, adp_u64 mult, adp_u32 shift)
+{
+	return (adp_s64)(acc * mult + bias) >> shift;
+}
+
+/* clamp(t, 0, entries - 1) as an index; entries is a power of two. */
+ADP_INLINE adp_u64 adp_table_index(adp_s64 t, adp_s64 entries)
+{
+#ifdef __bpf__
+	/* BPF has no conditional move. Without branches the verifier has one path to walk, and nothing can be mispredicted. */
+	adp_s64 under = t >> 63;
+	adp_s64 over;
+
+	ADP_OPAQUE(under);
+	t &= ~under;
+	over = entries - 1 - t;
+	t += over & (over >> 63);
+	ADP_OPAQUE(t);
+	return (adp_u64)t & (adp_u64)(entries - 1);
+#else
+	t = t < 0 ? 0 : t;
+	return (adp_u64)(t < entries ? t : entries - 1);
+#endif
+}
+
+/* clamp(t, lowest, 2^31 - 1): an output that has no table. */
+ADP_INLINE adp_s32 adp_output(adp_s64 t, adp_s64 lowest)
+{
+	if (t < lowest)
+		t = lowest;
+	if (t > 2147483647LL)
+		t = 2147483647LL;
+	return (adp_s32)t;
+}
+
 #endif
