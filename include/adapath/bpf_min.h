@@ -41,6 +41,11 @@
 /* bpf_sk_storage_get() flags */
 #define ADP_BPF_SK_STORAGE_GET_F_CREATE 1ULL
 
+/* bpf_ringbuf_submit() flags; bpf_ringbuf_query() flags */
+#define ADP_BPF_RB_NO_WAKEUP (1ULL << 0)
+#define ADP_BPF_RB_FORCE_WAKEUP (1ULL << 1)
+#define ADP_BPF_RB_AVAIL_DATA 0ULL
+
 /*
  * Helpers are calls to a number. A pointer that the compiler knows to be constant becomes exactly that call; `const` and
  * `static` keep it from becoming data.
@@ -55,6 +60,7 @@ ADP_BPF_HELPER long (*const adp_bpf_tail_call)(void *ctx, void *prog_array, adp_
 ADP_BPF_HELPER void *(*const adp_bpf_sk_storage_get)(void *map, void *sk, void *value, adp_u64 flags) = (void *)107;
 ADP_BPF_HELPER void *(*const adp_bpf_ringbuf_reserve)(void *ringbuf, adp_u64 size, adp_u64 flags) = (void *)131;
 ADP_BPF_HELPER void (*const adp_bpf_ringbuf_submit)(void *data, adp_u64 flags) = (void *)132;
+ADP_BPF_HELPER adp_u64 (*const adp_bpf_ringbuf_query)(void *ringbuf, adp_u64 flags) = (void *)134;
 ADP_BPF_HELPER void (*const adp_bpf_ringbuf_discard)(void *data, adp_u64 flags) = (void *)133;
 
 /* The start of struct __sk_buff, the context of tc programs. */

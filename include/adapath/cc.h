@@ -113,6 +113,8 @@ struct adp_cc_flow {
 	struct adp_cc_interval interval; /* the last closed one */
 	struct adp_cubic cubic;
 	adp_s32 output[ADP_MAX_OUTPUTS]; /* of the network, Q16; only the first is used */
+	adp_u32 cwnd;			 /* packets; in force until the interval's end (start and run) */
+	adp_u32 total_acks;		 /* since the flow began; wraps */
 	adp_u8 input[ADP_CC_INPUTS];	 /* oldest interval first; within one: inflation, latency ratio, send ratio */
 	adp_u8 pad[2];
 };
@@ -169,6 +171,22 @@ ADP_INLINE void adp_cc_init(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 mss, 
 		f->input[i * ADP_CC_FEATURES + 2] = ADP_CC_SEND_ZERO;
 	}
 	adp_cubic_init(&f->cubic, cwnd);
+}
+
+/* After a long silence the running interval says nothing about the path: begin it again. Idle for less is measured. */
+#define ADP_CC_IDLE_US 1000000
+ADP_INLINE void adp_cc_on_idle_restart(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 sent, adp_u32 delivered)
+{
+	if (now_us - f->start_us < ADP_CC_IDLE_US)
+		return;
+	f->start_us = now_us;
+	f->sent_base = sent;
+	f->delivered_base = delivered;
+	f->rtt_sum_us = 0;
+	f->rtt_count = 0;
+	f->acks = 0;
+	f->limited_acks = 0;
+	f->lost = 0;
 }
 
 /* Shift the history by one interval and append the codes of the one just closed. */
@@ -307,7 +325,7 @@ ADP_INLINE adp_s32 adp_cc_noise(adp_u32 random, adp_u32 strength_q16)
 	adp_s64 sum = (adp_s64)(random & 255) + ((random >> 8) & 255) + ((random >> 16) & 255) + (random >> 24) - 510;
 
 	/* |sum| <= 510, * 443 < 2^18, * strength < 2^18 + 17 */
-	return (adp_s32)(sum * 443 * (adp_s64)adp_min_u64(strength_q16, ADP_Q16_ONE) / 65536);
+	return (adp_s32)(sum * 443 * (adp_s64)adp_min_u64(strength_q16, ADP_Q16_ONE) >> 16);
 }
 
 /* The action: clamp output + noise, move the rate, clamp the rate. Returns the action (Q16). */
@@ -315,7 +333,7 @@ ADP_INLINE adp_s32 adp_cc_act(struct adp_cc_flow *f, adp_s32 output, adp_s32 noi
 {
 	adp_s32 action = (adp_s32)adp_clamp((adp_s64)output + noise, -ADP_CC_ACTION_MAX_Q16, ADP_CC_ACTION_MAX_Q16);
 	/* rate < 2^34, exp < 2^17 */
-	adp_u64 rate = f->rate * adp_exp_q16((adp_s32)((adp_s64)action * ADP_CC_STEP_Q16 / 65536)) >> 16;
+	adp_u64 rate = f->rate * adp_exp_q16((adp_s32)((adp_s64)action * ADP_CC_STEP_Q16 >> 16)) >> 16;
 
 	f->rate = adp_cc_clamp_rate(f, rate);
 	return action;

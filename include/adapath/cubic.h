@@ -83,7 +83,7 @@ ADP_INLINE void adp_cubic_on_ack(struct adp_cubic *c, adp_u64 now_us, adp_u32 ac
 	t_ms = ((now_us - c->epoch_us) * 1049) >> 20; /* us to ms by 1/999.6: no division on the ACK path */
 	d = adp_clamp((adp_s64)adp_min_u64(t_ms, 1u << 24) - (adp_s64)c->k_ms, -20000, 20000);
 	/* C d^3 = 0.4 (d / 1000)^3; 440 = 0.4e-9 * 2^40. |d^3 * 440| < 8e12 * 440 < 2^52. */
-	target = (adp_s64)c->w_max + d * d * d * 440 / (1LL << 40);
+	target = (adp_s64)c->w_max + (d * d * d * 440 >> 40);
 	target = adp_clamp(target, ADP_CUBIC_CWND_MIN, (adp_s64)c->cwnd + (c->cwnd >> 1) + 1);
 	if (target > (adp_s64)c->cwnd)
 		c->count += acked * (adp_u32)(target - c->cwnd);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
  * Fixed-point helpers. "Qn" is a number scaled by 2^n. Everything here is exact integer arithmetic, so that simulator,
- * BPF and kernel module get the same bits.
+ * BPF and kernel module get the same bits. Negative numbers are scaled down by >>, which every compiler we have makes an
+ * arithmetic shift: BPF before v4 has no signed division.
  */
 #ifndef ADAPATH_FIXED_H
 #define ADAPATH_FIXED_H
@@ -84,10 +85,10 @@ ADP_INLINE adp_u64 adp_exp_q16(adp_s32 x)
 {
 	adp_s64 v = adp_clamp(x, -32768, 32768);
 	/* Multiplied before shifting; |v|^3 <= 2^45. Division by constants is written as multiplication: 10923 = 65536/6. */
-	adp_s64 v2 = (v * v) / 65536;
-	adp_s64 v3 = (v2 * v) / 65536;
+	adp_s64 v2 = (v * v) >> 16;
+	adp_s64 v3 = (v2 * v) >> 16;
 
-	return (adp_u64)(65536 + v + v2 / 2 + v3 * 10923 / 65536);
+	return (adp_u64)(65536 + v + (v2 >> 1) + (v3 * 10923 >> 16));
 }
 
 /* floor(cbrt(v)) by bits; 22 rounds cover 64 bits. Only the CUBIC fallback needs it, once per loss event. */

@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The app cc as a TCP congestion control in BPF (struct_ops). What an ACK means, what a decision does and what a sample
+ * holds is in include/adapath/cc.h; this file only connects it to the socket.
+ *
+ * A decision is three programs in a row, joined by tail calls with constant indices (a direct jump each, patched when the
+ * program behind it changes):
+ *
+ *   adp_cc_control  per ACK; at an interval's end it takes the active slot's index, once
+ *   adp_cc_net      generated, one per slot: runs that slot's network on that slot's parameters
+ *   adp_cc_apply    noise, clamp, rate, sample
+ *
+ * The program belongs to the slot, as the parameters do: one store of the active index therefore switches both, and a decision
+ * that has begun with a slot ends with it. All three run in one RCU read-side section (the struct_ops trampoline's), which
+ * pairs with the daemon's grace period before it writes to a slot again.
+ */
+#include <adapath/cc_bpf_maps.h>
+
+#include "kernel.h"
+
+ADP_BPF_LICENSE("Dual MIT/GPL");
+
+/*
+ * Compat: since 6.10 (commit 57bfc7605ca5, "tcp: Add new args for cong_control in tcp_congestion_ops") cong_control() gets
+ * ack and flag before the rate sample. Set before load from the kernel's BTF; the branch not taken is never verified.
+ */
+const volatile _Bool cong_control_has_ack = 1;
+/* A flow keeps the snapshot that it began with (consistency `flow`). */
+const volatile _Bool flow_consistency = 0;
+
+struct {
+	ADP_MAP_UINT(type, ADP_BPF_MAP_ARRAY);
+	ADP_MAP_UINT(map_flags, ADP_BPF_F_MMAPABLE);
+	ADP_MAP_UINT(max_entries, 1);
+	ADP_MAP_TYPE(key, adp_u32);
+	ADP_MAP_TYPE(value, struct adp_control);
+} adp_cc_control_map ADP_SEC(".maps");
+
+struct {
+	ADP_MAP_UINT(type, ADP_BPF_MAP_PROG_ARRAY);
+	ADP_MAP_UINT(max_entries, ADP_SLOTS);
+	ADP_MAP_TYPE(key, adp_u32);
+	ADP_MAP_TYPE(value, adp_u32);
+} adp_cc_nets ADP_SEC(".maps");
+
+struct {
+	ADP_MAP_UINT(type, ADP_BPF_MAP_PERCPU_ARRAY);
+	ADP_MAP_UINT(max_entries, 1);
+	ADP_MAP_TYPE(key, adp_u32);
+	ADP_MAP_TYPE(value, struct adp_stats);
+} adp_cc_stats ADP_SEC(".maps");
+
+/* max_entries is set before load. */
+struct {
+	ADP_MAP_UINT(type, ADP_BPF_MAP_RINGBUF);
+	ADP_MAP_UINT(max_entries, 1 << 20);
+} adp_cc_ring ADP_SEC(".maps");
+
+/* The last flow number given out. */
+struct {
+	ADP_MAP_UINT(type, ADP_BPF_MAP_ARRAY);
+	ADP_MAP_UINT(max_entries, 1);
+	ADP_MAP_TYPE(key, adp_u32);
+	ADP_MAP_TYPE(value, adp_u64);
+} adp_cc_flow_ids ADP_SEC(".maps");
+
+static const adp_u32 zero;
+
+/*
+ * Counters are per CPU but added to atomically: in process context a softirq of the same CPU may come between load and store.
+ * The line is not shared, so the atomic costs nothing that matters once per interval.
+ */
+#define COUNT_BY(field, n)                                                                    \
+	do {                                                                                  \
+		struct adp_stats *stats_ = adp_bpf_map_lookup_elem(&adp_cc_stats, &zero);     \
+		if (stats_)                                                                   \
+			__sync_fetch_and_add(&stats_->field, (n));                            \
+	} while (0)
+#define COUNT(field) COUNT_BY(field, 1)
+
+ADP_INLINE adp_u32 in_flight(const struct tcp_sock *tp)
+{
+	return tp->packets_out - (tp->sacked_out + tp->lost_out) + tp->retrans_out;
+}
+
+ADP_INLINE adp_u32 least_rtt_us(const struct tcp_sock *tp)
+{
+	adp_u32 v = tp->rtt_min.s[0].v;
+
+	return v == ~0u ? 0 : v; /* the kernel's "no sample yet" */
+}
+
+/* Pacing rate and window of the flow's present state, to the socket. */
+ADP_INLINE void set_socket(void *sk, const struct adp_cc_flow *f, adp_u32 cwnd)
+{
+	struct tcp_sock *tp = sk;
+	struct sock *s = sk;
+	adp_u64 most = s->sk_max_pacing_rate;
+
+	s->sk_pacing_rate = f->rate < most ? f->rate : most;
+	tp->snd_cwnd = cwnd < tp->snd_cwnd_clamp ? cwnd : tp->snd_cwnd_clamp;
+}
+
+/* One sample into the ring; the reader is woken only past the fill mark, otherwise it comes by itself once an interval. */
+ADP_INLINE void emit_sample(const struct adp_cc_flow *f, const struct tcp_sock *tp, adp_u32 flags, adp_s32 noise,
+			    adp_s32 action, adp_u32 explore_q16)
+{
+	const struct adp_control *control = adp_bpf_map_lookup_elem(&adp_cc_control_map, &zero);
+	struct adp_cc_sample *sample = adp_bpf_ringbuf_reserve(&adp_cc_ring, sizeof(*sample), 0);
+	adp_u64 wakeup = ADP_BPF_RB_NO_WAKEUP;
+
+	if (!sample) {
+		COUNT(samples_lost);
+		return;
+	}
+	adp_cc_fill_sample(f, sample, tp->tcp_mstamp, in_flight(tp), flags, noise, action, explore_q16);
+	if (control && control->wakeup_bytes &&
+	    adp_bpf_ringbuf_query(&adp_cc_ring, ADP_BPF_RB_AVAIL_DATA) >= control->wakeup_bytes)
+		wakeup = ADP_BPF_RB_FORCE_WAKEUP;
+	adp_bpf_ringbuf_submit(sample, wakeup);
+	COUNT(samples);
+}
+
+ADP_INLINE void bind_slot(struct adp_cc_flow *f, adp_u32 index)
+{
+	struct adp_slot *slot = adp_bpf_map_lookup_elem(&adp_cc_slots, &index);
+
+	if (slot)
+		__sync_fetch_and_add(&slot->bound, 1);
+	f->slot = slot ? index : ADP_SLOT_NONE;
+}
+
+ADP_INLINE void unbind_slot(struct adp_cc_flow *f)
+{
+	adp_u32 index = f->slot;
+	struct adp_slot *slot = adp_bpf_map_lookup_elem(&adp_cc_slots, &index);
+
+	if (slot)
+		__sync_fetch_and_add(&slot->bound, -1);
+	f->slot = ADP_SLOT_NONE;
+}
+
+/*
+ * The slot for the decision now due. The active index is loaded once; what is read from the slot afterwards depends on it by
+ * address, which orders it behind the daemon's release store. With flow consistency the flow's own slot stays, and
+ * `bound` keeps it from being reused.
+ */
+ADP_INLINE adp_u32 slot_for(struct adp_cc_flow *f)
+{
+	const struct adp_control *control = adp_bpf_map_lookup_elem(&adp_cc_control_map, &zero);
+	adp_u32 active = control ? *(const volatile adp_u32 *)&control->active : ADP_SLOT_NONE;
+
+	if (!flow_consistency)
+		return active;
+	if (active == ADP_SLOT_NONE)
+		return active;
+	if (f->slot == ADP_SLOT_NONE)
+		bind_slot(f, active);
+	return f->slot;
+}
+
+ADP_SEC("struct_ops/init") int adp_cc_init_flow(adp_u64 *ctx)
+{
+	void *sk = (void *)ctx[0];
+	struct tcp_sock *tp = sk;
+	struct sock *s = sk;
+	struct adp_cc_flow *f;
+	adp_u64 *last;
+
+	f = adp_bpf_sk_storage_get(&adp_cc_flows, sk, 0, ADP_BPF_SK_STORAGE_GET_F_CREATE);
+	if (!f)
+		return 0; /* out of memory: cong_control() leaves the socket as it is */
+	last = adp_bpf_map_lookup_elem(&adp_cc_flow_ids, &zero);
+	f->id = last ? __sync_fetch_and_add(last, 1) + 1 : 0;
+	f->slot = ADP_SLOT_NONE;
+	f->seq = 0;
+	f->local_port = s->__sk_common.skc_num;
+	f->remote_port = __builtin_bswap16(s->__sk_common.skc_dport);
+	adp_cc_init(f, tp->tcp_mstamp, tp->mss_cache, tp->srtt_us >> 3, tp->snd_cwnd, tp->data_segs_out, tp->delivered);
+	f->cwnd = adp_cc_cwnd(f, tp->srtt_us >> 3, tp->mss_cache);
+	/* No fq qdisc is needed: TCP's own timer paces (since 4.13). Writable for BPF since 6.0 (commit 41c95dd6a604). */
+	if (s->sk_pacing_status == SK_PACING_NONE)
+		s->sk_pacing_status = SK_PACING_NEEDED;
+	set_socket(sk, f, f->cwnd);
+	COUNT(flows_opened);
+	return 0;
+}
+
+ADP_SEC("struct_ops/release") int adp_cc_release_flow(adp_u64 *ctx)
+{
+	void *sk = (void *)ctx[0];
+	struct adp_cc_flow *f = adp_bpf_sk_storage_get(&adp_cc_flows, sk, 0, 0);
+
+	if (!f)
+		return 0;
+	if (flow_consistency)
+		unbind_slot(f);
+	COUNT(flows_closed);
+	return 0;
+}
+
+/* Nothing decides by a network: CUBIC goes on, or begins. */
+ADP_INLINE void fall_back(void *sk, struct adp_cc_flow *f, adp_u32 srtt_us, adp_u32 mss)
+{
+	adp_cc_enter_fallback(f, srtt_us, mss);
+	adp_cc_fallback_rate(f, srtt_us, mss);
+	f->generation = 0;
+	set_socket(sk, f, f->cubic.cwnd);
+	emit_sample(f, sk, ADP_CC_FALLBACK_MADE, 0, 0, 0);
+	f->seq++;
+	COUNT(fallbacks);
+}
+
+ADP_SEC("struct_ops/cong_control") int adp_cc_control(adp_u64 *ctx)
+{
+	void *sk = (void *)ctx[0];
+	struct tcp_sock *tp = sk;
+	const struct rate_sample *rs = cong_control_has_ack ? (void *)ctx[3] : (void *)ctx[1];
+	struct adp_cc_flow *f = adp_bpf_sk_storage_get(&adp_cc_flows, sk, 0, 0);
+	const struct adp_slot *slot;
+	struct adp_cc_ack ack;
+	adp_u32 index;
+	long rtt_us;
+
+	if (!f)
+		return 0;
+	rtt_us = rs->rtt_us;
+	ack.now_us = tp->tcp_mstamp;
+	ack.rtt_us = rtt_us > 0 ? (adp_u32)rtt_us : 0;
+	ack.srtt_us = tp->srtt_us >> 3;
+	ack.min_rtt_us = least_rtt_us(tp);
+	ack.acked = rs->acked_sacked;
+	ack.lost = rs->losses > 0 ? rs->losses : 0;
+	ack.delivered = tp->delivered;
+	ack.sent = tp->data_segs_out;
+	ack.in_flight = in_flight(tp);
+	ack.mss = tp->mss_cache;
+	ack.app_limited = rs->is_app_limited;
+	f->total_acks++;
+
+	if (adp_cc_on_ack(f, &ack) == ADP_CC_NOTHING) {
+		/* The kernel lowers cwnd by itself on a timeout (tcp_enter_loss), so ours is put back at every ACK. */
+		if (f->phase == ADP_CC_FALLBACK)
+			set_socket(sk, f, f->cubic.cwnd);
+		else
+			set_socket(sk, f, f->cwnd);
+		return 0;
+	}
+	COUNT_BY(acks, f->total_acks);
+	f->total_acks = 0;
+
+	index = slot_for(f);
+	slot = adp_bpf_map_lookup_elem(&adp_cc_slots, &index);
+	if (!slot || !slot->generation) {
+		fall_back(sk, f, ack.srtt_us, ack.mss);
+		return 0;
+	}
+	adp_cc_leave_fallback(f);
+	if (adp_cc_start_step(f)) {
+		f->generation = 0;
+		f->cwnd = adp_cc_cwnd(f, ack.srtt_us, ack.mss);
+		set_socket(sk, f, f->cwnd);
+		emit_sample(f, tp, ADP_CC_START_MADE, 0, 0, 0);
+		f->seq++;
+		return 0;
+	}
+	f->slot = index;
+	f->generation = slot->generation;
+	/* Constant indices, so that each is a direct jump (0.7-1.2 ns) and not a retpoline (13 ns). */
+	switch (index) {
+	case 0:
+		adp_bpf_tail_call(ctx, &adp_cc_nets, 0);
+		break;
+	case 1:
+		adp_bpf_tail_call(ctx, &adp_cc_nets, 1);
+		break;
+	case 2:
+		adp_bpf_tail_call(ctx, &adp_cc_nets, 2);
+		break;
+	case 3:
+		adp_bpf_tail_call(ctx, &adp_cc_nets, 3);
+		break;
+	case 4:
+		adp_bpf_tail_call(ctx, &adp_cc_nets, 4);
+		break;
+	case 5:
+		adp_bpf_tail_call(ctx, &adp_cc_nets, 5);
+		break;
+	case 6:
+		adp_bpf_tail_call(ctx, &adp_cc_nets, 6);
+		break;
+	case 7:
+		adp_bpf_tail_call(ctx, &adp_cc_nets, 7);
+		break;
+	}
+	/* A slot without its program: the daemon never makes such a slot active. Counted, and the flow goes on. */
+	COUNT(program_missing);
+	fall_back(sk, f, ack.srtt_us, ack.mss);
+	return 0;
+}
+ADP_STATIC_ASSERT(ADP_SLOTS == 8, "one tail call for each slot in adp_cc_control");
+
+/* Reached only by tail calls; loaded like the network programs. The network has run: f->output is the slot's snapshot's answer to f->input. */
+ADP_SEC("adp_net/cong_control") int adp_cc_apply(adp_u64 *ctx)
+{
+	void *sk = (void *)ctx[0];
+	struct tcp_sock *tp = sk;
+	struct adp_cc_flow *f = adp_bpf_sk_storage_get(&adp_cc_flows, sk, 0, 0);
+	const struct adp_slot *slot;
+	adp_s32 noise = 0, action;
+	adp_u32 index, explore;
+
+	if (!f)
+		return 0;
+	index = f->slot;
+	slot = adp_bpf_map_lookup_elem(&adp_cc_slots, &index);
+	if (!slot)
+		return 0;
+	explore = slot->explore_q16;
+	if (explore)
+		noise = adp_cc_noise(adp_bpf_get_prandom_u32(), explore);
+	action = adp_cc_act(f, f->output[0], noise);
+	f->cwnd = adp_cc_cwnd(f, tp->srtt_us >> 3, tp->mss_cache);
+	set_socket(sk, f, f->cwnd);
+	emit_sample(f, tp, 0, noise, action, explore);
+	f->seq++;
+	COUNT(decisions);
+	return 0;
+}
+
+/* As BBR does: the loss response is the rate's, not the window's. */
+ADP_SEC("struct_ops/ssthresh") int adp_cc_ssthresh(adp_u64 *ctx)
+{
+	const struct tcp_sock *tp = (void *)ctx[0];
+
+	return tp->snd_ssthresh;
+}
+
+ADP_SEC("struct_ops/undo_cwnd") int adp_cc_undo_cwnd(adp_u64 *ctx)
+{
+	const struct tcp_sock *tp = (void *)ctx[0];
+
+	return tp->snd_cwnd;
+}
+
+/* Two segments a burst take 25 ms at 1 Mbit/s: send singly below that. */
+ADP_SEC("struct_ops/min_tso_segs") int adp_cc_min_tso_segs(adp_u64 *ctx)
+{
+	const struct sock *s = (void *)ctx[0];
+
+	return s->sk_pacing_rate < 150000 ? 1 : 2;
+}
+
+ADP_SEC("struct_ops/cwnd_event") int adp_cc_cwnd_event(adp_u64 *ctx)
+{
+	void *sk = (void *)ctx[0];
+	const struct tcp_sock *tp = sk;
+	struct adp_cc_flow *f;
+
+	if ((adp_u32)ctx[1] != CA_EVENT_TX_START)
+		return 0;
+	f = adp_bpf_sk_storage_get(&adp_cc_flows, sk, 0, 0);
+	if (f)
+		adp_cc_on_idle_restart(f, tp->tcp_mstamp, tp->data_segs_out, tp->delivered);
+	return 0;
+}
+
+/*
+ * Not a link (SEC ".struct_ops.link" needs 6.4): registered by the map's update, unregistered by its deletion, so that one
+ * object serves 6.1 too. The name is set before load.
+ */
+ADP_SEC(".struct_ops") struct tcp_congestion_ops adp_cc_ops = {
+	.init = (void *)adp_cc_init_flow,
+	.release = (void *)adp_cc_release_flow,
+	.cong_control = (void *)adp_cc_control,
+	.ssthresh = (void *)adp_cc_ssthresh,
+	.undo_cwnd = (void *)adp_cc_undo_cwnd,
+	.min_tso_segs = (void *)adp_cc_min_tso_segs,
+	.cwnd_event = (void *)adp_cc_cwnd_event,
+	.name = "adapath",
+};
