@@ -1,0 +1,113 @@
+# The front door: everything a person does with Adapath from a source tree starts here. CMake does the building.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+BUILD ?= build
+BUILD_TYPE ?= RelWithDebInfo
+# LibTorch's and LLVM's headers want about 1.5 GB a compiler: no more compilers than memory has room for.
+MEMORY_JOBS := $(shell awk '/MemAvailable/ { n = int($$2 / 1572864); print n < 1 ? 1 : n }' /proc/meminfo)
+CORES := $(shell nproc)
+BUILD_JOBS ?= $(shell echo $$(( $(CORES) < $(MEMORY_JOBS) ? $(CORES) : $(MEMORY_JOBS) )))
+JOBS ?= 2
+
+# make install
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+DESTDIR ?=
+
+# make demo
+DURATION ?= 60
+TRACE ?=
+CLIP ?=
+CAMERAS ?= 4
+BACKEND ?= bpf
+SEED ?=
+MEAN_RATE ?=
+OUT ?= out/demo
+
+# make models
+MODEL_MINUTES ?= 10
+MODEL_SEED ?= 1
+
+.PHONY: help deps all demo test bench models check install clean
+
+help: ## this list
+	@echo "Adapath: learning neural networks in the kernel's datapath."
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		while IFS='|' read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo "Demo options:    DURATION=60 (s, at least 30)  CAMERAS=4  BACKEND=bpf|local  TRACE=mahimahi-file  CLIP=video-file"
+	@echo "                 MEAN_RATE=Mbit/s  SEED=number  OUT=out/demo"
+	@echo "Test options:    JOBS=2 (at a time)  FILTER=regular-expression"
+	@echo "Install options: PREFIX=/usr/local  SYSCONFDIR=/etc  DESTDIR="
+
+deps: ## install what is missing (Debian 12 or newer; quiet when nothing is)
+	@scripts/deps.sh </dev/null
+
+# On a terminal ninja keeps to one line by itself; elsewhere every tenth of the way is enough.
+define build
+	@mkdir -p out
+	@[ -f $(BUILD)/build.ninja ] || { echo "build: configuring $(BUILD)/"; \
+		cmake -S . -B $(BUILD) -G Ninja -DCMAKE_BUILD_TYPE=$(BUILD_TYPE) >out/configure.log 2>&1 || \
+		{ cat out/configure.log; exit 1; }; }
+	@if [ -t 1 ]; then NINJA_STATUS='build: %f of %t, %es ' ninja -C $(BUILD) -j $(BUILD_JOBS) --quiet $(1); \
+	else NINJA_STATUS='@@ %f %t ' ninja -C $(BUILD) -j $(BUILD_JOBS) $(1) </dev/null 2>&1 | \
+		awk '$$1 == "@@" { step = int($$2 * 10 / $$3); if (step != last) { print "build: " $$2 " of " $$3; fflush(); last = step } next } \
+		     /^ninja: (Entering|no work)/ { next } { print; fflush() }'; fi
+endef
+
+all: deps ## build everything into build/
+	$(call build,all)
+
+demo: deps ## the main job: live video over a moving uplink whose congestion control learns and switches (60 s)
+	$(call build,adapath-demo-all)
+	@$(BUILD)/bin/adapath-demo --duration '$(DURATION)' --cameras '$(CAMERAS)' --backend '$(BACKEND)' --out '$(OUT)' \
+		--bin '$(BUILD)/bin' --checkpoint models/cc \
+		$(if $(TRACE),--trace '$(TRACE)') $(if $(CLIP),--clip '$(CLIP)') $(if $(SEED),--seed '$(SEED)') \
+		$(if $(MEAN_RATE),--mean-rate '$(MEAN_RATE)')
+
+test: deps ## build and run every test; the last line counts them
+	$(call build,all)
+	@JOBS='$(JOBS)' FILTER='$(FILTER)' tests/run.sh $(BUILD)
+
+bench: deps ## build and run the benchmarks; JSON under out/bench/
+	$(call build,all)
+	@mkdir -p out/bench; found=0; for b in $(BUILD)/bin/bench_*; do [ -x "$$b" ] || continue; found=1; name=$${b##*/}; \
+		echo "bench: $$name"; "$$b" --benchmark_out=out/bench/$$name.json --benchmark_out_format=json; done; \
+		[ $$found = 1 ] || { echo "bench: no benchmark was built under $(BUILD)/bin" >&2; exit 1; }
+
+models: deps ## train the cc checkpoint again from nothing, in the simulator (MODEL_MINUTES=10, MODEL_SEED=1)
+	$(call build,adapath-train-cc)
+	@$(BUILD)/bin/adapath-train-cc --out models/cc --minutes '$(MODEL_MINUTES)' --seed '$(MODEL_SEED)'
+
+check: deps ## checks that run nothing: scripts parse, the shared C is plain C11, no private path in the tree
+	@for s in $$(git ls-files '*.sh' .ci/run); do bash -n "$$s"; done
+	@if command -v shellcheck >/dev/null; then shellcheck -S warning $$(git ls-files '*.sh' .ci/run); fi
+	@for h in types fixed cubic abi cc net; do for cc in gcc clang-19; do \
+		echo "#include <adapath/$$h.h>" | $$cc -std=c11 -ffreestanding -Wall -Wextra -Werror -Iinclude -fsyntax-only -x c - || \
+		{ echo "check: include/adapath/$$h.h is not plain C11 for $$cc" >&2; exit 1; }; done; done
+	@if git grep -nE '(^|[^A-Za-z0-9_.])/(work|home)/[A-Za-z]' -- ':!Makefile'; then \
+		echo "check: paths of one machine in the tree (above)" >&2; exit 1; fi
+	@echo "check: ok"
+
+install: ## install programs, units, configuration and checkpoint (PREFIX, SYSCONFDIR, UNITDIR, DESTDIR); build first
+	@[ -x $(BUILD)/bin/adapathd ] || { echo "install: $(BUILD)/bin/adapathd is not there: run 'make all' first" >&2; exit 1; }
+	@install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/adapath/cc \
+		$(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/adapath
+	@install -m 755 $(BUILD)/bin/adapathd $(DESTDIR)$(PREFIX)/sbin/
+	@for t in adapathctl adapath-trainer adapath-codegen adapath-linkem adapath-video-send adapath-video-recv; do \
+		install -m 755 $(BUILD)/bin/$$t $(DESTDIR)$(PREFIX)/bin/; done
+	@install -m 644 models/cc/*.model models/cc/CARD.md $(DESTDIR)$(PREFIX)/share/adapath/cc/
+	@for u in userspace/adapathd/systemd/*.service; do \
+		sed -e 's|/usr/local/|$(PREFIX)/|g' "$$u" >$(DESTDIR)$(UNITDIR)/$${u##*/}; \
+		chmod 644 $(DESTDIR)$(UNITDIR)/$${u##*/}; done
+	@[ -e $(DESTDIR)$(SYSCONFDIR)/adapath/adapathd.conf ] || \
+		install -m 644 userspace/adapathd/adapathd.conf $(DESTDIR)$(SYSCONFDIR)/adapath/
+	@echo "install: done under $(DESTDIR)$(PREFIX); start with: systemctl daemon-reload && systemctl enable --now adapathd adapath-trainer"
+
+clean: ## remove build/ and the results under out/ (the downloaded clip stays)
+	@rm -rf $(BUILD) out/demo out/bench out/test out/configure.log
