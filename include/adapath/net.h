@@ -70,8 +70,8 @@ ADP_INLINE adp_s64 adp_requantise(adp_u64 acc, adp_u64 bias, adp_u64 mult, adp_u
 	return (adp_s64)(acc * mult + bias) >> shift;
 }
 
-/* clamp(t, 0, entries - 1) as an index; entries is a power of two. */
-ADP_INLINE adp_u64 adp_table_index(adp_s64 t, adp_s64 entries)
+/* clamp(t, 0, entries - 1) as an index. mask + 1 is the least power of two that is not below entries: what the verifier sees. */
+ADP_INLINE adp_u64 adp_table_index(adp_s64 t, adp_s64 entries, adp_u64 mask)
 {
 #ifdef __bpf__
 	/* BPF has no conditional move. Without branches the verifier has one path to walk, and nothing can be mispredicted. */
@@ -83,8 +83,9 @@ ADP_INLINE adp_u64 adp_table_index(adp_s64 t, adp_s64 entries)
 	over = entries - 1 - t;
 	t += over & (over >> 63);
 	ADP_OPAQUE(t);
-	return (adp_u64)t & (adp_u64)(entries - 1);
+	return (adp_u64)t & mask;
 #else
+	(void)mask;
 	t = t < 0 ? 0 : t;
 	return (adp_u64)(t < entries ? t : entries - 1);
 #endif

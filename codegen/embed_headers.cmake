@@ -1,0 +1,21 @@
+# cmake -DOUTPUT=FILE -DDIRECTORY=include/adapath -P embed_headers.cmake
+# Writes the shared headers as string literals, so that compile() needs no file at run time.
+file(GLOB headers RELATIVE ${DIRECTORY} ${DIRECTORY}/*.h)
+list(SORT headers)
+set(text "// Generated from include/adapath by codegen/embed_headers.cmake.\n#include \"codegen/llvm_backend.h\"\n\n")
+string(APPEND text "namespace adapath {\n\nstatic const EmbeddedHeader kHeaders[] = {\n")
+foreach(header ${headers})
+  file(READ ${DIRECTORY}/${header} content)
+  # Pieces: a compiler need not take a literal of more than 64 KiB.
+  string(LENGTH "${content}" length)
+  string(APPEND text "    {\"adapath/${header}\",\n")
+  set(at 0)
+  while(at LESS length)
+    string(SUBSTRING "${content}" ${at} 8000 piece)
+    string(APPEND text "R\"ADAPATH(${piece})ADAPATH\"\n")
+    math(EXPR at "${at} + 8000")
+  endwhile()
+  string(APPEND text "    },\n")
+endforeach()
+string(APPEND text "};\n\nstd::span<const EmbeddedHeader> embedded_headers() { return kHeaders; }\n\n}  // namespace adapath\n")
+file(WRITE ${OUTPUT} "${text}")
