@@ -1,0 +1,58 @@
+// How far the integers are from the floats.
+#include <algorithm>
+#include <cmath>
+
+#include "codegen/codegen.h"
+
+namespace adapath {
+
+namespace {
+
+// An output that (nearly) never moves has no range to take a fraction of; below this the fraction is of this instead.
+// One unit of the Q16 output is then 1/256 of it.
+constexpr double kLeastRange = 1.0 / 256;
+
+}  // namespace
+
+Fidelity measure_fidelity(const FloatModel& reference, const QuantModel& model, std::span<const InputCodes> samples) {
+    Fidelity result;
+    result.samples = samples.size();
+    if (samples.empty()) {
+        return result;
+    }
+    const size_t outputs = model.network.output_count();
+    std::vector<double> lowest(outputs, INFINITY);
+    std::vector<double> highest(outputs, -INFINITY);
+    std::vector<double> errors(samples.size() * outputs);
+    for (size_t s = 0; s < samples.size(); ++s) {
+        const std::vector<float> real = run_float(reference, samples[s]);
+        const std::vector<int32_t> q16 = interpret(model, samples[s]);
+        for (size_t o = 0; o < outputs; ++o) {
+            lowest[o] = std::min<double>(lowest[o], real[o]);
+            highest[o] = std::max<double>(highest[o], real[o]);
+            errors[s * outputs + o] = std::abs(real[o] - q16[o] / 65536.0);
+        }
+    }
+    // A sample's error is that of its worst output.
+    std::vector<double> worst(samples.size(), 0);
+    double sum = 0;
+    for (size_t s = 0; s < samples.size(); ++s) {
+        for (size_t o = 0; o < outputs; ++o) {
+            const double range = std::max(highest[o] - lowest[o], kLeastRange);
+            worst[s] = std::max(worst[s], errors[s * outputs + o] / range);
+        }
+        sum += worst[s];
+    }
+    for (size_t o = 0; o < outputs; ++o) {
+        result.range = std::max(result.range, highest[o] - lowest[o]);
+    }
+    result.mean_error = sum / static_cast<double>(samples.size());
+    // The least error that at least 99 % of the samples do not exceed.
+    const size_t p99 = (samples.size() * 99 + 99) / 100 - 1;
+    std::nth_element(worst.begin(), worst.begin() + static_cast<ptrdiff_t>(p99), worst.end());
+    result.p99_error = worst[p99];
+    result.max_error = *std::max_element(worst.begin() + static_cast<ptrdiff_t>(p99), worst.end());
+    return result;
+}
+
+}  // namespace adapath
