@@ -1,0 +1,62 @@
+// What the daemon's core needs to know of an app. The core names no app: it finds one in the registry by the name in its
+// configuration and reads every record through it. An app is added by one file like cc_app.cc.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include <adapath/abi.h>
+
+#include "codegen/codegen.h"
+#include "codegen/result.h"
+
+namespace adapath {
+
+// One record, in the words that every app shares. The spans point into the record.
+struct DecodedSample {
+    uint64_t time_us = 0;
+    uint64_t flow = 0;
+    uint32_t seq = 0;
+    uint32_t generation = 0;  // 0 where no snapshot decided
+    uint32_t slot = 0;
+    bool made_by_network = false;  // a snapshot's run: input and output can be explained by it
+    bool accountable = false;      // what follows may be held against this decision (not in a start-up phase)
+    bool judged = false;           // the reward here may be compared with others (the app was not idle)
+    std::span<const uint8_t> input;
+    std::array<int32_t, ADP_MAX_OUTPUTS> output{};  // raw, Q16
+    int32_t noise = 0;
+    int32_t action = 0;
+    bool action_sound = true;  // the action follows from output and noise by the app's own rule
+    double reward = 0;         // of what followed the flow's previous decision (seq - 1)
+    uint64_t rate = 0;         // bytes/s
+    uint32_t rtt_us = 0;
+    uint32_t min_rtt_us = 0;
+    uint16_t local_port = 0;
+    uint16_t remote_port = 0;
+};
+
+class App {
+public:
+    virtual ~App() = default;
+    [[nodiscard]] virtual std::string_view name() const = 0;
+    [[nodiscard]] virtual uint32_t schema() const = 0;
+    [[nodiscard]] virtual size_t record_bytes() const = 0;
+    [[nodiscard]] virtual size_t input_count() const = 0;
+    [[nodiscard]] virtual size_t output_count() const = 0;
+    // `record` is record_bytes() long and need not be aligned.
+    [[nodiscard]] virtual DecodedSample decode(std::span<const std::byte> record) const = 0;
+
+    // May this network decide for the app? The error says what does not fit.
+    [[nodiscard]] Status accepts(const Network& network) const;
+};
+
+// nullptr where no app has that name.
+const App* find_app(std::string_view name);
+// "cc"
+std::string app_names();
+
+}  // namespace adapath

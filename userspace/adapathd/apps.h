@@ -1,0 +1,14 @@
+// The list of apps: the one place to add a line for a new one.
+#pragma once
+
+#include <array>
+
+#include "userspace/adapathd/app.h"
+
+namespace adapath {
+
+const App& cc_app();
+
+inline std::array<const App*, 1> all_apps() { return {&cc_app()}; }
+
+}  // namespace adapath

@@ -1,0 +1,506 @@
+// See snapshot_manager.h.
+#include "userspace/adapathd/snapshot_manager.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <set>
+
+#include "userspace/common/clock.h"
+#include "userspace/common/text.h"
+
+namespace adapath {
+namespace {
+
+constexpr size_t kHistory = 16;
+constexpr size_t kKnown = 64;
+constexpr size_t kRandomChecks = 32;
+
+double ms_since(uint64_t begin_ns) { return static_cast<double>(monotonic_ns() - begin_ns) / 1e6; }
+
+uint32_t explore_q16(float explore) {
+    return static_cast<uint32_t>(std::lround(std::clamp(explore, 0.0F, 1.0F) * 65536.0F));
+}
+
+std::string name_of(uint32_t generation, const std::string& hash) {
+    return generation == 0 ? std::string("the fallback") : fmt::format("generation {} ({})", generation, short_hash(hash));
+}
+
+}  // namespace
+
+SnapshotManager::SnapshotManager(const App& app, Installer& installer, SnapshotStore store, const Options& options, EventSink events,
+                                 RecentInputs recent, OnSwitch on_switch)
+    : app_(app), installer_(installer), options_(options), events_(std::move(events)), recent_(std::move(recent)),
+      on_switch_(std::move(on_switch)), store_(std::move(store)) {}
+
+void SnapshotManager::adopt() {
+    std::lock_guard lock(mutex_);
+    uint32_t highest = 0;
+    for (const SlotInfo& slot : installer_.slots()) {
+        if (slot.generation == 0 || slot.state == SlotState::free) {
+            continue;
+        }
+        highest = std::max(highest, slot.generation);
+        const std::string hash = store_.hash_of(slot.generation);
+        const bool active = slot.state == SlotState::active;
+        if (hash.empty() || hash_prefix(hash) != slot.hash) {
+            events_({.kind = "error",
+                     .text = fmt::format("slot {} holds generation {} (snapshot {}...), which the journal of this state directory {}: it goes on "
+                                         "deciding, but its decisions can't be explained. Start with the state directory that installed "
+                                         "it, or install a snapshot",
+                                         slot.slot, slot.generation, hash_prefix_text(slot.hash),
+                                         hash.empty() ? "does not know" : "has as " + short_hash(hash)),
+                     .generation = slot.generation});
+        } else {
+            events_({.kind = "adopt",
+                     .text = fmt::format("slot {} holds {}{}", slot.slot, name_of(slot.generation, hash), active ? ", active" : ""),
+                     .generation = slot.generation,
+                     .hash = hash});
+        }
+        if (active) {
+            active_ = {slot.generation, slot.slot, hash};
+            active_trusted_ = true;
+        } else if (slot.state == SlotState::standby && !hash.empty()) {
+            history_.push_back({slot.generation, hash, true});
+        }
+    }
+    store_.continue_after(highest);
+    for (const SlotInfo& slot : installer_.slots()) {
+        const std::string hash = store_.hash_of(slot.generation);
+        if (slot.state != SlotState::free && slot.generation != 0 && !hash.empty()) {
+            if (Known* known = known_locked(hash)) {
+                (void)installer_.set_explore(slot.slot, options_.explore ? known->explore_q16 : 0);
+            }
+        }
+    }
+    on_switch_(active_.generation, false);
+}
+
+Error SnapshotManager::refuse(const std::string& hash, const std::string& why) {
+    {
+        std::lock_guard lock(counters_mutex_);
+        counters_.installs_refused++;
+        counters_.last_refusal = why;
+    }
+    events_({.kind = "refuse", .text = why, .hash = hash});
+    return Error{why};
+}
+
+// The snapshot's own probes, what flows brought lately, and the corners, where overflows and off-by-ones live.
+std::vector<InputCodes> SnapshotManager::checks_for(const Snapshot& snapshot) const {
+    const size_t inputs = app_.input_count();
+    std::vector<InputCodes> checks;
+    for (const InputCodes& probe : snapshot.probes) {
+        if (probe.size() == inputs) {
+            checks.push_back(probe);
+        }
+    }
+    for (InputCodes& input : recent_()) {
+        checks.push_back(std::move(input));
+    }
+    checks.emplace_back(inputs, uint8_t{0});
+    checks.emplace_back(inputs, uint8_t{255});
+    checks.emplace_back(inputs, uint8_t{128});
+    InputCodes odd(inputs);
+    InputCodes even(inputs);
+    for (size_t i = 0; i < inputs; i++) {
+        odd[i] = i % 2 != 0 ? 255 : 0;
+        even[i] = i % 2 != 0 ? 0 : 255;
+    }
+    checks.push_back(odd);
+    checks.push_back(even);
+    std::mt19937 random(1);
+    for (size_t n = 0; n < kRandomChecks; n++) {
+        InputCodes codes(inputs);
+        for (uint8_t& code : codes) {
+            code = static_cast<uint8_t>(random());
+        }
+        checks.push_back(std::move(codes));
+    }
+    return checks;
+}
+
+SnapshotManager::Known* SnapshotManager::known_locked(const std::string& hash) {
+    if (hash.empty()) {
+        return nullptr;
+    }
+    auto found = known_.find(hash);
+    if (found == known_.end()) {
+        Result<Snapshot> snapshot = store_.load(hash);
+        if (!snapshot) {
+            return nullptr;
+        }
+        if (known_.size() >= kKnown) {
+            known_.clear();
+        }
+        Known known{snapshot->program_hash, explore_q16(snapshot->explore),
+                    std::make_shared<const QuantModel>(std::move(snapshot->model))};
+        found = known_.emplace(hash, std::move(known)).first;
+    }
+    return &found->second;
+}
+
+Result<std::shared_ptr<const QuantModel>> SnapshotManager::model_of(uint32_t generation) {
+    std::lock_guard lock(mutex_);
+    const std::string hash = store_.hash_of(generation);
+    if (hash.empty()) {
+        return Error{fmt::format("generation {} is not in this state directory's journal", generation)};
+    }
+    if (const Known* known = known_locked(hash)) {
+        return known->model;
+    }
+    Result<Snapshot> snapshot = store_.load(hash);  // once more, for the reason
+    if (!snapshot) {
+        return snapshot.error();
+    }
+    return std::make_shared<const QuantModel>(std::move(snapshot->model));
+}
+
+const SlotInfo* SnapshotManager::find_slot(const std::vector<SlotInfo>& slots, uint32_t generation) const {
+    for (const SlotInfo& slot : slots) {
+        if (generation != 0 && slot.generation == generation && (slot.state == SlotState::active || slot.state == SlotState::standby)) {
+            return &slot;
+        }
+    }
+    return nullptr;
+}
+
+Result<InstallResult> SnapshotManager::install_locked(const Snapshot& snapshot, std::string_view bytes,
+                                                      std::span<const InputCodes> checks) {
+    const uint64_t begin_ns = monotonic_ns();
+    const bool fresh = store_.newest_generation_of(snapshot.hash) == 0;
+    if (Status status = store_.put(snapshot.hash, bytes); !status) {
+        return status.error();
+    }
+    // In the journal before it can decide: what it decides stays explainable, wherever a kill falls.
+    Result<uint32_t> generation = store_.begin_generation(snapshot.hash);
+    if (!generation) {
+        return generation.error();
+    }
+    if (known_.size() >= kKnown) {
+        known_.clear();
+    }
+    known_[snapshot.hash] = {snapshot.program_hash, explore_q16(snapshot.explore), std::make_shared<const QuantModel>(snapshot.model)};
+    const Known* before = known_locked(active_.hash);
+    InstallResult result;
+    result.network_changed = before == nullptr || before->program_hash != snapshot.program_hash;
+    Result<uint32_t> slot = installer_.install(snapshot, *generation, checks);
+    if (slot && !options_.explore) {
+        if (Status status = installer_.set_explore(*slot, 0); !status) {
+            slot = status.error();
+        }
+    }
+    if (!slot) {
+        if (fresh) {
+            (void)unlink(store_.path(snapshot.hash).c_str());
+            known_.erase(snapshot.hash);
+        }
+        return slot.error();
+    }
+    may_reclaim_ = true;
+    result.hash = snapshot.hash;
+    result.generation = *generation;
+    result.slot = *slot;
+    result.install_ms = ms_since(begin_ns);
+    return result;
+}
+
+Result<SwitchResult> SnapshotManager::flip_locked(uint32_t slot, uint32_t generation, const std::string& hash, bool trained, bool watch,
+                                                  const std::string& kind, const std::string& reason) {
+    const Known* known = known_locked(hash);
+    const std::string program = known ? known->program_hash : "";
+    const Known* before = known_locked(active_.hash);
+    const bool network_changed = generation != 0 && active_.generation != 0 && (before == nullptr || before->program_hash != program);
+    // Told before the flip: a sample of the new generation must find its watch armed.
+    const ActiveSnapshot from = active_;
+    on_switch_(generation, watch);
+    const uint64_t begin_ns = monotonic_ns();
+    Status status = generation == 0 ? installer_.deactivate() : installer_.switch_to(slot);
+    const double took_us = static_cast<double>(monotonic_ns() - begin_ns) / 1e3;
+    if (!status) {
+        on_switch_(from.generation, false);
+        return status.error();
+    }
+    const uint64_t now_us = monotonic_us();
+    if (from.generation != generation && from.generation != 0) {
+        history_.push_back({from.generation, from.hash, active_trusted_});
+        if (history_.size() > kHistory) {
+            history_.erase(history_.begin());
+        }
+    }
+    active_ = {generation, generation == 0 ? ADP_SLOT_NONE : slot, hash};
+    active_trusted_ = !watch;
+    may_reclaim_ = true;
+    {
+        std::lock_guard lock(counters_mutex_);
+        (network_changed ? counters_.switches_network : counters_.switches_parameter)++;
+        counters_.switches_trained += trained ? 1 : 0;
+        counters_.rollbacks += kind == "rollback" ? 1 : 0;
+    }
+    events_({.time_us = now_us,
+             .kind = kind,
+             .text = fmt::format("{} from {} to {} in {:.2f} us{}{}", kind == "rollback" ? "rolled back" : "switched",
+                                 name_of(from.generation, from.hash), name_of(generation, hash), took_us, reason.empty() ? "" : ": ", reason),
+             .generation = generation,
+             .hash = hash,
+             .network_changed = network_changed,
+             .trained = trained,
+             .switch_us = took_us,
+             .from_generation = from.generation});
+    return SwitchResult{hash, generation, took_us};
+}
+
+Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool activate, bool trained, const std::string& reason) {
+    const uint64_t begin_ns = monotonic_ns();
+    // The costly half (hash, ranges, proof) runs without the lock: nothing waits for it.
+    Result<Snapshot> snapshot = parse_snapshot(bytes, "snapshot");
+    if (!snapshot) {
+        return refuse("", snapshot.error().message);
+    }
+    if (Status fits = app_.accepts(snapshot->model.network); !fits) {
+        return refuse(snapshot->hash, fits.error().message);
+    }
+    const std::vector<InputCodes> checks = checks_for(*snapshot);
+    const double check_ms = ms_since(begin_ns);
+
+    std::unique_lock lock(mutex_);
+    if (const SnapshotStore::Bad* bad = store_.bad(snapshot->hash); trained && bad != nullptr) {
+        const int64_t left_s = bad->until_unix_s - unix_us() / 1000000;
+        if (left_s > 0) {
+            const std::string why = fmt::format("snapshot {} was rolled back ({}) and is refused for another {} s", short_hash(snapshot->hash),
+                                                bad->why, left_s);
+            lock.unlock();
+            return refuse(snapshot->hash, why);
+        }
+    }
+    if (snapshot->hash == active_.hash && active_.generation != 0) {
+        // Already deciding: another generation of the same numbers would only cost a slot.
+        InstallResult same;
+        same.hash = active_.hash;
+        same.generation = active_.generation;
+        same.slot = active_.slot;
+        same.activated = true;
+        same.check_ms = check_ms;
+        return same;
+    }
+    Result<InstallResult> result = install_locked(*snapshot, bytes, checks);
+    if (!result) {
+        const std::string why = fmt::format("snapshot {} was not installed: {}", short_hash(snapshot->hash), result.error().message);
+        lock.unlock();
+        return refuse(snapshot->hash, why);
+    }
+    result->check_ms = check_ms;
+    events_({.kind = "install",
+             .text = fmt::format("installed {} into slot {}: {} {}, checked in {:.1f} ms, in place in {:.1f} ms{}{}",
+                                 name_of(result->generation, result->hash), result->slot, describe(snapshot->model.network),
+                                 result->network_changed ? "(new program)" : "(new parameters)", result->check_ms, result->install_ms,
+                                 reason.empty() ? "" : ": ", reason),
+             .generation = result->generation,
+             .hash = result->hash,
+             .network_changed = result->network_changed,
+             .trained = trained});
+    if (activate) {
+        Result<SwitchResult> flip = flip_locked(result->slot, result->generation, result->hash, trained, true, "switch", reason);
+        if (!flip) {
+            return flip.error();
+        }
+        result->activated = true;
+        result->switch_us = flip->switch_us;
+    }
+    return result;
+}
+
+// Makes a snapshot that was installed before decide again: by a flip where it is still in a slot, else anew from the store.
+Result<SwitchResult> SnapshotManager::activate_stored_locked(const std::string& hash, uint32_t generation, bool watch,
+                                                             const std::string& kind, const std::string& reason) {
+    const std::vector<SlotInfo> slots = installer_.slots();
+    if (const SlotInfo* slot = find_slot(slots, generation)) {
+        return flip_locked(slot->slot, generation, hash, false, watch, kind, reason);
+    }
+    Result<std::string> bytes = store_.bytes(hash);
+    if (!bytes) {
+        return Error{bytes.error().message + ": the snapshot is no longer stored"};
+    }
+    Result<Snapshot> snapshot = parse_snapshot(*bytes, store_.path(hash));
+    if (!snapshot) {
+        return snapshot.error();
+    }
+    if (Status fits = app_.accepts(snapshot->model.network); !fits) {
+        return fits.error();
+    }
+    Result<InstallResult> installed = install_locked(*snapshot, *bytes, checks_for(*snapshot));
+    if (!installed) {
+        return installed.error();
+    }
+    return flip_locked(installed->slot, installed->generation, hash, false, watch, kind, reason);
+}
+
+Result<SwitchResult> SnapshotManager::switch_to(const std::string& hash_prefix, uint32_t generation, const std::string& reason) {
+    std::lock_guard lock(mutex_);
+    std::string hash;
+    if (!hash_prefix.empty()) {
+        Result<std::string> found = store_.find(hash_prefix);
+        if (!found) {
+            return found.error();
+        }
+        hash = *found;
+        generation = store_.newest_generation_of(hash);
+    } else {
+        hash = store_.hash_of(generation);
+        if (hash.empty()) {
+            return Error{fmt::format("there is no generation {}: see adapathctl snapshots", generation)};
+        }
+    }
+    if (hash == active_.hash && active_.generation != 0) {
+        return SwitchResult{active_.hash, active_.generation, 0};
+    }
+    return activate_stored_locked(hash, generation, true, "switch", reason);
+}
+
+Result<SwitchResult> SnapshotManager::roll_back(const std::string& reason, bool automatic) {
+    std::lock_guard lock(mutex_);
+    if (active_.generation == 0) {
+        return Error{"nothing to roll back: no snapshot is active, the fallback decides"};
+    }
+    const ActiveSnapshot from = active_;
+    if (automatic && !from.hash.empty()) {
+        if (Status status = store_.mark_bad(from.hash, unix_us() / 1000000 + static_cast<int64_t>(options_.refuse_seconds), reason); !status) {
+            events_({.kind = "error", .text = status.error().message});
+        }
+    }
+    while (!history_.empty()) {
+        const Past past = history_.back();
+        history_.pop_back();
+        // Back to something else, and not to what was rolled back itself before it could be trusted.
+        const bool bad = store_.bad(past.hash) != nullptr && !past.trusted;
+        if (past.hash.empty() || past.hash == from.hash || bad) {
+            continue;
+        }
+        Result<SwitchResult> result = activate_stored_locked(past.hash, past.generation, !past.trusted, "rollback", reason);
+        if (result) {
+            // The one that was left must not become the target of the next roll back.
+            if (!history_.empty() && history_.back().generation == from.generation) {
+                history_.pop_back();
+            }
+            return result;
+        }
+        events_({.kind = "error", .text = fmt::format("cannot roll back to {}: {}", name_of(past.generation, past.hash), result.error().message)});
+    }
+    Result<SwitchResult> result = flip_locked(ADP_SLOT_NONE, 0, "", false, false, "rollback", reason);
+    if (result && !history_.empty()) {
+        history_.pop_back();
+    }
+    return result;
+}
+
+void SnapshotManager::trust(uint32_t generation) {
+    std::lock_guard lock(mutex_);
+    if (active_.generation == generation) {
+        active_trusted_ = true;
+    }
+}
+
+void SnapshotManager::set_explore(bool on) {
+    std::lock_guard lock(mutex_);
+    options_.explore = on;
+    for (const SlotInfo& slot : installer_.slots()) {
+        if (slot.generation == 0 || slot.state == SlotState::free) {
+            continue;
+        }
+        const Known* known = known_locked(store_.hash_of(slot.generation));
+        if (Status status = installer_.set_explore(slot.slot, on && known != nullptr ? known->explore_q16 : 0); !status) {
+            events_({.kind = "error", .text = status.error().message});
+        }
+    }
+}
+
+void SnapshotManager::reclaim() {
+    // An install that runs reclaims what it needs itself: do not wait for it.
+    std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock.owns_lock() || !may_reclaim_) {
+        return;
+    }
+    if (Status status = installer_.reclaim(); !status) {
+        events_({.kind = "error", .text = status.error().message});
+    }
+    bool draining = false;
+    std::set<std::string> keep{active_.hash};
+    for (const SlotInfo& slot : installer_.slots()) {
+        draining = draining || slot.state == SlotState::draining;
+        if (slot.state != SlotState::free && slot.generation != 0) {
+            keep.insert(store_.hash_of(slot.generation));
+        }
+    }
+    for (const Past& past : history_) {
+        keep.insert(past.hash);
+    }
+    if (!draining) {
+        may_reclaim_ = false;
+        if (Status status = store_.trim(options_.store_limit_bytes, keep); !status) {
+            events_({.kind = "error", .text = status.error().message});
+        }
+    }
+}
+
+ActiveSnapshot SnapshotManager::active() const {
+    std::lock_guard lock(mutex_);
+    return active_;
+}
+
+ManagerCounters SnapshotManager::counters() const {
+    std::lock_guard lock(counters_mutex_);
+    return counters_;
+}
+
+std::vector<SlotInfo> SnapshotManager::slots() const {
+    std::lock_guard lock(mutex_);
+    return installer_.slots();
+}
+
+std::vector<SnapshotManager::Stored> SnapshotManager::stored() const {
+    std::lock_guard lock(mutex_);
+    std::unordered_map<std::string, std::string> states;
+    for (const SlotInfo& slot : installer_.slots()) {
+        const std::string hash = store_.hash_of(slot.generation);
+        if (slot.generation == 0 || hash.empty() || slot.state == SlotState::free || states[hash] == "active") {
+            continue;
+        }
+        states[hash] = slot.state == SlotState::active ? "active" : slot.state == SlotState::standby ? "standby" : "draining";
+    }
+    std::vector<Stored> result;
+    Result<std::vector<std::string>> hashes = store_.hashes();
+    if (!hashes) {
+        return result;
+    }
+    std::unordered_map<std::string, std::vector<uint32_t>> generations;
+    for (const auto& [generation, hash] : store_.generations()) {
+        generations[hash].push_back(generation);
+    }
+    for (const std::string& hash : *hashes) {
+        const SnapshotStore::Bad* bad = store_.bad(hash);
+        result.push_back({hash, generations[hash], states[hash].empty() ? "stored" : states[hash], bad ? bad->why : ""});
+    }
+    std::sort(result.begin(), result.end(), [](const Stored& a, const Stored& b) {
+        return (a.generations.empty() ? 0 : a.generations.back()) < (b.generations.empty() ? 0 : b.generations.back());
+    });
+    return result;
+}
+
+Result<std::string> SnapshotManager::snapshot_bytes(const std::string& hash_prefix, uint32_t generation) const {
+    std::lock_guard lock(mutex_);
+    if (hash_prefix.empty()) {
+        const std::string hash = generation == 0 ? active_.hash : store_.hash_of(generation);
+        if (hash.empty()) {
+            return Error{generation == 0 ? std::string("no snapshot is active")
+                                         : fmt::format("there is no generation {}: see adapathctl snapshots", generation)};
+        }
+        return store_.bytes(hash);
+    }
+    Result<std::string> hash = store_.find(hash_prefix);
+    return hash ? store_.bytes(*hash) : hash;
+}
+
+}  // namespace adapath

@@ -1,0 +1,151 @@
+// Snapshots in the daemon: checked, stored, numbered, installed, switched to, rolled back. Everything that changes a slot goes
+// through here, one at a time.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "codegen/codegen.h"
+#include "codegen/result.h"
+#include "userspace/adapathd/app.h"
+#include "userspace/adapathd/backend.h"
+#include "userspace/adapathd/snapshot_store.h"
+
+namespace adapath {
+
+// Something that happened, for the log and for `adapathctl watch`.
+struct DaemonEvent {
+    uint64_t time_us = 0;  // CLOCK_MONOTONIC
+    int64_t unix_us = 0;
+    std::string kind;  // install, refuse, switch, rollback, train, flow, adopt, lost, error
+    std::string text;
+    uint32_t generation = 0;
+    std::string hash;
+    bool network_changed = false;
+    bool trained = false;
+    double switch_us = 0;
+    uint32_t from_generation = 0;
+};
+using EventSink = std::function<void(DaemonEvent event)>;
+
+struct InstallResult {
+    std::string hash;
+    uint32_t generation = 0;
+    uint32_t slot = 0;
+    bool activated = false;
+    bool network_changed = false;
+    double check_ms = 0;
+    double install_ms = 0;
+    double switch_us = 0;
+};
+struct SwitchResult {
+    std::string hash;
+    uint32_t generation = 0;  // 0 = the fallback
+    double switch_us = 0;
+};
+struct ManagerCounters {
+    uint64_t switches_parameter = 0;
+    uint64_t switches_network = 0;
+    uint64_t switches_trained = 0;
+    uint64_t rollbacks = 0;
+    uint64_t installs_refused = 0;
+    std::string last_refusal;
+};
+struct ActiveSnapshot {
+    uint32_t generation = 0;  // 0 = the fallback
+    uint32_t slot = ADP_SLOT_NONE;
+    std::string hash;
+};
+
+class SnapshotManager {
+public:
+    struct Options {
+        bool explore = true;  // training is on
+        double refuse_seconds = 600;
+        uint64_t store_limit_bytes = 256ULL << 20;
+    };
+    // `recent` gives recent inputs to check a snapshot on. `on_switch` is told of each switch, before any sample of it can
+    // be seen: `to` decides now; `watch`: it has to prove itself.
+    using RecentInputs = std::function<std::vector<InputCodes>()>;
+    using OnSwitch = std::function<void(uint32_t to, bool watch)>;
+
+    SnapshotManager(const App& app, Installer& installer, SnapshotStore store, const Options& options, EventSink events,
+                    RecentInputs recent, OnSwitch on_switch);
+
+    // Takes over what is in the slots. Call once, first.
+    void adopt();
+
+    Result<InstallResult> install(std::string_view bytes, bool activate, bool trained, const std::string& reason);
+    Result<SwitchResult> switch_to(const std::string& hash_prefix, uint32_t generation, const std::string& reason);
+    // To what decided before; where nothing did, to the fallback. `automatic`: the active snapshot did badly, and is refused
+    // when the trainer sends it again.
+    Result<SwitchResult> roll_back(const std::string& reason, bool automatic);
+    // The active snapshot has proved itself: it is what a later roll back may return to.
+    void trust(uint32_t generation);
+    // Noise on (as the snapshots say) or off, for all slots.
+    void set_explore(bool on);
+    // Frees drained slots, if there are any. May wait for a grace period.
+    void reclaim();
+
+    // For live verification.
+    Result<std::shared_ptr<const QuantModel>> model_of(uint32_t generation);
+
+    [[nodiscard]] ActiveSnapshot active() const;
+    [[nodiscard]] ManagerCounters counters() const;
+    [[nodiscard]] std::vector<SlotInfo> slots() const;
+    struct Stored {
+        std::string hash;
+        std::vector<uint32_t> generations;
+        std::string state;  // active, standby, draining, stored
+        std::string rolled_back;
+    };
+    [[nodiscard]] std::vector<Stored> stored() const;
+    [[nodiscard]] Result<std::string> snapshot_bytes(const std::string& hash_prefix, uint32_t generation) const;
+
+private:
+    struct Known {
+        std::string program_hash;
+        uint32_t explore_q16 = 0;
+        std::shared_ptr<const QuantModel> model;
+    };
+
+    Result<InstallResult> install_locked(const Snapshot& snapshot, std::string_view bytes, std::span<const InputCodes> checks);
+    Result<SwitchResult> flip_locked(uint32_t slot, uint32_t generation, const std::string& hash, bool trained, bool watch,
+                                     const std::string& kind, const std::string& reason);
+    Result<SwitchResult> activate_stored_locked(const std::string& hash, uint32_t generation, bool watch, const std::string& kind,
+                                                const std::string& reason);
+    Error refuse(const std::string& hash, const std::string& why);
+    Known* known_locked(const std::string& hash);
+    [[nodiscard]] std::vector<InputCodes> checks_for(const Snapshot& snapshot) const;
+    [[nodiscard]] const SlotInfo* find_slot(const std::vector<SlotInfo>& slots, uint32_t generation) const;
+
+    const App& app_;
+    Installer& installer_;
+    Options options_;
+    EventSink events_;
+    RecentInputs recent_;
+    OnSwitch on_switch_;
+
+    mutable std::mutex mutex_;  // installer_, store_ and all below
+    SnapshotStore store_;
+    ActiveSnapshot active_;
+    struct Past {
+        uint32_t generation;
+        std::string hash;
+        bool trusted;
+    };
+    std::vector<Past> history_;  // what decided before the active one, newest last
+    bool active_trusted_ = false;
+    std::unordered_map<std::string, Known> known_;  // by hash; a bounded cache
+    bool may_reclaim_ = false;
+
+    mutable std::mutex counters_mutex_;
+    ManagerCounters counters_;
+};
+
+}  // namespace adapath

@@ -1,0 +1,150 @@
+// See switch_policy.h.
+#include "userspace/adapathd/switch_policy.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace adapath {
+namespace {
+
+constexpr uint64_t kBlockUs = 500000;
+// Rewards of a flow before its own baseline is used instead of everyone's.
+constexpr uint64_t kFlowBaselineMin = 10;
+
+}  // namespace
+
+void SwitchPolicy::learn(Flow& flow, double reward, uint64_t time_us) const {
+    flow.count++;
+    const double elapsed_s = time_us > flow.time_us ? static_cast<double>(time_us - flow.time_us) / 1e6 : 0;
+    // An exponential mean over baseline_seconds that begins as a plain mean.
+    const double weight = std::max(1.0 / static_cast<double>(flow.count), 1 - std::exp(-elapsed_s / options_.baseline_seconds));
+    flow.mean += (flow.count == 1 ? 1.0 : std::min(weight, 1.0)) * (reward - flow.mean);
+    flow.time_us = time_us;
+}
+
+double SwitchPolicy::baseline_of(uint64_t flow) const {
+    auto found = flows_.find(flow);
+    return found != flows_.end() && found->second.count >= kFlowBaselineMin ? found->second.mean : all_.mean;
+}
+
+void SwitchPolicy::append(std::deque<Block>& blocks, double deviation, uint64_t time_us, double keep_seconds) {
+    const uint64_t index = time_us / kBlockUs;
+    if (blocks.empty() || blocks.back().index < index) {
+        blocks.push_back(Block{index, 0, 0});
+    }
+    // Flows' samples come in batches and may be a little out of order: late ones count for the newest block.
+    blocks.back().sum += deviation;
+    blocks.back().count++;
+    const auto keep = static_cast<uint64_t>(keep_seconds * 1e6 / kBlockUs) + 1;
+    while (blocks.front().index + keep < blocks.back().index) {
+        blocks.pop_front();
+    }
+}
+
+SwitchPolicy::Window SwitchPolicy::tail(const std::deque<Block>& blocks, uint64_t last_index, double seconds) {
+    const auto span = std::max<uint64_t>(1, static_cast<uint64_t>(seconds * 1e6 / kBlockUs));
+    double sum = 0;
+    uint64_t count = 0;
+    for (auto block = blocks.rbegin(); block != blocks.rend(); ++block) {
+        if (block->index > last_index) {
+            continue;
+        }
+        if (block->index + span <= last_index) {
+            break;
+        }
+        sum += block->sum;
+        count += block->count;
+    }
+    return {count ? sum / static_cast<double>(count) : 0, count};
+}
+
+// Standard deviation of the old snapshot's own windows: what the judged figure varies by when nothing is switched.
+double SwitchPolicy::noise() const {
+    std::vector<double> windows;
+    std::vector<double> blocks;
+    for (const Block& block : baseline_blocks_) {
+        blocks.push_back(block.sum / static_cast<double>(block.count));
+        if (block.index >= baseline_blocks_.front().index + static_cast<uint64_t>(options_.window_seconds * 1e6 / kBlockUs)) {
+            windows.push_back(tail(baseline_blocks_, block.index, options_.window_seconds).mean);
+        }
+    }
+    const std::vector<double>& values = windows.size() >= 6 ? windows : blocks;  // little history: the more cautious figure
+    if (values.size() < 2) {
+        return 0;
+    }
+    double mean = 0;
+    for (double value : values) {
+        mean += value / static_cast<double>(values.size());
+    }
+    double square = 0;
+    for (double value : values) {
+        square += (value - mean) * (value - mean);
+    }
+    return std::sqrt(square / static_cast<double>(values.size() - 1));
+}
+
+void SwitchPolicy::on_switch(uint32_t to, uint64_t now_us, bool watch) {
+    generation_ = to;
+    switched_us_ = now_us;
+    decisions_ = 0;
+    watch_blocks_.clear();
+    // Without a baseline there is nothing to compare with: what comes now becomes it.
+    state_ = watch && baseline_decisions_ >= options_.min_decisions ? State::watched : State::trusted;
+}
+
+void SwitchPolicy::add(uint64_t flow, uint32_t generation, double reward, uint64_t time_us) {
+    if (generation != generation_) {
+        return;  // a decision from before the switch, or one that is rolled back already
+    }
+    if (state_ == State::watched) {
+        append(watch_blocks_, reward - baseline_of(flow), std::max(time_us, switched_us_), options_.seconds);
+        decisions_++;
+        return;
+    }
+    append(baseline_blocks_, all_.count ? reward - baseline_of(flow) : 0, time_us, options_.baseline_seconds);
+    learn(all_, reward, time_us);
+    learn(flows_[flow], reward, time_us);
+    baseline_decisions_++;
+}
+
+SwitchPolicy::Verdict SwitchPolicy::assess(uint64_t now_us) {
+    if (state_ != State::watched) {
+        return {};
+    }
+    const double elapsed_s = now_us > switched_us_ ? static_cast<double>(now_us - switched_us_) / 1e6 : 0;
+    if (decisions_ < options_.min_decisions || elapsed_s < options_.min_seconds) {
+        return {};
+    }
+    const Window recent = tail(watch_blocks_, watch_blocks_.back().index, options_.window_seconds);
+    const double limit = options_.margin + options_.noise_factor * noise();
+    Verdict verdict;
+    verdict.text = fmt::format("reward {:+.2f} against the snapshot before over {} decisions, limit -{:.2f} (margin {:.2f} + noise {:.2f})",
+                               recent.mean, recent.count, limit, options_.margin, limit - options_.margin);
+    // A window with a handful of decisions says nothing about the last seconds.
+    if (options_.rollback && recent.count >= std::max<uint64_t>(1, options_.min_decisions / 2) && recent.mean < -limit) {
+        verdict.roll_back = true;
+        return verdict;
+    }
+    if (elapsed_s >= options_.seconds) {
+        verdict.became_trusted = true;
+        state_ = State::trusted;
+        watch_blocks_.clear();
+    }
+    return verdict;
+}
+
+std::string SwitchPolicy::describe() const {
+    if (state_ == State::trusted) {
+        return baseline_decisions_ == 0 ? "no rewards yet" : fmt::format("trusted, mean reward {:.2f}", all_.mean);
+    }
+    if (watch_blocks_.empty()) {
+        return "watched, no decisions yet";
+    }
+    const Window recent = tail(watch_blocks_, watch_blocks_.back().index, options_.window_seconds);
+    return fmt::format("watched, reward {:+.2f} against the snapshot before over {} decisions, limit -{:.2f}", recent.mean, decisions_,
+                       options_.margin + options_.noise_factor * noise());
+}
+
+}  // namespace adapath

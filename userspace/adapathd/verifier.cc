@@ -1,0 +1,151 @@
+// See verifier.h.
+#include "userspace/adapathd/verifier.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <vector>
+
+#include "userspace/adapathd/sample_log.h"
+#include "userspace/adapathd/snapshot_store.h"
+#include "userspace/common/clock.h"
+
+namespace adapath {
+namespace {
+
+// Models kept ready. More than the slots, so that live verification never reads a file twice; a log is in order anyway.
+constexpr size_t kModels = 64;
+constexpr size_t kDetails = 10;
+
+}  // namespace
+
+const Verifier::Entry& Verifier::find(uint32_t generation) {
+    uses_++;
+    auto found = cache_.find(generation);
+    if (found == cache_.end()) {
+        if (cache_.size() >= kModels) {
+            cache_.erase(std::min_element(cache_.begin(), cache_.end(),
+                                          [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
+        }
+        Entry entry;
+        Result<std::shared_ptr<const QuantModel>> model = load_(generation);
+        if (model) {
+            entry.model = *model;
+        } else {
+            entry.error = model.error().message;
+        }
+        found = cache_.emplace(generation, std::move(entry)).first;
+    }
+    found->second.used = uses_;
+    return found->second;
+}
+
+std::string Verifier::explain(const App& app, const DecodedSample& sample) {
+    const auto where = [&] { return fmt::format("flow {} decision {} generation {}", sample.flow, sample.seq, sample.generation); };
+    if (sample.generation == 0) {
+        return where() + ": made by a network, but names no generation";
+    }
+    const Entry& entry = find(sample.generation);
+    if (entry.model == nullptr) {
+        return where() + ": " + entry.error;
+    }
+    if (Status fits = app.accepts(entry.model->network); !fits) {
+        return where() + ": " + fits.error().message;
+    }
+    const std::vector<int32_t> expected = interpret(*entry.model, sample.input);
+    for (size_t i = 0; i < app.output_count(); i++) {
+        if (sample.output[i] != expected[i]) {
+            return fmt::format("{}: output {} is {}, the snapshot gives {} for this input", where(), i, sample.output[i], expected[i]);
+        }
+    }
+    if (!sample.action_sound) {
+        return fmt::format("{}: action {} does not follow from output {} and noise {}", where(), sample.action, sample.output[0],
+                           sample.noise);
+    }
+    return {};
+}
+
+Result<VerifyReport> verify_state_directory(const std::string& state_directory, const App& app) {
+    Result<SnapshotStore> store = SnapshotStore::open(state_directory, true);
+    if (!store) {
+        return store.error();
+    }
+    Verifier verifier([&](uint32_t generation) -> Result<std::shared_ptr<const QuantModel>> {
+        std::string hash = store->hash_of(generation);
+        if (hash.empty()) {
+            // A running daemon may have installed it after the journal was read.
+            if (Result<SnapshotStore> again = SnapshotStore::open(state_directory, true)) {
+                *store = std::move(*again);
+                hash = store->hash_of(generation);
+            }
+        }
+        if (hash.empty()) {
+            return Error{fmt::format("generation {} is not in {}/generations", generation, state_directory)};
+        }
+        Result<Snapshot> snapshot = store->load(hash);
+        if (!snapshot) {
+            return snapshot.error();
+        }
+        return std::make_shared<const QuantModel>(std::move(snapshot->model));
+    });
+    VerifyReport report;
+    struct Flow {
+        uint32_t seq;
+        uint32_t generation;
+    };
+    std::unordered_map<uint64_t, Flow> flows;
+    std::set<uint32_t> generations;
+    std::string boot;
+    const uint64_t begin_ns = monotonic_ns();
+    Result<LogReadResult> read = read_sample_log(
+        state_directory + "/samples", app, [&](std::span<const std::byte> records, const std::string& boot_id) {
+            if (boot_id != boot) {
+                boot = boot_id;
+                flows.clear();  // flow numbers begin again
+            }
+            for (size_t at = 0; at < records.size(); at += app.record_bytes()) {
+                const DecodedSample sample = app.decode(records.subspan(at, app.record_bytes()));
+                auto [flow, fresh] = flows.try_emplace(sample.flow, Flow{sample.seq, sample.generation});
+                if (fresh) {
+                    report.flows++;
+                } else {
+                    if (sample.seq > flow->second.seq + 1) {
+                        report.gaps += sample.seq - flow->second.seq - 1;
+                    }
+                    report.switches += sample.generation != flow->second.generation ? 1 : 0;
+                    flow->second = Flow{sample.seq, sample.generation};
+                }
+                if (!sample.made_by_network) {
+                    report.fallbacks++;
+                    continue;
+                }
+                report.decisions++;
+                generations.insert(sample.generation);
+                std::string why = verifier.explain(app, sample);
+                if (why.empty()) {
+                    report.explained++;
+                } else {
+                    report.unexplained++;
+                    if (report.details.size() < kDetails) {
+                        report.details.push_back(std::move(why));
+                    }
+                }
+            }
+            return true;
+        });
+    if (!read) {
+        return read.error();
+    }
+    report.files = read->files;
+    report.records = read->records;
+    report.truncated_bytes = read->truncated_bytes;
+    report.generations = generations.size();
+    for (const std::string& file : read->unreadable) {
+        report.details.push_back(file);
+    }
+    report.seconds = static_cast<double>(monotonic_ns() - begin_ns) / 1e9;
+    return report;
+}
+
+}  // namespace adapath

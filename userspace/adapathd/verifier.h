@@ -1,0 +1,58 @@
+// Explains decisions: runs the reference interpreter on a sample's input with the snapshot of its generation and compares
+// every output. Used live by the daemon, for every decision, and over a log by `adapathctl verify`.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "codegen/codegen.h"
+#include "codegen/result.h"
+#include "userspace/adapathd/app.h"
+
+namespace adapath {
+
+class Verifier {
+public:
+    // Finds the model of a generation; its error becomes the reason that decisions of that generation are unexplained.
+    using Load = std::function<Result<std::shared_ptr<const QuantModel>>(uint32_t generation)>;
+    explicit Verifier(Load load) : load_(std::move(load)) {}
+
+    // Empty = explained; else what differs. Only for samples with made_by_network.
+    std::string explain(const App& app, const DecodedSample& sample);
+
+private:
+    struct Entry {
+        std::shared_ptr<const QuantModel> model;  // null: `error` says why
+        std::string error;
+        uint64_t used = 0;
+    };
+    const Entry& find(uint32_t generation);
+
+    Load load_;
+    std::unordered_map<uint32_t, Entry> cache_;
+    uint64_t uses_ = 0;
+};
+
+// What `adapathctl verify` reports about a state directory.
+struct VerifyReport {
+    uint64_t files = 0;
+    uint64_t records = 0;
+    uint64_t decisions = 0;    // made by a snapshot
+    uint64_t explained = 0;
+    uint64_t unexplained = 0;
+    uint64_t fallbacks = 0;    // made by no snapshot: start-up or fallback
+    uint64_t gaps = 0;         // samples missing by sequence number
+    uint64_t flows = 0;
+    uint64_t generations = 0;  // seen in the log
+    uint64_t switches = 0;     // changes of generation, within flows
+    uint64_t truncated_bytes = 0;
+    std::vector<std::string> details;  // of the first unexplained decisions, and of unreadable files
+    double seconds = 0;
+};
+Result<VerifyReport> verify_state_directory(const std::string& state_directory, const App& app);
+
+}  // namespace adapath

@@ -1,0 +1,47 @@
+// How a program is asked to stop: a token that loops look at and can wait on, set by SIGINT and SIGTERM.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+namespace adapath {
+
+class StopToken {
+public:
+    void request();
+    [[nodiscard]] bool requested() const { return requested_.load(std::memory_order_acquire); }
+    // Waits that long or until the stop; true = stopped.
+    bool wait_for(std::chrono::milliseconds duration);
+    // Waits for the stop.
+    void wait();
+
+private:
+    std::atomic<bool> requested_{false};
+    std::mutex mutex_;
+    std::condition_variable changed_;
+};
+
+// Blocks SIGINT and SIGTERM in this thread (and those it starts later) and waits for them in a thread of its own, so that no
+// work is done in a signal handler. Construct before any other thread. A second signal ends the process at once.
+class SignalWatcher {
+public:
+    SignalWatcher(StopToken& token, std::function<void(int)> on_signal = {});
+    ~SignalWatcher();
+    SignalWatcher(const SignalWatcher&) = delete;
+    SignalWatcher& operator=(const SignalWatcher&) = delete;
+
+private:
+    void run();
+
+    StopToken& token_;
+    std::function<void(int)> on_signal_;
+    int signal_fd_ = -1;
+    int quit_fd_ = -1;
+    std::thread thread_;
+};
+
+}  // namespace adapath
