@@ -1,11 +1,9 @@
 // A network as integer-only C: the packed convolution of include/adapath/net.h, with every shape, offset and shift a constant
 // and every weight read from the parameters. Depends on the network alone, never on weights.
 #include <algorithm>
-#include <bit>
 #include <string>
 #include <vector>
 
-#include <adapath/abi.h>
 #include <fmt/format.h>
 
 #include "codegen/codegen.h"
@@ -13,7 +11,7 @@
 namespace adapath {
 namespace {
 
-// Three rows at a time are the three lanes of the next layer's factor, and share each load of an input.
+// Three rows at a time are the three lanes of the next layer's factor.
 constexpr uint32_t kGroupRows = 3;
 
 // Bytes of the two buffers of packed activations that may be on the BPF stack. The kernel's limit is 512 for the whole
@@ -66,51 +64,51 @@ private:
         line("");
     }
 
-    // Rows of one group, from *w. `store` writes what the group's rows made.
-    void group(size_t l, uint32_t rows, const char* indent) {
+    // The t of `rows` rows from w, written out. Rows advance together, so that each input is loaded once for all of them.
+    void rows(size_t l, uint32_t rows) {
         const LayerShape& shape = network_.layers[l];
         const LayerLayout& layout = layout_.layers[l];
         uint32_t word = 0;
         uint32_t triple = 0;
-        std::string names;
+        std::string sums = fmt::format("ADP_OPAQUE{}(", rows == 1 ? "" : std::to_string(rows));
 
-        for (uint32_t r = 0; r < rows; r++) names += fmt::format("{}a{}, s{}", r ? ", " : "", r, r);
-        line("{}adp_u64 {};", indent, names);
+        line("ADP_INLINE void adp_layer_{}_rows_{}(const adp_word *w, const adp_u64 *x, adp_s64 *t)", l, rows);
+        line("{{");
+        line("\tadp_u64 v;");
+        for (uint32_t r = 0; r < rows; r++) {
+            line("\tadp_u64 sum{}, acc{};", r, r);
+            sums += fmt::format("{}sum{}", r ? ", " : "", r);
+        }
+        sums += ");";
+        auto at = [&](uint32_t r, uint32_t k) { return r * layout.row_words + k; };
         for (uint32_t c = 0; c < layout.chunks; c++) {
             uint32_t count = triples_of(layout.inputs_of_chunk(c, shape.inputs));
 
             line("");
-            for (uint32_t r = 0; r < rows; r++) line("{}s{} = w[{}];", indent, r, r * layout.row_words + word);
+            for (uint32_t r = 0; r < rows; r++) line("\tsum{} = w[{}];", r, at(r, word));
             word++;
             for (uint32_t k = 0; k < count; k++, word++, triple++) {
-                for (uint32_t r = 0; r < rows; r++) {
-                    line("{}s{} += x[{}] * w[{}];", indent, r, triple, r * layout.row_words + word);
-                }
+                line("\tv = x[{}];", triple);
+                for (uint32_t r = 0; r < rows; r++) line("\tsum{} += v * w[{}];", r, at(r, word));
+                line("\t{}", sums);
             }
-            for (uint32_t r = 0; r < rows; r++) {
-                line("{}a{} {} s{} >> ADP_TOP_SHIFT;", indent, r, c == 0 ? "=" : "+=", r);
-            }
+            for (uint32_t r = 0; r < rows; r++) line("\tacc{} {} sum{} >> ADP_TOP_SHIFT;", r, c == 0 ? "=" : "+=", r);
         }
+        line("");
         for (uint32_t r = 0; r < rows; r++) {
-            line("{}a{} = (adp_u64)adp_requantise(a{}, w[{}], w[{}], {});", indent, r, r, r * layout.row_words + word,
-                 r * layout.row_words + word + 1, layout.shift);
+            line("\tt[{}] = adp_requantise(acc{}, w[{}], w[{}], {});", r, r, at(r, word), at(r, word + 1), layout.shift);
         }
+        line("}}");
+        line("");
     }
 
-    std::string index(size_t l, uint32_t row) const {
-        uint32_t entries = layout_.layers[l].table_entries;
-
-        return fmt::format("adp_table_index((adp_s64)a{}, {}, {})", row, entries, std::bit_ceil(entries) - 1);
-    }
-
-    std::string code(size_t l, uint32_t row, uint32_t rows) const {
-        return row < rows ? fmt::format("table[{}]", index(l, row)) : "0";
+    std::string entry(size_t l, uint32_t row) const {
+        return fmt::format("table[adp_table_index(t[{}], {})]", row, layout_.layers[l].table_entries - 1);
     }
 
     void store_codes(size_t l, uint32_t rows, const char* indent) {
-        line("{}*y{} = adp_pack3({},", indent, "++", code(l, 0, rows));
-        line("{}\t\t {},", indent, code(l, 1, rows));
-        line("{}\t\t {});", indent, code(l, 2, rows));
+        line("{}adp_layer_{}_rows_{}(w, x, t);", indent, l, rows);
+        line("{}*y++ = adp_pack3({}, {}, {});", indent, entry(l, 0), rows > 1 ? entry(l, 1) : "0", rows > 2 ? entry(l, 2) : "0");
     }
 
     void layer(size_t l) {
@@ -118,8 +116,14 @@ private:
         const LayerLayout& layout = layout_.layers[l];
         bool last = l + 1 == network_.layers.size();
 
-        line("/* Layer {}: {} -> {} {}; a row has {} words in {} chunk{}. */", l, shape.inputs, shape.outputs,
+        line("/* Layer {}: {} -> {} {}. A row has {} words in {} chunk{}. */", l, shape.inputs, shape.outputs,
              activation_name(shape.activation), layout.row_words, layout.chunks, layout.chunks == 1 ? "" : "s");
+        if (last) {
+            rows(l, 1);
+        } else {
+            if (shape.outputs >= kGroupRows) rows(l, kGroupRows);
+            if (shape.outputs % kGroupRows > 0) rows(l, shape.outputs % kGroupRows);
+        }
         if (last) {
             line("ADP_INLINE void adp_layer_{}(const adp_u8 *params, const adp_u64 *x, adp_s32 *out)", l);
         } else {
@@ -143,23 +147,18 @@ private:
         uint32_t rest = shape.outputs % kGroupRows;
 
         line("\tconst adp_code *table = (const adp_code *)(params + {});", layout.table_offset);
+        line("\tadp_s64 t[{}];", groups > 0 ? kGroupRows : rest);
         if (groups > 0) line("\tadp_u32 g;");
         line("");
         if (groups > 0) {
             line("\tfor (g = 0; g < {}; g++) {{", groups);
-            group(l, kGroupRows, "\t\t");
+            store_codes(l, kGroupRows, "\t\t");
             line("\t\tADP_OPAQUE(g);");
             line("\t\tADP_OPAQUE(x);");
-            store_codes(l, kGroupRows, "\t\t");
             line("\t\tw += {};", kGroupRows * layout.row_words);
             line("\t}}");
         }
-        if (rest > 0) {
-            line("\t{{");
-            group(l, rest, "\t\t");
-            store_codes(l, rest, "\t\t");
-            line("\t}}");
-        }
+        if (rest > 0) store_codes(l, rest, "\t");
     }
 
     void output_rows(size_t l) {
@@ -169,18 +168,15 @@ private:
         if (layout.table_entries > 0) {
             line("\tconst adp_table_output *table = (const adp_table_output *)(params + {});", layout.table_offset);
         }
+        line("\tadp_s64 t[1];");
         line("");
         for (uint32_t r = 0; r < shape.outputs; r++) {
-            line("\t{{");
-            group(l, 1, "\t\t");
+            line("\tadp_layer_{}_rows_1(w + {}, x, t);", l, r * layout.row_words);
             if (layout.table_entries > 0) {
-                line("\t\tout[{}] = 2 * table[{}];", r, index(l, 0));
+                line("\tout[{}] = 2 * {};", r, entry(l, 0));
             } else {
-                line("\t\tout[{}] = adp_output((adp_s64)a0, {});", r,
-                     shape.activation == Activation::relu ? "0" : "-2147483647LL - 1");
+                line("\tout[{}] = adp_output(t[0], {});", r, shape.activation == Activation::relu ? "0" : "-2147483647LL - 1");
             }
-            if (r + 1 < shape.outputs) line("\t\tw += {};", layout.row_words);
-            line("\t}}");
         }
     }
 
@@ -254,17 +250,6 @@ Result<std::string> emit_c(const Network& network, Target target) {
             return Error{fmt::format("layer {}: chunks of {} inputs are not whole triples: ADP_HIDDEN_CODE_MAX in net.h must give "
                                      "a multiple of 3",
                                      l, layout->layers[l].chunk_inputs)};
-        }
-    }
-    for (size_t l = 0; l < layout->layers.size(); l++) {
-        const LayerLayout& layer = layout->layers[l];
-        // The verifier only knows the mask of an index, so for it a table reaches to the next power of two.
-        uint32_t end = layer.table_offset + std::bit_ceil(layer.table_entries) * uint32_t{sizeof(uint16_t)};
-
-        if (target != Target::host && layer.table_entries > 0 && end > ADP_PARAMS_BYTES) {
-            return Error{fmt::format("network {}: the table of layer {} would end at byte {} of {} for the BPF verifier; use fewer "
-                                     "or narrower layers",
-                                     describe(network), l, end, ADP_PARAMS_BYTES)};
         }
     }
     auto [a, b] = Emitter::buffers(network, *layout);

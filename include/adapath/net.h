@@ -54,14 +54,18 @@ typedef adp_u16 __attribute__((may_alias)) adp_code;
 typedef adp_s16 __attribute__((may_alias)) adp_table_output;
 
 /*
- * In BPF, hides where a value came from, so that the compiler keeps what the verifier needs to follow: a loop counter that is
- * a number (not a pointer compared with an end pointer), loads that stay in their loop instead of being hoisted into stack
- * slots, and a table index that is masked where the verifier looks at it.
+ * Hides from the compiler where a value came from. In BPF this keeps what verifier, stack and registers need: a loop counter
+ * that is a number (not a pointer compared with an end pointer), loads that stay in their loop instead of being hoisted into
+ * stack slots, and three sums that advance together instead of being regrouped.
  */
 #ifdef __bpf__
 #define ADP_OPAQUE(v) __asm__ volatile("" : "+r"(v))
+#define ADP_OPAQUE2(a, b) __asm__ volatile("" : "+r"(a), "+r"(b))
+#define ADP_OPAQUE3(a, b, c) __asm__ volatile("" : "+r"(a), "+r"(b), "+r"(c))
 #else
 #define ADP_OPAQUE(v) ((void)0)
+#define ADP_OPAQUE2(a, b) ((void)0)
+#define ADP_OPAQUE3(a, b, c) ((void)0)
 #endif
 
 /* t of the comment above. The product wraps like every other one here; codegen proves that it does not. */
@@ -70,25 +74,15 @@ ADP_INLINE adp_s64 adp_requantise(adp_u64 acc, adp_u64 bias, adp_u64 mult, adp_u
 	return (adp_s64)(acc * mult + bias) >> shift;
 }
 
-/* clamp(t, 0, entries - 1) as an index. mask + 1 is the least power of two that is not below entries: what the verifier sees. */
-ADP_INLINE adp_u64 adp_table_index(adp_s64 t, adp_s64 entries, adp_u64 mask)
+/*
+ * clamp(t, 0, last) as an index. One comparison where t is in the table, which in a sound network it nearly always is; the
+ * way back from outside has no branch, and its mask is the bound that the verifier sees.
+ */
+ADP_INLINE adp_u64 adp_table_index(adp_s64 t, adp_u64 last)
 {
-#ifdef __bpf__
-	/* BPF has no conditional move. Without branches the verifier has one path to walk, and nothing can be mispredicted. */
-	adp_s64 under = t >> 63;
-	adp_s64 over;
-
-	ADP_OPAQUE(under);
-	t &= ~under;
-	over = entries - 1 - t;
-	t += over & (over >> 63);
-	ADP_OPAQUE(t);
-	return (adp_u64)t & mask;
-#else
-	(void)mask;
-	t = t < 0 ? 0 : t;
-	return (adp_u64)(t < entries ? t : entries - 1);
-#endif
+	if (__builtin_expect((adp_u64)t > last, 0))
+		return (adp_u64)~(t >> 63) & last;
+	return (adp_u64)t;
 }
 
 /* clamp(t, lowest, 2^31 - 1): an output that has no table. */
