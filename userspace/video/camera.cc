@@ -1,0 +1,307 @@
+// One camera of the sender.
+#include "userspace/video/camera.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <fmt/format.h>
+
+#include "userspace/video/framing.h"
+
+namespace adapath::video {
+
+namespace {
+
+constexpr uint64_t second_ns = 1'000'000'000;
+// For the last frame and the end record to reach the receiver, whatever the link's backlog; then the stream counts as broken.
+constexpr uint64_t drain_ns = 5 * second_ns;
+
+timespec to_timespec(uint64_t ns) {
+    return {static_cast<time_t>(ns / second_ns), static_cast<long>(ns % second_ns)};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Camera>> Camera::connect(const CameraOptions& options, const Clip& clip, const HostPort& server,
+                                                const ConnectOptions& connection, const std::stop_token& stop,
+                                                std::function<void(const CameraStats&)> report) {
+    Result<Encoder> encoder = Encoder::open(clip.size(), options.rate.fps, RateController(options.rate).kbps());
+    if (!encoder) {
+        return encoder.error();
+    }
+    Result<Fd> socket = connect_tcp(server, connection, stop);
+    if (!socket) {
+        return Error{fmt::format("camera {}: {}", options.camera, socket.error().message)};
+    }
+    return std::unique_ptr<Camera>(
+        new Camera(options, clip, std::move(*socket), std::move(*encoder), stop, std::move(report)));
+}
+
+Camera::Camera(const CameraOptions& options, const Clip& clip, Fd socket, Encoder encoder, const std::stop_token& stop,
+               std::function<void(const CameraStats&)> report)
+    : options_(options),
+      clip_(clip),
+      socket_(std::move(socket)),
+      encoder_(std::move(encoder)),
+      rate_(options.rate),
+      stop_(stop),
+      wake_(stop),
+      report_(std::move(report)),
+      interval_ns_(static_cast<uint64_t>(1e9 / options.rate.fps)) {
+    stats_.camera = options.camera;
+    stats_.local_port = local_port(socket_.get());
+    stats_.congestion_control = congestion_control_of(socket_.get());
+    stats_.start_ns = now_ns();
+    stats_.target_kbps = rate_.kbps();
+    next_tick_ns_ = stats_.start_ns + options.start_delay_ns;
+    next_report_ns_ = stats_.start_ns + second_ns;
+}
+
+Result<bool> Camera::step() {
+    if (phase_ == Phase::done) {
+        return false;
+    }
+    Result<bool> more = step_phase();
+    if (!more || !*more) {
+        observe();
+        if (!more) {
+            stats_.error = more.error().message;
+        }
+        stats_.end_ns = now_ns();
+        phase_ = Phase::done;
+        socket_.reset();
+        if (report_) {
+            report_(stats_);
+        }
+    }
+    return more;
+}
+
+Result<bool> Camera::step_phase() {
+    if (phase_ == Phase::draining) {
+        return drain();
+    }
+    uint64_t end_ns = options_.duration_ns == 0 ? UINT64_MAX : stats_.start_ns + options_.duration_ns;
+    if (stop_.stop_requested() || next_tick_ns_ >= end_ns) {
+        phase_ = Phase::draining;
+        drain_until_ns_ = now_ns() + drain_ns;
+        return true;
+    }
+    return frame();
+}
+
+Result<bool> Camera::frame() {
+    Result<Wake> woken = wait(next_tick_ns_, false);
+    if (!woken) {
+        return woken.error();
+    }
+    if (*woken == Wake::stopped) {
+        return true;
+    }
+
+    uint64_t capture_ns = now_ns();
+    uint64_t picture = options_.first_picture + ticks_;
+    ticks_++;
+    next_tick_ns_ += interval_ns_;
+    observe();
+    RateInput input;
+    input.now_ns = capture_ns;
+    input.unsent_bytes = stats_.process_bytes + stats_.tcp.notsent_bytes;
+    input.delivery_rate = stats_.tcp.delivery_rate;
+    input.app_limited = stats_.tcp.app_limited;
+    input.srtt_us = stats_.tcp.srtt_us;
+
+    woken = wait(next_tick_ns_, true);
+    if (!woken) {
+        return woken.error();
+    }
+    if (*woken == Wake::stopped) {
+        return true;
+    }
+    input.skipped = *woken == Wake::time;
+    stats_.target_kbps = rate_.update(input);
+    if (input.skipped) {
+        stats_.frames_skipped++;
+    } else {
+        if (Status set = encoder_.set_kbps(stats_.target_kbps); !set) {
+            return set.error();
+        }
+        Result<EncodedFrame> encoded = encoder_.encode(clip_.picture(picture));
+        if (!encoded) {
+            return encoded.error();
+        }
+        adp_video_header header{};
+        header.camera = options_.camera;
+        header.frame = stats_.frames_encoded;
+        header.capture_ns = capture_ns;
+        header.payload = static_cast<uint32_t>(encoded->bytes.size());
+        header.skipped = static_cast<uint32_t>(stats_.frames_skipped + stats_.frames_overrun);
+        header.picture = static_cast<uint32_t>(picture % clip_.pictures());
+        header.flags = encoded->key ? ADP_VIDEO_KEY : 0;
+        pending_ = frame_bytes(header, encoded->bytes);
+        pending_at_ = 0;
+        pending_frame_ = true;
+        stats_.frames_encoded++;
+        stats_.qp_sum += static_cast<uint64_t>(std::max(encoded->qp, 0));
+        if (Status sent = flush(); !sent) {
+            return sent.error();
+        }
+    }
+
+    uint64_t now = now_ns();
+    if (now > next_tick_ns_ + interval_ns_) {
+        uint64_t missed = (now - next_tick_ns_) / interval_ns_;
+        stats_.frames_overrun += missed;
+        ticks_ += missed;
+        next_tick_ns_ += missed * interval_ns_;
+    }
+    report_if_due(now);
+    return true;
+}
+
+Result<Camera::Wake> Camera::wait(uint64_t until_ns, bool for_writable) {
+    for (;;) {
+        bool sending = pending_at_ < pending_.size();
+        short events = static_cast<short>(POLLRDHUP | (sending || for_writable ? POLLOUT : 0));
+        pollfd fds[2] = {{socket_.get(), events, 0}, {wake_.fd(), POLLIN, 0}};
+        uint64_t now = now_ns();
+        timespec timeout = to_timespec(until_ns > now ? until_ns - now : 0);
+        int ready = ppoll(fds, 2, &timeout, nullptr);
+        if (ready < 0 && errno != EINTR) {
+            return Error{fmt::format("camera {}: poll: {}", options_.camera, errno_text(errno))};
+        }
+        if (ready > 0 && fds[1].revents != 0) {
+            return Wake::stopped;
+        }
+        if (ready > 0 && (fds[0].revents & (POLLERR | POLLHUP | POLLRDHUP)) != 0) {
+            int error = 0;
+            socklen_t length = sizeof error;
+            getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &length);
+            return Error{fmt::format("camera {}: the connection broke: {}", options_.camera,
+                                     error != 0 ? errno_text(error) : "the receiver closed it")};
+        }
+        if (ready > 0 && (fds[0].revents & POLLOUT) != 0) {
+            if (!sending) {
+                return Wake::writable;
+            }
+            if (Status sent = flush(); !sent) {
+                return sent.error();
+            }
+            continue;
+        }
+        if (ready == 0 && now_ns() >= until_ns) {
+            return Wake::time;
+        }
+    }
+}
+
+// As much as the socket takes now. TCP_NOTSENT_LOWAT cuts a large frame into several calls.
+Status Camera::flush() {
+    while (pending_at_ < pending_.size()) {
+        ssize_t sent = send(socket_.get(), pending_.data() + pending_at_, pending_.size() - pending_at_,
+                            MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            if (errno == EAGAIN) {
+                return {};
+            }
+            return Error{fmt::format("camera {}: the connection broke: {}", options_.camera, errno_text(errno))};
+        }
+        pending_at_ += static_cast<size_t>(sent);
+        stats_.bytes += static_cast<uint64_t>(sent);
+        if (pending_at_ == pending_.size() && pending_frame_) {
+            stats_.frames_sent++;
+            pending_frame_ = false;
+        }
+    }
+    return {};
+}
+
+// The frame under way goes first; then the end record. The receiver closes when it has read that.
+Result<bool> Camera::drain() {
+    if (Status sent = flush(); !sent) {
+        return sent.error();
+    }
+    if (pending_at_ == pending_.size() && !ending_) {
+        queue_end();
+        if (Status sent = flush(); !sent) {
+            return sent.error();
+        }
+        if (pending_at_ == pending_.size()) {
+            shutdown(socket_.get(), SHUT_WR);
+        }
+    }
+    bool sending = pending_at_ < pending_.size();
+    uint64_t now = now_ns();
+    if (now >= drain_until_ns_) {
+        return Error{fmt::format("camera {}: the receiver did not confirm the end within {} s", options_.camera,
+                                 drain_ns / second_ns)};
+    }
+    pollfd fd = {socket_.get(), static_cast<short>(sending ? POLLOUT : POLLIN), 0};
+    timespec timeout = to_timespec(drain_until_ns_ - now);
+    int ready = ppoll(&fd, 1, &timeout, nullptr);
+    if (ready < 0 && errno != EINTR) {
+        return Error{fmt::format("camera {}: poll: {}", options_.camera, errno_text(errno))};
+    }
+    if (ready <= 0) {
+        return true;
+    }
+    if (sending) {
+        if (Status sent = flush(); !sent) {
+            return sent.error();
+        }
+        if (ending_ && pending_at_ == pending_.size()) {
+            shutdown(socket_.get(), SHUT_WR);
+        }
+        return true;
+    }
+    char byte = 0;
+    ssize_t got = recv(socket_.get(), &byte, sizeof byte, MSG_DONTWAIT);
+    if (got < 0 && errno != EAGAIN && errno != EINTR) {
+        return Error{fmt::format("camera {}: the connection broke before the end was confirmed: {}", options_.camera,
+                                 errno_text(errno))};
+    }
+    stats_.ended = got == 0;
+    return got != 0;
+}
+
+void Camera::queue_end() {
+    adp_video_header header{};
+    header.camera = options_.camera;
+    header.frame = stats_.frames_encoded;
+    header.capture_ns = now_ns();
+    header.skipped = static_cast<uint32_t>(stats_.frames_skipped + stats_.frames_overrun);
+    header.flags = ADP_VIDEO_END;
+    pending_ = frame_bytes(header, {});
+    pending_at_ = 0;
+    pending_frame_ = false;
+    ending_ = true;
+}
+
+void Camera::observe() {
+    if (socket_.valid()) {
+        stats_.tcp = tcp_state(socket_.get());
+    }
+    stats_.process_bytes = pending_.size() - pending_at_;
+}
+
+void Camera::report_if_due(uint64_t now) {
+    if (now < next_report_ns_) {
+        return;
+    }
+    while (next_report_ns_ <= now) {
+        next_report_ns_ += second_ns;
+    }
+    observe();
+    if (report_) {
+        report_(stats_);
+    }
+}
+
+}  // namespace adapath::video
