@@ -78,6 +78,18 @@ static const adp_u32 zero;
 	} while (0)
 #define COUNT(field) COUNT_BY(field, 1)
 
+/* In assembly, or the compiler merges both loads into one at a computed offset, which the verifier refuses for ctx. */
+ADP_INLINE const struct rate_sample *rate_sample_of(const adp_u64 *ctx)
+{
+	const struct rate_sample *rs;
+
+	if (cong_control_has_ack)
+		__asm__ volatile("%0 = *(u64 *)(%1 + 24)" : "=r"(rs) : "r"(ctx));
+	else
+		__asm__ volatile("%0 = *(u64 *)(%1 + 8)" : "=r"(rs) : "r"(ctx));
+	return rs;
+}
+
 ADP_INLINE adp_u32 in_flight(const struct tcp_sock *tp)
 {
 	return tp->packets_out - (tp->sacked_out + tp->lost_out) + tp->retrans_out;
@@ -88,6 +100,50 @@ ADP_INLINE adp_u32 least_rtt_us(const struct tcp_sock *tp)
 	adp_u32 v = tp->rtt_min.s[0].v;
 
 	return v == ~0u ? 0 : v; /* the kernel's "no sample yet" */
+}
+
+/*
+ * The shared code as global functions: the verifier takes each on its own, with nothing known of its arguments, so that the
+ * branches of one do not multiply with those of the next (inlined, the whole passes a million steps). The null checks are
+ * what it asks for in return.
+ */
+#define GLOBAL __attribute__((noinline))
+
+GLOBAL int adp_cc_bpf_on_ack(struct adp_cc_flow *f, const struct adp_cc_ack *ack)
+{
+	if (!f || !ack)
+		return 0;
+	return adp_cc_on_ack(f, ack);
+}
+
+GLOBAL int adp_cc_bpf_start_step(struct adp_cc_flow *f)
+{
+	if (!f)
+		return 0;
+	return adp_cc_start_step(f);
+}
+
+GLOBAL int adp_cc_bpf_fall_back(struct adp_cc_flow *f, adp_u32 srtt_us, adp_u32 mss)
+{
+	if (!f)
+		return 0;
+	adp_cc_enter_fallback(f, srtt_us, mss);
+	adp_cc_fallback_rate(f, srtt_us, mss);
+	return 0;
+}
+
+GLOBAL int adp_cc_bpf_act(struct adp_cc_flow *f, adp_s32 output, adp_s32 noise)
+{
+	if (!f)
+		return 0;
+	return adp_cc_act(f, output, noise);
+}
+
+GLOBAL adp_u32 adp_cc_bpf_cwnd(const struct adp_cc_flow *f, adp_u32 srtt_us, adp_u32 mss)
+{
+	if (!f)
+		return 0;
+	return adp_cc_cwnd(f, srtt_us, mss);
 }
 
 /* Pacing rate and window of the flow's present state, to the socket. */
@@ -177,7 +233,7 @@ ADP_SEC("struct_ops/init") int adp_cc_init_flow(adp_u64 *ctx)
 	f->local_port = s->__sk_common.skc_num;
 	f->remote_port = __builtin_bswap16(s->__sk_common.skc_dport);
 	adp_cc_init(f, tp->tcp_mstamp, tp->mss_cache, tp->srtt_us >> 3, tp->snd_cwnd, tp->data_segs_out, tp->delivered);
-	f->cwnd = adp_cc_cwnd(f, tp->srtt_us >> 3, tp->mss_cache);
+	f->cwnd = adp_cc_bpf_cwnd(f, tp->srtt_us >> 3, tp->mss_cache);
 	/* No fq qdisc is needed: TCP's own timer paces (since 4.13). Writable for BPF since 6.0 (commit 41c95dd6a604). */
 	if (s->sk_pacing_status == SK_PACING_NONE)
 		s->sk_pacing_status = SK_PACING_NEEDED;
@@ -202,8 +258,7 @@ ADP_SEC("struct_ops/release") int adp_cc_release_flow(adp_u64 *ctx)
 /* Nothing decides by a network: CUBIC goes on, or begins. */
 ADP_INLINE void fall_back(void *sk, struct adp_cc_flow *f, adp_u32 srtt_us, adp_u32 mss)
 {
-	adp_cc_enter_fallback(f, srtt_us, mss);
-	adp_cc_fallback_rate(f, srtt_us, mss);
+	adp_cc_bpf_fall_back(f, srtt_us, mss);
 	f->generation = 0;
 	set_socket(sk, f, f->cubic.cwnd);
 	emit_sample(f, sk, ADP_CC_FALLBACK_MADE, 0, 0, 0);
@@ -215,7 +270,7 @@ ADP_SEC("struct_ops/cong_control") int adp_cc_control(adp_u64 *ctx)
 {
 	void *sk = (void *)ctx[0];
 	struct tcp_sock *tp = sk;
-	const struct rate_sample *rs = cong_control_has_ack ? (void *)ctx[3] : (void *)ctx[1];
+	const struct rate_sample *rs = rate_sample_of(ctx);
 	struct adp_cc_flow *f = adp_bpf_sk_storage_get(&adp_cc_flows, sk, 0, 0);
 	const struct adp_slot *slot;
 	struct adp_cc_ack ack;
@@ -238,7 +293,7 @@ ADP_SEC("struct_ops/cong_control") int adp_cc_control(adp_u64 *ctx)
 	ack.app_limited = rs->is_app_limited;
 	f->total_acks++;
 
-	if (adp_cc_on_ack(f, &ack) == ADP_CC_NOTHING) {
+	if (adp_cc_bpf_on_ack(f, &ack) == ADP_CC_NOTHING) {
 		/* The kernel lowers cwnd by itself on a timeout (tcp_enter_loss), so ours is put back at every ACK. */
 		if (f->phase == ADP_CC_FALLBACK)
 			set_socket(sk, f, f->cubic.cwnd);
@@ -256,9 +311,9 @@ ADP_SEC("struct_ops/cong_control") int adp_cc_control(adp_u64 *ctx)
 		return 0;
 	}
 	adp_cc_leave_fallback(f);
-	if (adp_cc_start_step(f)) {
+	if (adp_cc_bpf_start_step(f)) {
 		f->generation = 0;
-		f->cwnd = adp_cc_cwnd(f, ack.srtt_us, ack.mss);
+		f->cwnd = adp_cc_bpf_cwnd(f, ack.srtt_us, ack.mss);
 		set_socket(sk, f, f->cwnd);
 		emit_sample(f, tp, ADP_CC_START_MADE, 0, 0, 0);
 		f->seq++;
@@ -319,8 +374,8 @@ ADP_SEC("adp_net/cong_control") int adp_cc_apply(adp_u64 *ctx)
 	explore = slot->explore_q16;
 	if (explore)
 		noise = adp_cc_noise(adp_bpf_get_prandom_u32(), explore);
-	action = adp_cc_act(f, f->output[0], noise);
-	f->cwnd = adp_cc_cwnd(f, tp->srtt_us >> 3, tp->mss_cache);
+	action = adp_cc_bpf_act(f, f->output[0], noise);
+	f->cwnd = adp_cc_bpf_cwnd(f, tp->srtt_us >> 3, tp->mss_cache);
 	set_socket(sk, f, f->cwnd);
 	emit_sample(f, tp, 0, noise, action, explore);
 	f->seq++;

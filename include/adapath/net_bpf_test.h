@@ -10,7 +10,6 @@
 #define ADAPATH_NET_BPF_TEST_H
 
 #include "abi.h"
-#include "bpf_min.h"
 
 #define ADP_TEST_ENTRIES 64
 
@@ -22,6 +21,9 @@ struct adp_test_io_value {
 	adp_u8 in[ADP_MAX_WIDTH];
 	adp_s32 out[ADP_MAX_OUTPUTS];
 };
+
+#ifdef __bpf__ /* userspace needs only the records above */
+#include "bpf_min.h"
 
 struct {
 	ADP_MAP_UINT(type, ADP_BPF_MAP_ARRAY);
@@ -66,5 +68,6 @@ ADP_SEC("tc") int adp_test_empty(struct adp_skb *skb)
 }
 
 ADP_BPF_LICENSE("Dual MIT/GPL");
+#endif
 
 #endif

@@ -1,0 +1,54 @@
+// The cc program and its maps in the kernel: loaded and pinned, or adopted from the pins that an earlier daemon left. Knows
+// nothing of snapshots; bpf_backend.cc does.
+#pragma once
+
+#include <adapath/abi.h>
+
+#include <array>
+#include <memory>
+#include <string>
+
+#include "codegen/result.h"
+#include "userspace/adapathd/backend.h"
+#include "userspace/bpf_backend/mapping.h"
+
+struct bpf_program;
+
+namespace adapath {
+
+struct KernelSide {
+    // Pinned, all of them: what flows use must outlive the daemon.
+    BpfFd control_map;
+    BpfFd slots_map;
+    BpfFd stats_map;
+    BpfFd ring_map;
+    BpfFd nets_map;    // slot -> network program
+    BpfFd finish_map;  // 0 -> adp_cc_apply
+    BpfFd flows_map;
+    BpfFd ids_map;
+    BpfFd ops_map;  // the struct_ops map: registered while its only element exists
+    // Not pinned: an array of maps whose update waits for a grace period, see wait_for_readers().
+    BpfFd grace_outer;
+    BpfFd grace_inner;
+
+    BpfFd lock;  // flock on the pin directory: one daemon at a time
+    MapMapping control_mapping;
+    MapMapping slots_mapping;
+    bool adopted = false;
+    std::string congestion_control;
+    std::string pin_directory;
+
+    [[nodiscard]] struct adp_control* control() const { return control_mapping.as<struct adp_control>(); }
+    [[nodiscard]] struct adp_slot* slots() const { return slots_mapping.as<struct adp_slot>(); }
+
+    // Returns when every decision that was running at the call has ended.
+    Status wait_for_readers() const;
+};
+
+Result<std::unique_ptr<KernelSide>> open_kernel_side(const BpfBackendOptions& options);
+
+// Makes libbpf load programs of section "adp_net/..." as struct_ops programs of tcp_congestion_ops.cong_control without a
+// struct_ops map. Idempotent; call before opening an object that has one.
+Status register_network_section();
+
+}  // namespace adapath
