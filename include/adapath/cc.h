@@ -415,16 +415,19 @@ ADP_INLINE void adp_cc_fill_sample(const struct adp_cc_flow *f, struct adp_cc_sa
 }
 
 /*
- * Reward of one interval, Q16: log2(delivery rate / 16 KiB/s) - log2(RTT / least RTT) - 8 * loss fraction.
- * A log of Kleinrock's power (throughput over delay), so that links of any rate weigh alike. An interval that delivered
- * nothing counts as one packet a second would. Integers, so that daemon, trainer and simulator agree.
+ * Reward of one interval, Q16: log2(delivery rate / 16 KiB/s) - log2(RTT / least RTT) / 2 - 8 * loss fraction.
+ * A log of Kleinrock's power (throughput over delay), so that links of any rate weigh alike, with delay at half weight:
+ * a tenth of the rate is worth a fifth of the RTT. At full weight a learned policy leaves a quarter of an LTE uplink unused,
+ * since keeping a jittery queue empty pays more than filling the link. An interval that delivered nothing counts as one
+ * packet a second would. Integers, so that daemon, trainer and simulator agree.
  */
 ADP_INLINE adp_s32 adp_cc_reward(const struct adp_cc_interval *v)
 {
 	adp_u64 rate = adp_max_u64(adp_cc_delivery_rate(v), v->mss ? v->mss : 1);
 	adp_s64 loss = v->lost ? (adp_s64)v->lost * ADP_Q16_ONE / ((adp_u64)v->lost + v->delivered) : 0;
 
-	return (adp_s32)(adp_log2_q16(rate) - (14 << 16) - (adp_log2_q16(v->rtt_us) - adp_log2_q16(v->min_rtt_us)) - 8 * loss);
+	return (adp_s32)(adp_log2_q16(rate) - (14 << 16) - (adp_log2_q16(v->rtt_us) - adp_log2_q16(v->min_rtt_us)) / 2 -
+			 8 * loss);
 }
 
 #endif

@@ -1,0 +1,39 @@
+// See cc_model.h.
+#include "models/cc_model.h"
+
+#include <adapath/cc.h>
+
+namespace adapath {
+
+Network cc_network(const std::vector<uint32_t>& hidden) {
+    Network network;
+    network.app = "cc";
+    network.feature_schema = ADP_CC_SCHEMA;
+    for (int i = 0; i < ADP_CC_HISTORY; i++) {
+        network.inputs.push_back({1.0F / ADP_CC_INFLATION_UNIT, ADP_CC_INFLATION_ZERO});
+        network.inputs.push_back({1.0F / ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO});
+        network.inputs.push_back({1.0F / ADP_CC_SEND_UNIT, ADP_CC_SEND_ZERO});
+    }
+    uint32_t width = ADP_CC_INPUTS;
+    for (uint32_t h : hidden) {
+        network.layers.push_back({width, h, Activation::tanh});
+        width = h;
+    }
+    network.layers.push_back({width, ADP_CC_OUTPUTS, Activation::identity});
+    return network;
+}
+
+Network cc_value_network(const std::vector<uint32_t>& hidden) { return cc_network(hidden); }
+
+FloatModel adversarial_cc(float output) {
+    FloatModel model;
+    model.network = cc_network();
+    for (const LayerShape& layer : model.network.layers) {
+        model.weights.emplace_back(size_t{layer.inputs} * layer.outputs, 0.0F);
+        model.biases.emplace_back(layer.outputs, 0.0F);
+    }
+    model.biases.back()[0] = output;
+    return model;
+}
+
+}  // namespace adapath

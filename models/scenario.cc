@@ -1,0 +1,110 @@
+// See scenario.h.
+#include "models/scenario.h"
+
+#include <spdlog/fmt/fmt.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace adapath {
+
+namespace {
+
+// Long enough that an episode does not repeat itself, short enough to generate for each episode anew.
+constexpr uint32_t trace_ms = 60'000;
+
+double random_queue_s(Random& random, double rtt_s) {
+    return random.uniform() < 0.5 ? random.log_uniform(0.5, 5) * rtt_s : random.log_uniform(0.05, 1.0);
+}
+
+}  // namespace
+
+Scenario random_scenario(Random& random) {
+    Scenario s;
+    s.lte = random.uniform() < 0.5;
+    s.mbit = random.log_uniform(1, 50);
+    s.rtt_s = random.log_uniform(0.01, 0.12);
+    s.queue_s = random_queue_s(random, s.rtt_s);
+    if (random.uniform() < 1.0 / 3) s.loss = random.uniform(0, 0.01);
+    if (s.lte || random.uniform() < 0.2) s.ack_tick_s = random.uniform(0.002, 0.01);
+    if (random.uniform() < 0.2) s.flows = random.uniform() < 0.5 ? 2 : 3;
+    s.seed = random.next();
+    return s;
+}
+
+Scenario random_lte_scenario(Random& random) {
+    Scenario s;
+    s.lte = true;
+    s.mbit = random.log_uniform(2, 30);
+    s.rtt_s = random.log_uniform(0.03, 0.1);
+    s.queue_s = random.log_uniform(0.2, 1.0);
+    s.ack_tick_s = random.uniform(0.002, 0.01);
+    s.seed = random.next();
+    return s;
+}
+
+std::string describe(const Scenario& s) {
+    return fmt::format("{} {:.1f} Mbit/s, RTT {:.0f} ms, queue {:.0f} ms, loss {:.2f} %, {} flow{}", s.lte ? "LTE-like" : "constant",
+                       s.mbit, s.rtt_s * 1e3, s.queue_s * 1e3, s.loss * 100, s.flows, s.flows == 1 ? "" : "s");
+}
+
+Capacity scenario_capacity(const Scenario& s) {
+    if (!s.lte) return Capacity::constant(s.mbit * 1e6 / 8);
+    TraceGenerator generator;
+    generator.seed = s.seed;
+    generator.mean_mbit = s.mbit;
+    generator.duration_ms = trace_ms;
+    // The generator's options are constants here but for seed and rate: its refusal would be a bug, which value() throws.
+    return Capacity::from_trace(std::make_shared<const Trace>(std::move(Trace::generate(generator).value())));
+}
+
+std::unique_ptr<Simulator> make_simulator(const Scenario& s) {
+    LinkOptions link;
+    link.capacity = scenario_capacity(s);
+    link.rtt_s = s.rtt_s;
+    link.queue_bytes = std::max<uint64_t>(static_cast<uint64_t>(s.queue_s * s.mbit * 1e6 / 8), 10 * 1500);
+    link.loss = s.loss;
+    link.ack_tick_s = s.ack_tick_s;
+    std::vector<FlowOptions> flows(s.flows);
+    for (size_t i = 0; i < flows.size(); i++) flows[i].start_s = 3.0 * static_cast<double>(i);
+    return std::make_unique<Simulator>(std::move(link), std::move(flows), s.seed);
+}
+
+Score score_link(const Scenario& scenario, const PolicyFunction& policy, double seconds) {
+    auto simulator = make_simulator(scenario);
+    simulator->set_policy(policy, 1, 0);
+    const double warm_up_s = scenario.flows > 1 ? 5.0 * scenario.flows : 2;
+    double reward = 0;
+    uint64_t intervals = 0;
+    simulator->set_samples([&](const adp_cc_sample& sample) {
+        if (static_cast<double>(sample.time_us) < warm_up_s * 1e6) return;
+        reward += adp_cc_reward(&sample.interval) / 65536.0;
+        intervals++;
+    });
+    simulator->run_until(warm_up_s);
+    simulator->reset_stats();
+    simulator->run_until(seconds);
+    const LinkStats link = simulator->link_stats();
+    Score score;
+    score.utilisation = link.utilisation();
+    score.p95_ms = link.sojourn_percentile_ms(0.95);
+    score.mean_ms = link.mean_sojourn_ms();
+    score.reward = intervals ? reward / static_cast<double>(intervals) : 0;
+    score.loss = link.arrived ? static_cast<double>(link.dropped_queue) / static_cast<double>(link.arrived) : 0;
+    return score;
+}
+
+Score mean_score(const std::vector<Score>& scores) {
+    Score mean;
+    for (const Score& s : scores) {
+        mean.utilisation += s.utilisation;
+        mean.p95_ms += s.p95_ms;
+        mean.mean_ms += s.mean_ms;
+        mean.reward += s.reward;
+        mean.loss += s.loss;
+    }
+    const double n = std::max<double>(1, static_cast<double>(scores.size()));
+    return {mean.utilisation / n, mean.p95_ms / n, mean.mean_ms / n, mean.reward / n, mean.loss / n};
+}
+
+}  // namespace adapath
