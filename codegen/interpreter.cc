@@ -38,7 +38,7 @@ int32_t finish_last(Activation activation, const QuantLayer& layer, int64_t t) {
 void interpret_layer(const LayerShape& shape, const QuantLayer& layer, bool last, std::span<const int32_t> in,
                      std::span<int32_t> out) {
     for (uint32_t row = 0; row < shape.outputs; ++row) {
-        // |acc| <= 127 * 688 * 256 < 2^25
+        // |acc| <= 127 * 1376 * 256 < 2^26
         int64_t acc = 0;
         for (uint32_t i = 0; i < shape.inputs; ++i) {
             acc += int64_t{layer.weights[size_t{row} * shape.inputs + i]} * in[i];

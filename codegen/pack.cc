@@ -1,4 +1,5 @@
 // The bytes that go into a slot, as include/adapath/net.h lays them out.
+#include <algorithm>
 #include <cstdint>
 
 #include <adapath/net.h>
@@ -31,9 +32,9 @@ private:
 };
 
 // Two's complement on purpose: the arithmetic wraps, and negative weights borrow from the lane above.
-uint64_t pack_weights(int w0, int w1, int w2) {
-    return static_cast<uint64_t>(int64_t{w2}) + (static_cast<uint64_t>(int64_t{w1}) << ADP_LANE_BITS) +
-           (static_cast<uint64_t>(int64_t{w0}) << (2 * ADP_LANE_BITS));
+uint64_t pack_weights(int64_t w0, int64_t w1, int64_t w2) {
+    return static_cast<uint64_t>(w2) + (static_cast<uint64_t>(w1) << ADP_W1_SHIFT) +
+           (static_cast<uint64_t>(w0) << ADP_TOP_SHIFT);
 }
 
 void pack_row(const QuantLayer& layer, const LayerShape& shape, const LayerLayout& layout, uint32_t row, Writer& out) {
@@ -42,15 +43,22 @@ void pack_row(const QuantLayer& layer, const LayerShape& shape, const LayerLayou
     for (uint32_t c = 0; c < layout.chunks; ++c) {
         const int8_t* chunk = weights + c * layout.chunk_inputs;
         const uint32_t count = layout.inputs_of_chunk(c, shape.inputs);
-        // The least value of the chunk's dot product: lifting by it makes the top lane non-negative for every input.
-        uint64_t lift = 0;
-        for (uint32_t i = 0; i < count; ++i) {
-            lift += chunk[i] < 0 ? static_cast<uint64_t>(-chunk[i]) * layout.input_max : 0;
-        }
-        lifts += lift;
-        out.word((lift << ADP_TOP_SHIFT) + (uint64_t{1} << (ADP_TOP_SHIFT - 1)));
+        const auto weight = [&](uint32_t i) { return i < count ? int64_t{chunk[i]} : 0; };
+        // By how much the top lane, and the lanes below it as one number, can go below 0: the lifts that keep them from it.
+        int64_t top = 0;
+        int64_t below = 0;
         for (uint32_t i = 0; i < count; i += 3) {
-            out.word(pack_weights(chunk[i], i + 1 < count ? chunk[i + 1] : 0, i + 2 < count ? chunk[i + 2] : 0));
+            for (const int64_t w : {weight(i), weight(i + 1), weight(i + 2)}) {
+                top += std::max<int64_t>(-w, 0) * layout.input_max;
+            }
+            // x0 (w1 2^22 + w2) + x1 w2 2^21
+            below += std::max<int64_t>(-(weight(i + 1) * (1 << ADP_W1_SHIFT) + weight(i + 2)), 0) * layout.input_max;
+            below += std::max<int64_t>(-weight(i + 2) * (1 << ADP_X1_SHIFT), 0) * layout.input_max;
+        }
+        lifts += static_cast<uint64_t>(top);
+        out.word((static_cast<uint64_t>(top) << ADP_TOP_SHIFT) + static_cast<uint64_t>(below));
+        for (uint32_t i = 0; i < count; i += 3) {
+            out.word(pack_weights(weight(i), weight(i + 1), weight(i + 2)));
         }
     }
     out.word(static_cast<uint64_t>(layer.bias[row]) - layer.mult[row] * lifts);

@@ -1,6 +1,6 @@
 // Interval arithmetic over one row after the other: can any input, not only the ones seen, drive a lane of the packed
-// convolution out of its bits, or a 64-bit product over? The bounds are exact for the top lane (a dot product's extremes
-// are at the corners of the input's box) and safe for the rest.
+// convolution out of its bits, or a 64-bit product over? The bounds of the lanes are exact: a linear form has its extremes at
+// corners of the inputs' box.
 #include <cstdint>
 
 #include <fmt/format.h>
@@ -14,16 +14,16 @@ namespace adapath {
 namespace {
 
 constexpr int kTopBits = 64 - ADP_TOP_SHIFT;
-constexpr int64_t kHalfTopUnit = int64_t{1} << (ADP_TOP_SHIFT - 1);
-// The sum is a signed 64-bit number whose lower half-range is spare: one bit for the lifts that pack() folds in.
+// Of the signed 64-bit sum, leaving a bit spare.
 constexpr int kSumBits = 62;
 
 struct Interval {
     int64_t lo = 0;
     int64_t hi = 0;
 
-    // Adds weight * x for every x in 0..max.
-    void add(int weight, int64_t max) {
+    [[nodiscard]] int64_t range() const { return hi - lo; }
+    // Adds weight * x for any x in 0..max.
+    void add(int64_t weight, int64_t max) {
         (weight < 0 ? lo : hi) += weight * max;
     }
 };
@@ -36,6 +36,14 @@ int bits(uint64_t value) {
     return n;
 }
 
+Error range_error(size_t l, uint32_t row, const char* what, const Interval& found, uint32_t first, uint32_t count,
+                  int available) {
+    return Error{fmt::format("layer {} row {}: {} range {}..{} of inputs {}..{} needs {} bits, {} available; reduce the weights "
+                             "or the inputs of a chunk",
+                             l + 1, row, what, found.lo, found.hi, first, first + count - 1,
+                             bits(static_cast<uint64_t>(found.range())), available)};
+}
+
 Status prove_row(const QuantLayer& layer, const LayerShape& shape, const LayerLayout& layout, size_t l, uint32_t row) {
     const int8_t* weights = layer.weights.data() + size_t{row} * shape.inputs;
     const int64_t max = layout.input_max;
@@ -43,41 +51,27 @@ Status prove_row(const QuantLayer& layer, const LayerShape& shape, const LayerLa
     for (uint32_t c = 0; c < layout.chunks; ++c) {
         const uint32_t first = c * layout.chunk_inputs;
         const uint32_t count = layout.inputs_of_chunk(c, shape.inputs);
-        Interval top;     // x0 w0 + x1 w1 + x2 w2
-        Interval middle;  // x0 w1 + x1 w2
-        Interval bottom;  // x0 w2
+        const auto weight = [&](uint32_t i) { return i < count ? int64_t{weights[first + i]} : 0; };
+        Interval top;    // x0 w0 + x1 w1 + x2 w2
+        Interval below;  // x0 (w1 2^22 + w2) + x1 w2 2^21
         for (uint32_t i = 0; i < count; i += 3) {
-            const int w0 = weights[first + i];
-            const int w1 = i + 1 < count ? weights[first + i + 1] : 0;
-            const int w2 = i + 2 < count ? weights[first + i + 2] : 0;
-            top.add(w0, max);
-            top.add(w1, max);
-            top.add(w2, max);
-            middle.add(w1, max);
-            middle.add(w2, i + 1 < count ? max : 0);
-            bottom.add(w2, max);
+            for (const int64_t w : {weight(i), weight(i + 1), weight(i + 2)}) {
+                top.add(w, max);
+            }
+            below.add(weight(i + 1) * (1 << ADP_W1_SHIFT) + weight(i + 2), max);
+            below.add(weight(i + 2) * (1 << ADP_X1_SHIFT), max);
         }
-        if (top.hi - top.lo >= int64_t{1} << kTopBits) {
-            return Error{fmt::format(
-                "layer {} row {}: accumulator range {}..{} of inputs {}..{} needs {} bits, {} available; reduce the weights "
-                "or the inputs of a chunk",
-                l + 1, row, top.lo, top.hi, first, first + count - 1, bits(static_cast<uint64_t>(top.hi - top.lo)),
-                kTopBits)};
+        if (top.range() >= int64_t{1} << kTopBits) {
+            return range_error(l, row, "accumulator", top, first, count, kTopBits);
         }
-        const int64_t unit = int64_t{1} << ADP_LANE_BITS;
-        const int64_t low = middle.lo * unit + bottom.lo;
-        const int64_t high = middle.hi * unit + bottom.hi;
-        if (low < -kHalfTopUnit || high >= kHalfTopUnit) {
-            return Error{fmt::format("layer {} row {}: lower lanes' range {}..{} of inputs {}..{} leaves -2^{}..2^{}; reduce "
-                                     "the weights or the inputs of a chunk",
-                                     l + 1, row, low, high, first, first + count - 1, ADP_TOP_SHIFT - 1,
-                                     ADP_TOP_SHIFT - 1)};
+        if (below.range() >= int64_t{1} << ADP_TOP_SHIFT) {
+            return range_error(l, row, "lower lanes'", below, first, count, ADP_TOP_SHIFT);
         }
         acc.lo += top.lo;
         acc.hi += top.hi;
     }
 
-    // acc is below 2^25 in size and mult below 2^32, so the products are exact here; the bias is checked before it is added.
+    // acc is below 2^27 in size and mult below 2^32, so the products are exact here; the bias is checked before it is added.
     const int64_t limit = int64_t{1} << kSumBits;
     const int64_t mult = layer.mult[row];
     const int64_t bias = layer.bias[row];

@@ -274,24 +274,16 @@ Row fit_row(const Inputs& in, const std::vector<double>& target) {
     return best;
 }
 
-// A layer's float weights and biases with the input codes' scales folded in: z = weights * code + bias.
-struct Folded {
-    Matrix weights;
-    std::vector<double> biases;
-};
-
-Folded fold(const FloatModel& model, size_t l, const std::vector<InputCode>& codes) {
+// A layer's float weights per input code instead of per real unit. (The bias is fitted, so the zero points play no part.)
+Matrix weights_per_code(const FloatModel& model, size_t l, const std::vector<float>& scales) {
     const LayerShape& shape = model.network.layers[l];
-    Folded folded{Matrix(shape.outputs, shape.inputs), std::vector<double>(shape.outputs)};
+    Matrix weights(shape.outputs, shape.inputs);
     for (uint32_t r = 0; r < shape.outputs; ++r) {
-        folded.biases[r] = model.biases[l][r];
         for (uint32_t i = 0; i < shape.inputs; ++i) {
-            const double w = double{model.weights[l][size_t{r} * shape.inputs + i]} * codes[i].scale;
-            folded.weights.at(r, i) = w;
-            folded.biases[r] -= w * codes[i].zero_point;
+            weights.at(r, i) = double{model.weights[l][size_t{r} * shape.inputs + i]} * scales[i];
         }
     }
-    return folded;
+    return weights;
 }
 
 // Float pre-activations over the calibration, from the float activations of the layer before.
@@ -333,7 +325,8 @@ struct Index {
 };
 
 // Codes and table of a hidden layer, and how its index counts. `z` is the float pre-activations over the calibration.
-Index choose_codes(Activation activation, const LayerLayout& layout, const Matrix& z, QuantLayer& layer) {
+Index choose_codes(Activation activation, const LayerLayout& layout, const Matrix& z, const Matrix& weights,
+                   QuantLayer& layer) {
     constexpr double codes = ADP_HIDDEN_CODE_MAX;
     if (is_curve(activation)) {
         const bool tanh = activation == Activation::tanh;
@@ -353,8 +346,13 @@ Index choose_codes(Activation activation, const LayerLayout& layout, const Matri
     const double margin = (hi - lo) * (kHeadroom - 1);
     hi += margin;
     lo -= activation == Activation::relu ? 0 : margin;
-    // A layer that stands still in the calibration still needs a scale, and a zero point that fits its type.
-    const double range = std::max({hi - lo, std::abs(lo) * 1e-2, 1e-6});
+    // A layer that stands still in the calibration (dead relus) still needs a scale: one that keeps the zero point in its type
+    // and, by the second term, the multipliers in theirs: a weight step then moves the index by at most 64 codes.
+    double greatest = 0;
+    for (const double w : weights.cells) {
+        greatest = std::max(greatest, std::abs(w));
+    }
+    const double range = std::max({hi - lo, greatest * codes / (127 * 64), std::abs(lo) * 1e-2, 1e-6});
     layer.scale = static_cast<float>(range / codes);
     layer.zero_point = static_cast<int32_t>(std::lround(-lo / layer.scale));
     for (uint32_t i = 0; i < layout.table_entries; ++i) {
@@ -406,13 +404,13 @@ Status set_row(const Inputs& in, const Row& row, double mean_z, const Index& ind
 }
 
 // Fits all rows of a layer: to the float pre-activations z, given the codes that it really gets.
-Status fit_layer(const Inputs& in, const Folded& folded, const Matrix& z, const Index& index, size_t l,
+Status fit_layer(const Inputs& in, const Matrix& weights, const Matrix& z, const Index& index, size_t l,
                  QuantLayer& layer) {
     const size_t n = in.mean.size();
     std::vector<double> target(n);
     std::vector<double> correction(n);
-    for (size_t r = 0; r < folded.weights.rows; ++r) {
-        const double* w = folded.weights.row(r);
+    for (size_t r = 0; r < weights.rows; ++r) {
+        const double* w = weights.row(r);
         double mean_z = 0;
         for (size_t v = 0; v < z.rows; ++v) {
             mean_z += z.at(v, r) / static_cast<double>(z.rows);
@@ -483,7 +481,10 @@ Result<QuantModel> quantise(const FloatModel& model, std::span<const InputCodes>
 
     QuantModel out;
     out.network = model.network;
-    std::vector<InputCode> input_codes = model.network.inputs;
+    std::vector<float> scales;
+    for (const InputCode& code : model.network.inputs) {
+        scales.push_back(code.scale);
+    }
     const size_t layers = model.network.layers.size();
     for (size_t l = 0; l < layers; ++l) {
         const LayerShape& shape = model.network.layers[l];
@@ -496,10 +497,11 @@ Result<QuantModel> quantise(const FloatModel& model, std::span<const InputCodes>
         layer.bias.resize(shape.outputs);
 
         Matrix z = pre_activations(model, l, real);
+        const Matrix weights = weights_per_code(model, l, scales);
         const Index index = last ? choose_output(shape.activation, where, layer)
-                                 : choose_codes(shape.activation, where, z, layer);
+                                 : choose_codes(shape.activation, where, z, weights, layer);
         const Inputs in = study_inputs(std::move(codes));
-        if (Status s = fit_layer(in, fold(model, l, input_codes), z, index, l, layer); !s) {
+        if (Status s = fit_layer(in, weights, z, index, l, layer); !s) {
             return s.error();
         }
         codes = Matrix(vectors, shape.outputs);
@@ -516,7 +518,7 @@ Result<QuantModel> quantise(const FloatModel& model, std::span<const InputCodes>
             value = activate(shape.activation, value);
         }
         real = std::move(z);
-        input_codes.assign(shape.outputs, InputCode{layer.scale, layer.zero_point});
+        scales.assign(shape.outputs, layer.scale);
         out.layers.push_back(std::move(layer));
     }
     if (Status s = validate(out); !s) {

@@ -2,15 +2,17 @@
 /*
  * Packed parameters: how a generated program finds its numbers in a slot, and the arithmetic that all of them share.
  *
- * Packed convolution (the shape measured fastest; docs/quantisation.md has the derivation). With B = 2^22,
+ * Packed convolution (the shape measured fastest; docs/quantisation.md has the derivation).
  *
- *   (x0 + x1 B + x2 B^2) (w2 + w1 B + w0 B^2)  mod 2^64
+ *   (x0 + x1 2^21 + x2 2^43) (w2 + w1 2^22 + w0 2^43)  mod 2^64
  *
- * has x0 w0 + x1 w1 + x2 w2 in its top lane (bits 44 to 63), so one multiplication does three multiply-accumulates. Sums of
- * such products add lane by lane. All of it is unsigned 64-bit arithmetic, which wraps by definition: negative weights are
- * two's complement. The caller starts the sum at a constant that (a) lifts the top lane to be non-negative and (b) adds half
- * of the top lane's unit, so that what the lower lanes borrow or carry can't change it. codegen proves for every row that
- * the top lane stays below 2^20 and that the lower lanes stay below half a unit, for any input.
+ * has x0 w0 + x1 w1 + x2 w2 in its top lane (bits 43 to 63), so one multiplication does three multiply-accumulates: x1 w0,
+ * x2 w1 and x2 w0 land at bit 64 and above and are gone, x0 w1, x1 w2 and x0 w2 stay below the top lane. (Even lanes would be
+ * 22 bits wide and leave the top one a bit less.) Sums of such products add lane by lane. All of it is unsigned 64-bit
+ * arithmetic, which wraps by definition: negative weights are two's complement. The sum starts at a constant, a chunk's own,
+ * that lifts the top lane, and all below it as one number, by the negative of their least values, so that neither can go below
+ * 0. codegen proves for every row that the top lane then stays below 2^21 and the rest below 2^43, one unit of the top lane,
+ * for any input.
  *
  * A layer's parameters, in this order, each an array of 64-bit words, contiguous, rows in order:
  *
@@ -28,24 +30,26 @@
 
 #include "types.h"
 
-#define ADP_LANE_BITS 22
-#define ADP_TOP_SHIFT 44
+#define ADP_TOP_SHIFT 43
+#define ADP_X1_SHIFT 21
+#define ADP_X2_SHIFT ADP_TOP_SHIFT
+#define ADP_W1_SHIFT (ADP_TOP_SHIFT - ADP_X1_SHIFT)
 /*
  * Greatest codes. The network's inputs are bytes. Hidden activations are finer, because their rounding is the one error that
  * calibration can't take back: with 8 bits it alone uses up the fidelity limit (docs/quantisation.md has the figures).
  */
 #define ADP_INPUT_CODE_MAX 255
-#define ADP_HIDDEN_CODE_MAX 688
+#define ADP_HIDDEN_CODE_MAX 1376
 /*
- * Inputs per chunk: as many as keep the top lane below 2^20 whatever the weights (-127..127) are: 32 of the network's
- * inputs, 12 hidden codes (four full triples).
+ * Inputs per chunk: as many whole triples as keep the top lane below 2^21 whatever the weights (-127..127) are: 63 of the
+ * network's inputs, 12 hidden codes. What is below the top lane then fits too: n / 3 * 127 * code * (2^22 + 2^21 + 1) < 2^43.
  */
-#define ADP_CHUNK_INPUTS(code_max) (((1 << 20) - 1) / (127 * (code_max)))
+#define ADP_CHUNK_INPUTS(code_max) (((1 << 21) - 1) / (127 * (code_max)) / 3 * 3)
 
 /* Three codes as one factor. */
 ADP_INLINE adp_u64 adp_pack3(adp_u64 x0, adp_u64 x1, adp_u64 x2)
 {
-	return x0 | x1 << ADP_LANE_BITS | x2 << (2 * ADP_LANE_BITS);
+	return x0 | x1 << ADP_X1_SHIFT | x2 << ADP_X2_SHIFT;
 }
 
 /* What a program reads from the parameters, which a slot declares as bytes: weight words, codes and outputs of the tables. */
