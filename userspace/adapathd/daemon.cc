@@ -1,0 +1,286 @@
+// See daemon.h.
+#include "userspace/adapathd/daemon.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "userspace/adapathd/cc_source.h"
+#include "userspace/adapathd/config.h"
+#include "userspace/adapathd/local_backend.h"
+#include "userspace/common/clock.h"
+#include "userspace/common/file.h"
+#include "userspace/common/notify.h"
+#include "userspace/common/text.h"
+
+namespace adapath {
+namespace {
+
+Result<Backend> open_backend(const pb::DaemonConfig& config) {
+    if (config.backend() == "local") {
+        const pb::LocalConfig& local = config.local();
+        Result<std::unique_ptr<DecisionSource>> source = make_cc_source(
+            {local.flows(), local.mean_mbit(), local.seed(), local.rtt_ms(), local.queue_ms(), local.speed()});
+        if (!source) {
+            return source.error();
+        }
+        Result<LocalBackend> opened = open_local_backend({config.ring_bytes(), config.wakeup_bytes(), 5}, std::move(*source));
+        if (!opened) {
+            return opened.error();
+        }
+        return std::move(opened->backend);
+    }
+#ifdef ADAPATH_HAVE_BPF
+    if (const std::vector<std::string> obstacles = bpf_backend_obstacles(); !obstacles.empty()) {
+        std::string text = "the bpf backend does not work on this machine:";
+        for (const std::string& obstacle : obstacles) {
+            text += "\n  " + obstacle;
+        }
+        return Error{text};
+    }
+    BpfBackendOptions options;
+    options.congestion_control = config.congestion_control();
+    options.pin_directory = config.pin_directory();
+    options.ring_bytes = config.ring_bytes();
+    options.wakeup_bytes = config.wakeup_bytes();
+    options.flow_consistency = config.consistency() == "flow";
+    return open_bpf_backend(options);
+#else
+    return Error{"this build has no bpf backend: use --backend=local"};
+#endif
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Daemon>> Daemon::open(const pb::DaemonConfig& config) {
+    if (Status status = make_directories(config.state_directory()); !status) {
+        return Error{status.error().message + ": give another with --state-dir"};
+    }
+    Result<StateLock> lock = StateLock::take(config.state_directory());
+    if (!lock) {
+        return lock.error();
+    }
+    Result<Backend> backend = open_backend(config);
+    if (!backend) {
+        return backend.error();
+    }
+    return open(config, std::move(*lock), std::move(*backend));
+}
+
+Result<std::unique_ptr<Daemon>> Daemon::open(const pb::DaemonConfig& config, StateLock lock, Backend backend) {
+    const App* app = find_app(config.app());
+    if (app == nullptr) {
+        return Error{fmt::format("app '{}' is unknown: this program knows {}", config.app(), app_names())};
+    }
+    std::unique_ptr<Daemon> daemon(new Daemon(config, *app, std::move(lock), std::move(backend)));
+    if (Status status = daemon->start(); !status) {
+        return status.error();
+    }
+    return daemon;
+}
+
+Status Daemon::start() {
+    started_us_ = monotonic_us();
+    train_ = config_.train();
+    Result<SnapshotStore> store = SnapshotStore::open(config_.state_directory());
+    if (!store) {
+        return store.error();
+    }
+    const std::string samples = config_.state_directory() + "/samples";
+    Result<SampleLog> log = SampleLog::open(samples, *app_, uint64_t{config_.sample_log_mb()} << 20);
+    if (!log) {
+        return log.error();
+    }
+    const EventSink sink = [this](DaemonEvent event) { on_event(std::move(event)); };
+    SnapshotManager::Options options;
+    options.explore = train_;
+    options.refuse_seconds = config_.watch().refuse_seconds();
+    options.store_limit_bytes = uint64_t{config_.snapshot_store_mb()} << 20;
+    manager_ = std::make_unique<SnapshotManager>(
+        *app_, *backend_.installer, std::move(*store), options, sink, [this] { return loop_->recent_inputs(); },
+        [this](uint32_t to, bool watch) { loop_->on_switch(to, watch); });
+    Loop::Options loop_options;
+    loop_options.interval = std::chrono::milliseconds(config_.interval_ms());
+    loop_options.watch = watch_options(config_.watch());
+    loop_ = std::make_unique<Loop>(*app_, *backend_.collector, *manager_, std::move(*log), samples, loop_options, sink);
+    manager_->adopt();
+    return {};
+}
+
+Daemon::~Daemon() { close_streams(); }
+
+void Daemon::close_streams() {
+    events_.close();
+    if (loop_) {
+        loop_->close_streams();
+    }
+}
+
+void Daemon::on_event(DaemonEvent event) {
+    if (event.time_us == 0) {
+        event.time_us = monotonic_us();
+    }
+    event.unix_us = unix_us();
+    if (event.kind == "error") {
+        spdlog::error("{}", event.text);
+    } else if (event.kind == "refuse" || event.kind == "rollback" || event.kind == "lost") {
+        spdlog::warn("{}", event.text);
+    } else {
+        spdlog::info("{}", event.text);
+    }
+    const size_t bytes = sizeof(event) + event.text.size();
+    events_.publish(std::make_shared<const DaemonEvent>(std::move(event)), bytes, 1);
+}
+
+void Daemon::run(StopToken& stop) {
+    uint64_t status_us = 0;
+    std::string last_error;
+    while (!stop.requested()) {
+        if (Status status = step(); !status) {
+            if (status.error().message != last_error) {  // the same line every interval tells nothing new
+                last_error = status.error().message;
+                on_event({.kind = "error", .text = last_error});
+            }
+            stop.wait_for(std::chrono::milliseconds(config_.interval_ms()));
+        }
+        notify_watchdog();
+        const uint64_t now_us = monotonic_us();
+        if (now_us - status_us >= 5000000) {
+            status_us = now_us;
+            const ActiveSnapshot active = manager_->active();
+            notify_status(active.generation == 0 ? "no snapshot: the fallback decides"
+                                                 : fmt::format("generation {} ({}) decides", active.generation, short_hash(active.hash)));
+        }
+    }
+}
+
+bool Daemon::claim_trainer() {
+    bool expected = false;
+    if (!trainer_connected_.compare_exchange_strong(expected, true)) {
+        return false;
+    }
+    on_event({.kind = "train", .text = "trainer connected"});
+    return true;
+}
+
+void Daemon::release_trainer() {
+    trainer_connected_ = false;
+    on_event({.kind = "train", .text = "trainer gone: the active snapshot goes on deciding"});
+}
+
+void Daemon::set_train(bool on) {
+    if (train_.exchange(on) != on) {
+        manager_->set_explore(on);
+        on_event({.kind = "train", .text = on ? "training on" : "training off: no exploration noise either"});
+    }
+    loop_->announce();
+}
+
+void Daemon::train_now() {
+    train_now_++;
+    on_event({.kind = "train", .text = "training asked to send what it has learned"});
+    loop_->announce();
+}
+
+void Daemon::fill_status(pb::StatusReply& reply) const {
+    const uint64_t now_us = monotonic_us();
+    const ActiveSnapshot active = manager_->active();
+    const ManagerCounters counters = manager_->counters();
+    const BackendStats stats = backend_.collector->stats();
+    const LoopView view = loop_->view();
+    reply.set_version(kVersion);
+    reply.set_app(std::string(app_->name()));
+    reply.set_backend(backend_.name);
+    reply.set_congestion_control(backend_.congestion_control);
+    reply.set_state_directory(config_.state_directory());
+    reply.set_uptime_s(static_cast<double>(now_us - started_us_) / 1e6);
+    reply.set_adopted(backend_.adopted);
+    reply.set_active_generation(active.generation);
+    reply.set_active_hash(active.hash);
+    reply.set_active_slot(active.slot);
+    reply.set_train_mode(train_ ? "on" : "off");
+    reply.set_trainer_connected(trainer_connected_);
+    reply.set_decisions(stats.decisions);
+    reply.set_fallbacks(stats.fallbacks);
+    reply.set_samples(stats.samples);
+    reply.set_samples_lost(stats.samples_lost);
+    reply.set_acks(stats.acks);
+    reply.set_decisions_explained(view.explained);
+    reply.set_decisions_unexplained(view.unexplained);
+    reply.set_last_unexplained(view.last_unexplained);
+    reply.set_sequence_gaps(view.gaps);
+    reply.set_log_bytes(view.log_bytes);
+    reply.set_reward(view.reward);
+    reply.set_watch(view.watch);
+    reply.set_switches_parameter(counters.switches_parameter);
+    reply.set_switches_network(counters.switches_network);
+    reply.set_switches_trained(counters.switches_trained);
+    reply.set_rollbacks(counters.rollbacks);
+    reply.set_installs_refused(counters.installs_refused);
+    reply.set_last_refusal(counters.last_refusal);
+    reply.set_resident_bytes(resident_bytes());
+    reply.set_pid(static_cast<uint32_t>(getpid()));
+    reply.set_socket(config_.socket());
+    for (const SlotInfo& slot : manager_->slots()) {
+        pb::SlotStatus* out = reply.add_slots();
+        constexpr const char* kStates[] = {"free", "active", "standby", "draining"};
+        out->set_slot(slot.slot);
+        out->set_state(kStates[static_cast<size_t>(slot.state)]);
+        out->set_generation(slot.generation);
+        out->set_hash(slot.generation != 0 ? hash_prefix_text(slot.hash) : "");
+        out->set_bound_flows(slot.bound_flows);
+        out->set_params_bytes(slot.params_bytes);
+    }
+    for (const FlowView& flow : view.flows) {
+        pb::FlowStatus* out = reply.add_flows();
+        out->set_flow(flow.flow);
+        out->set_local_port(flow.local_port);
+        out->set_remote_port(flow.remote_port);
+        out->set_decisions(flow.decisions);
+        out->set_rate_bytes_per_s(flow.rate);
+        out->set_rtt_ms(flow.rtt_us / 1e3);
+        out->set_min_rtt_ms(flow.min_rtt_us / 1e3);
+        out->set_reward(flow.reward);
+        out->set_age_s(now_us > flow.time_us ? static_cast<double>(now_us - flow.time_us) / 1e6 : 0);
+    }
+}
+
+void Daemon::fill_snapshots(pb::ListSnapshotsReply& reply) const {
+    const std::unordered_map<uint32_t, GenerationView> generations = loop_->generations();
+    for (const SnapshotManager::Stored& stored : manager_->stored()) {
+        pb::SnapshotInfo info;
+        {
+            std::lock_guard lock(facts_mutex_);
+            auto found = facts_.find(stored.hash);
+            if (found != facts_.end()) {
+                info = found->second;
+            } else if (Result<std::string> bytes = manager_->snapshot_bytes(stored.hash, 0)) {
+                if (Result<Snapshot> snapshot = parse_snapshot(*bytes, stored.hash)) {
+                    info.set_network(describe(snapshot->model.network));
+                    info.set_trainer(snapshot->provenance.trainer);
+                    info.set_created_unix_s(snapshot->provenance.created_unix_s);
+                    info.set_fidelity_p99(snapshot->fidelity.p99_error);
+                    facts_[stored.hash] = info;
+                } else {
+                    info.set_network("damaged: " + snapshot.error().message);
+                }
+            }
+        }
+        info.set_hash(stored.hash);
+        info.set_state(stored.state);
+        info.set_rolled_back(stored.rolled_back);
+        double rewards = 0;
+        double sum = 0;
+        for (uint32_t generation : stored.generations) {
+            info.add_generations(generation);
+            if (auto found = generations.find(generation); found != generations.end()) {
+                info.set_decisions(info.decisions() + found->second.decisions);
+                rewards += static_cast<double>(found->second.rewards);
+                sum += found->second.reward_sum;
+            }
+        }
+        info.set_reward(rewards > 0 ? sum / rewards : 0);
+        *reply.add_snapshots() = std::move(info);
+    }
+}
+
+}  // namespace adapath

@@ -1,0 +1,85 @@
+// The daemon as a whole: backend, state directory, loop, snapshots, training's switch. The gRPC service and the tests call this.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "codegen/result.h"
+#include "userspace/adapathd/app.h"
+#include "userspace/adapathd/backend.h"
+#include "userspace/adapathd/fanout.h"
+#include "userspace/adapathd/lock.h"
+#include "userspace/adapathd/loop.h"
+#include "userspace/adapathd/snapshot_manager.h"
+#include "userspace/common/stop.h"
+#include "userspace/proto/config.pb.h"
+#include "userspace/proto/control.pb.h"
+
+namespace adapath {
+
+inline constexpr const char* kVersion = "0.1.0";
+
+class Daemon {
+public:
+    // Takes the lock of the configured state directory, then opens the backend (bpf or local with simulated flows).
+    static Result<std::unique_ptr<Daemon>> open(const pb::DaemonConfig& config);
+    // On a backend that the caller opened.
+    static Result<std::unique_ptr<Daemon>> open(const pb::DaemonConfig& config, StateLock lock, Backend backend);
+    ~Daemon();
+    Daemon(const Daemon&) = delete;
+    Daemon& operator=(const Daemon&) = delete;
+
+    // One batch. An error leaves the daemon able to go on with the next.
+    Status step() { return loop_->step(); }
+    // Makes a step() that waits return.
+    void wake() { backend_.collector->wake(); }
+    // step() until the token is set, with systemd's watchdog fed.
+    void run(StopToken& stop);
+    // Ends every stream, so that the server can shut down.
+    void close_streams();
+
+    SnapshotManager& snapshots() { return *manager_; }
+    Loop& loop() { return *loop_; }
+    const App& app() const { return *app_; }
+
+    void fill_status(pb::StatusReply& reply) const;
+    void fill_snapshots(pb::ListSnapshotsReply& reply) const;
+
+    // The trainer's stream: at most one.
+    bool claim_trainer();
+    void release_trainer();
+    void set_train(bool on);
+    void train_now();
+    [[nodiscard]] bool train() const { return train_; }
+    [[nodiscard]] uint32_t train_now_count() const { return train_now_; }
+    [[nodiscard]] bool trainer_connected() const { return trainer_connected_; }
+
+    using Events = Fanout<DaemonEvent>;
+    std::shared_ptr<Events::Reader> watch_events() { return events_.subscribe(1 << 20); }
+
+private:
+    Daemon(const pb::DaemonConfig& config, const App& app, StateLock lock, Backend backend)
+        : config_(config), app_(&app), lock_(std::move(lock)), backend_(std::move(backend)) {}
+    Status start();
+    void on_event(DaemonEvent event);
+
+    const pb::DaemonConfig config_;
+    const App* app_;
+    StateLock lock_;
+    Backend backend_;
+    uint64_t started_us_ = 0;
+    Events events_;
+    std::atomic<bool> train_{true};
+    std::atomic<uint32_t> train_now_{0};
+    std::atomic<bool> trainer_connected_{false};
+    std::unique_ptr<SnapshotManager> manager_;
+    std::unique_ptr<Loop> loop_;
+    // Facts of stored snapshots that do not change, so that listing them does not parse every file each time.
+    mutable std::mutex facts_mutex_;
+    mutable std::unordered_map<std::string, pb::SnapshotInfo> facts_;
+};
+
+}  // namespace adapath

@@ -1,0 +1,286 @@
+// See loop.h.
+#include "userspace/adapathd/loop.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "userspace/common/clock.h"
+#include "userspace/common/file.h"
+
+namespace adapath {
+namespace {
+
+constexpr size_t kRecentInputs = 256;
+constexpr size_t kStreamChunkBytes = 1 << 20;  // a quarter of what gRPC takes in one message
+constexpr size_t kGenerations = 4096;
+constexpr uint64_t kFlowShownUs = 60'000'000;
+constexpr uint64_t kFlowKeptUs = 600'000'000;
+constexpr uint64_t kSecondUs = 1'000'000;
+
+}  // namespace
+
+Loop::Loop(const App& app, Collector& collector, SnapshotManager& manager, SampleLog log, std::string log_directory,
+           const Options& options, EventSink events)
+    : app_(app), collector_(collector), manager_(manager), log_directory_(std::move(log_directory)), options_(options),
+      events_(std::move(events)), verifier_([this](uint32_t generation) { return manager_.model_of(generation); }),
+      log_(std::move(log)), policy_(options.watch) {
+    // Where the flows were before a restart: samples lost meanwhile show as gaps.
+    const std::string boot = boot_id();
+    (void)read_sample_log(
+        log_directory_, app_,
+        [&](std::span<const std::byte> records, const std::string& boot_of_file) {
+            for (size_t at = 0; boot_of_file == boot && at < records.size(); at += app_.record_bytes()) {
+                const DecodedSample sample = app_.decode(records.subspan(at, app_.record_bytes()));
+                Flow& flow = flows_[sample.flow];
+                flow.seq = sample.seq;
+                flow.view.flow = sample.flow;
+                flow.view.time_us = sample.time_us;
+            }
+            return true;
+        },
+        nullptr, 2);
+}
+
+Status Loop::step() {
+    batch_.clear();
+    Result<size_t> collected = collector_.collect(options_.interval, [this](std::span<const std::byte> record) {
+        if (record.size() == app_.record_bytes()) {
+            batch_.insert(batch_.end(), record.begin(), record.end());
+        } else {
+            events_({.kind = "error", .text = fmt::format("the kernel side sent a record of {} bytes, app {} has {}: reload it with adapathd "
+                                                          "--remove", record.size(), app_.name(), app_.record_bytes())});
+        }
+    });
+    const uint64_t now_us = monotonic_us();
+    if (!collected) {
+        return collected.error();
+    }
+    publish(batch_);
+
+    // Verification asks the manager for models, so it runs before this loop's own lock is taken.
+    std::vector<DecodedSample> samples;
+    samples.reserve(batch_.size() / app_.record_bytes());
+    uint64_t explained = 0;
+    uint64_t unexplained = 0;
+    std::string last_unexplained;
+    for (size_t at = 0; at < batch_.size(); at += app_.record_bytes()) {
+        samples.push_back(app_.decode(std::span(batch_).subspan(at, app_.record_bytes())));
+        if (!samples.back().made_by_network) {
+            continue;
+        }
+        std::string why = verifier_.explain(app_, samples.back());
+        if (why.empty()) {
+            explained++;
+        } else {
+            unexplained++;
+            if (unexplained <= 3) {
+                spdlog::error("unexplained decision: {}", why);
+            }
+            last_unexplained = std::move(why);
+        }
+    }
+    if (unexplained > 0) {
+        events_({.time_us = now_us, .kind = "error", .text = fmt::format("{} decisions could not be explained; last: {}", unexplained, last_unexplained)});
+    }
+
+    SwitchPolicy::Verdict verdict;
+    uint32_t generation = 0;
+    SwitchPolicy::State state{};
+    {
+        std::lock_guard lock(mutex_);
+        for (const DecodedSample& sample : samples) {
+            account(sample);
+        }
+        totals_.samples += samples.size();
+        totals_.explained += explained;
+        totals_.unexplained += unexplained;
+        if (unexplained > 0) {
+            totals_.last_unexplained = std::move(last_unexplained);
+        }
+        verdict = policy_.assess(now_us);
+        generation = policy_.generation();
+        state = policy_.state();
+        forget_old_flows(now_us);
+    }
+    if (verdict.roll_back) {
+        // Between the verdict and here an operator may have switched: only the judged snapshot is rolled back.
+        if (manager_.active().generation == generation) {
+            if (Result<SwitchResult> result = manager_.roll_back(verdict.text, true); !result) {
+                events_({.kind = "error", .text = "roll back failed: " + result.error().message});
+            }
+        }
+    } else if (state == SwitchPolicy::State::trusted && generation != trusted_told_) {
+        trusted_told_ = generation;
+        manager_.trust(generation);
+        if (verdict.became_trusted) {
+            spdlog::info("generation {} is trusted: {}", generation, verdict.text);
+        }
+    }
+    manager_.reclaim();
+    report_losses(now_us);
+    return {};
+}
+
+void Loop::publish(std::span<const std::byte> records) {
+    if (records.empty()) {
+        return;
+    }
+    std::lock_guard lock(publish_mutex_);
+    if (Status status = log_.append(records); !status) {
+        // A full disk stops the log, not the decisions nor the learning.
+        const uint64_t now_us = monotonic_us();
+        if (now_us - log_error_us_ > 10 * kSecondUs) {
+            log_error_us_ = now_us;
+            events_({.time_us = now_us, .kind = "error", .text = "samples not logged: " + status.error().message});
+        }
+    }
+    if (!samples_.has_readers()) {
+        return;
+    }
+    const size_t chunk = kStreamChunkBytes / app_.record_bytes() * app_.record_bytes();
+    for (size_t at = 0; at < records.size(); at += chunk) {
+        const std::span<const std::byte> part = records.subspan(at, std::min(chunk, records.size() - at));
+        auto text = std::make_shared<const std::string>(reinterpret_cast<const char*>(part.data()), part.size());
+        samples_.publish(std::move(text), part.size(), part.size() / app_.record_bytes());
+    }
+}
+
+void Loop::announce() { samples_.publish(std::make_shared<const std::string>(), 0, 0); }
+
+void Loop::account(const DecodedSample& sample) {
+    auto [found, fresh] = flows_.try_emplace(sample.flow);
+    Flow& flow = found->second;
+    // A number that steps back is a new flow under an old name.
+    const bool follows = !fresh && sample.seq > flow.seq;
+    if (follows && sample.seq > flow.seq + 1) {
+        totals_.gaps += sample.seq - flow.seq - 1;
+    }
+    if (follows && sample.seq == flow.seq + 1 && flow.accountable && sample.judged) {
+        // This sample's interval is what came of the flow's decision before it.
+        policy_.add(sample.flow, flow.generation, sample.reward, sample.time_us);
+        GenerationView& generation = generations_[flow.generation];
+        generation.rewards++;
+        generation.reward_sum += sample.reward;
+        flow.view.reward += (flow.rewarded ? 1.0 / 16 : 1.0) * (sample.reward - flow.view.reward);
+        flow.rewarded = true;
+    }
+    if (fresh) {
+        events_({.time_us = sample.time_us, .kind = "flow",
+                 .text = fmt::format("flow {} (port {} to {}) seen", sample.flow, sample.local_port, sample.remote_port),
+                 .generation = sample.generation});
+    }
+    flow.seq = sample.seq;
+    flow.generation = sample.made_by_network ? sample.generation : 0;
+    flow.accountable = sample.accountable;
+    flow.view.flow = sample.flow;
+    flow.view.local_port = sample.local_port;
+    flow.view.remote_port = sample.remote_port;
+    flow.view.rate = sample.rate;
+    flow.view.rtt_us = sample.rtt_us;
+    flow.view.min_rtt_us = sample.min_rtt_us;
+    flow.view.time_us = sample.time_us;
+    if (!sample.made_by_network) {
+        return;
+    }
+    flow.view.decisions++;
+    generations_[sample.generation].decisions++;
+    if (recent_.size() < kRecentInputs) {
+        recent_.emplace_back(sample.input.begin(), sample.input.end());
+    } else {
+        recent_[recent_next_].assign(sample.input.begin(), sample.input.end());
+        recent_next_ = (recent_next_ + 1) % kRecentInputs;
+    }
+}
+
+void Loop::forget_old_flows(uint64_t now_us) {
+    if (now_us - swept_us_ < kSecondUs) {
+        return;
+    }
+    swept_us_ = now_us;
+    for (auto flow = flows_.begin(); flow != flows_.end();) {
+        if (flow->second.view.time_us + kFlowKeptUs < now_us) {
+            policy_.forget_flow(flow->first);
+            flow = flows_.erase(flow);
+        } else {
+            ++flow;
+        }
+    }
+    while (generations_.size() > kGenerations) {
+        generations_.erase(std::min_element(generations_.begin(), generations_.end(),
+                                            [](const auto& a, const auto& b) { return a.first < b.first; }));
+    }
+}
+
+void Loop::report_losses(uint64_t now_us) {
+    if (now_us - losses_looked_us_ < kSecondUs) {
+        return;
+    }
+    const bool first = losses_looked_us_ == 0;
+    losses_looked_us_ = now_us;
+    const uint64_t lost = collector_.stats().samples_lost;
+    if (lost > lost_reported_ && !first) {
+        events_({.time_us = now_us, .kind = "lost",
+                 .text = fmt::format("{} samples lost, the ring was full: raise ring_bytes or lower interval_ms", lost - lost_reported_)});
+    }
+    lost_reported_ = lost;
+}
+
+void Loop::on_switch(uint32_t to, bool watch) {
+    std::lock_guard lock(mutex_);
+    policy_.on_switch(to, monotonic_us(), watch);
+}
+
+std::vector<InputCodes> Loop::recent_inputs() const {
+    std::lock_guard lock(mutex_);
+    return recent_;
+}
+
+Loop::Subscription Loop::subscribe() {
+    std::lock_guard lock(publish_mutex_);
+    return {samples_.subscribe(options_.stream_limit_bytes), log_.position()};
+}
+
+Status Loop::read_log(const SampleLog::Position& until, const LogSink& sink) const {
+    if (until.file.empty()) {
+        return {};
+    }
+    Result<LogReadResult> result = read_sample_log(log_directory_, app_, sink, &until);
+    return result ? Status() : Status(result.error());
+}
+
+LoopView Loop::view() const {
+    LoopView view;
+    const uint64_t now_us = monotonic_us();
+    {
+        std::lock_guard lock(mutex_);
+        view = totals_;
+        view.watch = policy_.describe();
+        size_t rewarded = 0;
+        for (const auto& [id, flow] : flows_) {
+            if (flow.view.time_us + kFlowShownUs < now_us) {
+                continue;
+            }
+            view.flows.push_back(flow.view);
+            if (flow.rewarded && flow.view.time_us + 5 * kSecondUs >= now_us) {
+                view.reward += flow.view.reward;
+                rewarded++;
+            }
+        }
+        view.reward = rewarded ? view.reward / static_cast<double>(rewarded) : 0;
+    }
+    {
+        std::lock_guard lock(publish_mutex_);
+        view.log_bytes = log_.bytes();
+    }
+    std::sort(view.flows.begin(), view.flows.end(), [](const FlowView& a, const FlowView& b) { return a.flow < b.flow; });
+    return view;
+}
+
+std::unordered_map<uint32_t, GenerationView> Loop::generations() const {
+    std::lock_guard lock(mutex_);
+    return generations_;
+}
+
+}  // namespace adapath

@@ -1,0 +1,126 @@
+// The collecting half of the daemon: batch after batch, every decision is explained, logged, handed on, and its reward held
+// against the snapshot that made it.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "codegen/result.h"
+#include "userspace/adapathd/app.h"
+#include "userspace/adapathd/backend.h"
+#include "userspace/adapathd/fanout.h"
+#include "userspace/adapathd/sample_log.h"
+#include "userspace/adapathd/snapshot_manager.h"
+#include "userspace/adapathd/switch_policy.h"
+#include "userspace/adapathd/verifier.h"
+
+namespace adapath {
+
+struct FlowView {
+    uint64_t flow = 0;
+    uint16_t local_port = 0;
+    uint16_t remote_port = 0;
+    uint64_t decisions = 0;
+    uint64_t rate = 0;
+    uint32_t rtt_us = 0;
+    uint32_t min_rtt_us = 0;
+    double reward = 0;
+    uint64_t time_us = 0;  // of its last sample
+};
+struct GenerationView {
+    uint64_t decisions = 0;
+    uint64_t rewards = 0;
+    double reward_sum = 0;
+};
+struct LoopView {
+    uint64_t samples = 0;
+    uint64_t explained = 0;
+    uint64_t unexplained = 0;
+    uint64_t gaps = 0;
+    uint64_t log_bytes = 0;
+    double reward = 0;  // mean over live flows
+    std::string last_unexplained;
+    std::string watch;
+    std::vector<FlowView> flows;  // heard of within the last minute
+};
+
+class Loop {
+public:
+    struct Options {
+        std::chrono::milliseconds interval{100};
+        WatchOptions watch;
+        size_t stream_limit_bytes = 4 << 20;  // that a slow reader may lag behind
+    };
+    using Samples = Fanout<std::string>;  // whole records
+
+    // `state_directory` is where the log is, for continuing the flows' sequence numbers after a restart.
+    Loop(const App& app, Collector& collector, SnapshotManager& manager, SampleLog log, std::string log_directory,
+         const Options& options, EventSink events);
+
+    // One batch: waits for it, then does all of the above. An error leaves the loop able to go on.
+    Status step();
+
+    // Called by the manager; they take this loop's lock after the manager's.
+    void on_switch(uint32_t to, bool watch);
+    [[nodiscard]] std::vector<InputCodes> recent_inputs() const;
+
+    struct Subscription {
+        std::shared_ptr<Samples::Reader> reader;
+        SampleLog::Position log_end;  // what the log holds up to here, the reader will not get
+    };
+    Subscription subscribe();
+    // Wakes every reader with an empty batch: something about training changed.
+    void announce();
+    void close_streams() { samples_.close(); }
+    Status read_log(const SampleLog::Position& until, const LogSink& sink) const;
+
+    [[nodiscard]] LoopView view() const;
+    [[nodiscard]] std::unordered_map<uint32_t, GenerationView> generations() const;
+
+private:
+    struct Flow {
+        FlowView view;
+        uint32_t seq = 0;
+        uint32_t generation = 0;
+        bool accountable = false;
+        bool rewarded = false;
+    };
+    void account(const DecodedSample& sample);
+    void publish(std::span<const std::byte> records);
+    void forget_old_flows(uint64_t now_us);
+    void report_losses(uint64_t now_us);
+
+    const App& app_;
+    Collector& collector_;
+    SnapshotManager& manager_;
+    const std::string log_directory_;
+    const Options options_;
+    EventSink events_;
+    Verifier verifier_;            // of step()'s thread alone
+    std::vector<std::byte> batch_; // likewise
+    uint64_t lost_reported_ = 0;
+    uint64_t losses_looked_us_ = 0;
+    uint64_t log_error_us_ = 0;
+    uint32_t trusted_told_ = 0;
+
+    mutable std::mutex publish_mutex_;  // log and fan-out together, so that a new reader misses nothing and gets nothing twice
+    SampleLog log_;
+    Samples samples_;
+
+    mutable std::mutex mutex_;  // all below; never held while the manager is called
+    SwitchPolicy policy_;
+    std::unordered_map<uint64_t, Flow> flows_;
+    std::unordered_map<uint32_t, GenerationView> generations_;
+    std::vector<InputCodes> recent_;
+    size_t recent_next_ = 0;
+    LoopView totals_;
+    uint64_t swept_us_ = 0;
+};
+
+}  // namespace adapath
