@@ -57,6 +57,12 @@ Result<QuantLayer> layer_from_proto(const pb::QuantLayer& message, int l) {
     return layer;
 }
 
+// A hash as found in a message, for an error message: whatever is no hash could be of any length and content.
+std::string printable_hash(const std::string& hash) {
+    const bool sound = hash.size() == 64 && hash.find_first_not_of("0123456789abcdef") == std::string::npos;
+    return sound ? hash : "(none)";
+}
+
 template <typename Layers>
 void float_layers_to_proto(const FloatModel& model, Layers* out) {
     for (size_t l = 0; l < model.weights.size(); ++l) {
@@ -179,7 +185,8 @@ Result<Snapshot> from_proto(const pb::Snapshot& message) {
     // The hash first: when it is wrong, whatever else is wrong is a consequence.
     const std::string hash = content_hash(message);
     if (message.hash() != hash) {
-        return Error{fmt::format("content hash mismatch (named {}, content has {}): damaged", message.hash(), hash)};
+        return Error{fmt::format("content hash mismatch (named {}, content has {}): file damaged", printable_hash(message.hash()),
+                                 hash)};
     }
     Result<Network> network = from_proto(message.network());
     if (!network) {
@@ -192,7 +199,7 @@ Result<Snapshot> from_proto(const pb::Snapshot& message) {
     if (message.program_hash() != snapshot.program_hash) {
         return Error{fmt::format("program hash {} is not that of its network under generator {} ({}): made by another version "
                                  "of adapath; freeze the model again",
-                                 message.program_hash(), kGeneratorVersion, snapshot.program_hash)};
+                                 printable_hash(message.program_hash()), kGeneratorVersion, snapshot.program_hash)};
     }
     for (int l = 0; l < message.layers_size(); ++l) {
         Result<QuantLayer> layer = layer_from_proto(message.layers(l), l);

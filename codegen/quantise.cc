@@ -83,6 +83,7 @@ struct Inputs {
     Matrix codes;             // [vector][input]
     std::vector<double> mean;
     Matrix covariance;        // damped
+    double damping;
     Matrix factor;            // Cholesky factor of it
     std::vector<size_t> order;
     Matrix carry;             // upper Cholesky factor of the covariance's inverse, in that order
@@ -147,7 +148,7 @@ Inputs study_inputs(Matrix codes) {
             carry.at(i, k) = inverse.at(k, i);
         }
     }
-    return {std::move(codes), std::move(mean), std::move(covariance), std::move(factor), std::move(order),
+    return {std::move(codes), std::move(mean), std::move(covariance), damping, std::move(factor), std::move(order),
             std::move(carry)};
 }
 
@@ -289,16 +290,23 @@ Matrix weights_per_code(const FloatModel& model, size_t l, const std::vector<flo
 // Float pre-activations over the calibration, from the float activations of the layer before.
 Matrix pre_activations(const FloatModel& model, size_t l, const Matrix& in) {
     const LayerShape& shape = model.network.layers[l];
+    // Inputs outside, rows inside: independent sums, which the compiler can vectorise, instead of one long chain.
+    Matrix transposed(shape.inputs, shape.outputs);
+    for (uint32_t r = 0; r < shape.outputs; ++r) {
+        for (uint32_t i = 0; i < shape.inputs; ++i) {
+            transposed.at(i, r) = model.weights[l][size_t{r} * shape.inputs + i];
+        }
+    }
     Matrix z(in.rows, shape.outputs);
     for (size_t v = 0; v < in.rows; ++v) {
-        const double* x = in.row(v);
-        for (uint32_t r = 0; r < shape.outputs; ++r) {
-            const float* w = model.weights[l].data() + size_t{r} * shape.inputs;
-            double sum = model.biases[l][r];
-            for (uint32_t i = 0; i < shape.inputs; ++i) {
-                sum += double{w[i]} * x[i];
+        double* sums = z.row(v);
+        std::copy(model.biases[l].begin(), model.biases[l].end(), sums);
+        for (uint32_t i = 0; i < shape.inputs; ++i) {
+            const double x = in.at(v, i);
+            const double* w = transposed.row(i);
+            for (uint32_t r = 0; r < shape.outputs; ++r) {
+                sums[r] += w[r] * x;
             }
-            z.at(v, r) = sum;
         }
     }
     return z;
@@ -407,32 +415,31 @@ Status set_row(const Inputs& in, const Row& row, double mean_z, const Index& ind
 Status fit_layer(const Inputs& in, const Matrix& weights, const Matrix& z, const Index& index, size_t l,
                  QuantLayer& layer) {
     const size_t n = in.mean.size();
+    const auto count = static_cast<double>(z.rows);
+    std::vector<double> mean_z(z.columns, 0);
+    // How codes and wanted pre-activations go together: [row][input].
+    Matrix together(z.columns, n);
+    for (size_t v = 0; v < z.rows; ++v) {
+        const double* x = in.codes.row(v);
+        for (size_t r = 0; r < z.columns; ++r) {
+            const double wanted = z.at(v, r) / count;
+            mean_z[r] += wanted;
+            double* row = together.row(r);
+            for (size_t i = 0; i < n; ++i) {
+                row[i] += wanted * x[i];
+            }
+        }
+    }
     std::vector<double> target(n);
-    std::vector<double> correction(n);
     for (size_t r = 0; r < weights.rows; ++r) {
+        // The float weights would be right for the float activations. Least squares for the codes, damped towards the float
+        // weights: (covariance + damping) target = covariance of codes and z + damping * float weights.
         const double* w = weights.row(r);
-        double mean_z = 0;
-        for (size_t v = 0; v < z.rows; ++v) {
-            mean_z += z.at(v, r) / static_cast<double>(z.rows);
-        }
-        // The float weights would be right for the float activations; by how much should they differ for the codes?
-        std::fill(correction.begin(), correction.end(), 0.0);
-        for (size_t v = 0; v < z.rows; ++v) {
-            const double* x = in.codes.row(v);
-            double missing = z.at(v, r) - mean_z;
-            for (size_t i = 0; i < n; ++i) {
-                missing -= w[i] * (x[i] - in.mean[i]);
-            }
-            missing /= static_cast<double>(z.rows);
-            for (size_t i = 0; i < n; ++i) {
-                correction[i] += missing * (x[i] - in.mean[i]);
-            }
-        }
-        solve(in.factor, correction.data());
         for (size_t i = 0; i < n; ++i) {
-            target[i] = w[i] + correction[i];
+            target[i] = together.at(r, i) - mean_z[r] * in.mean[i] + in.damping * w[i];
         }
-        if (Status s = set_row(in, fit_row(in, target), mean_z, index, l, r, layer); !s) {
+        solve(in.factor, target.data());
+        if (Status s = set_row(in, fit_row(in, target), mean_z[r], index, l, r, layer); !s) {
             return s;
         }
     }
