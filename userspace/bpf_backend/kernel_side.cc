@@ -94,8 +94,8 @@ int prepare_network_program(bpf_program* program, bpf_prog_load_opts* options, l
     if (ops.error != 0) return -ops.error;
     if (int err = bpf_program__set_type(program, BPF_PROG_TYPE_STRUCT_OPS); err != 0) return err;
     options->attach_btf_id = ops.type_id;
-    options->expected_attach_type = static_cast<bpf_attach_type>(ops.cong_control_member);
-    return 0;
+    // libbpf takes this one from the program, after this call.
+    return bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(ops.cong_control_member));
 }
 
 Status make_pin_directory(const std::string& path) {
