@@ -54,6 +54,7 @@ TEST(link, a_packet_waits_for_its_opportunity_and_then_for_the_delay) {
     EXPECT_TRUE(push(link, 1, 1500, 3 * ms));
     EXPECT_EQ(link.next_deadline_ns(), 30 * ms);
     EXPECT_TRUE(poll(link, 30 * ms - 1).empty());
+    link.serve(10 * ms);
     EXPECT_EQ(link.queue_bytes(), 0U) << "it left the queue at 10 ms";
     const auto out = poll(link, 30 * ms);
     ASSERT_EQ(out.size(), 1U);
@@ -64,6 +65,25 @@ TEST(link, a_packet_waits_for_its_opportunity_and_then_for_the_delay) {
 TEST(link, an_opportunity_at_the_time_of_arrival_is_too_early) {
     Link link(trace_of("10\n"), {.delay_ns = 0});
     push(link, 1, 100, 10 * ms);
+    EXPECT_TRUE(poll(link, 20 * ms - 1).empty());
+    EXPECT_EQ(poll(link, 20 * ms).size(), 1U);
+}
+
+TEST(link, a_packet_noticed_after_a_poll_keeps_its_opportunity) {
+    Link link(trace_of("10\n"), {.delay_ns = 20 * ms});
+    push(link, 1, 100, 5 * ms);
+    EXPECT_TRUE(poll(link, 12 * ms).empty());
+    push(link, 2, 100, 9 * ms);
+    const auto out = poll(link, 30 * ms);
+    ASSERT_EQ(out.size(), 2U);
+    EXPECT_EQ(out[1].left_ns, 10 * ms);
+}
+
+TEST(link, no_opportunity_is_used_twice) {
+    Link link(trace_of("10\n"), {.delay_ns = 0});
+    push(link, 1, 1500, 5 * ms);
+    EXPECT_EQ(poll(link, 10 * ms).size(), 1U);
+    push(link, 2, 1500, 9 * ms);  // noticed too late: the opportunity at 10 ms is gone
     EXPECT_TRUE(poll(link, 20 * ms - 1).empty());
     EXPECT_EQ(poll(link, 20 * ms).size(), 1U);
 }
@@ -224,7 +244,9 @@ public:
         return true;
     }
     std::vector<Seen> poll(uint64_t now_ns) {
-        serve(now_ns);
+        if (now_ns >= delay_ns_) {
+            serve(now_ns - delay_ns_);
+        }
         std::vector<Seen> out;
         while (!flying_.empty() && flying_.front().due_ns <= now_ns) {
             out.push_back(flying_.front());
@@ -274,6 +296,7 @@ TEST(link, agrees_with_a_slow_model_of_the_same_rules) {
         Link link(*trace, {.delay_ns = delay_ns, .queue_bytes = queue_bytes});
         SlowLink slow(*trace, delay_ns, queue_bytes);
         uint64_t now_ns = 0;
+        uint64_t poll_ns = 0;
         uint64_t pushed = 0;
         uint64_t taken = 0;
         uint64_t came = 0;
@@ -286,8 +309,10 @@ TEST(link, agrees_with_a_slow_model_of_the_same_rules) {
             taken += fast_took ? 1 : 0;
             if (pick(0, 3) == 0) {
                 const uint64_t deadline_ns = link.next_deadline_ns();
-                const auto out = poll(link, now_ns);
-                ASSERT_EQ(out, slow.poll(now_ns)) << "seed " << seed << " tag " << tag;
+                // Later pushes may lie before this poll, by up to the delay.
+                poll_ns = std::max(poll_ns, now_ns + pick(0, delay_ns));
+                const auto out = poll(link, poll_ns);
+                ASSERT_EQ(out, slow.poll(poll_ns)) << "seed " << seed << " tag " << tag;
                 if (!out.empty()) {
                     ASSERT_LE(deadline_ns, out[0].due_ns) << "a caller that waits for the deadline would be late";
                 }

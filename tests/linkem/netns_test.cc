@@ -164,7 +164,8 @@ TEST_F(NetnsTest, a_packet_takes_the_delay_and_little_more) {
         ASSERT_EQ(recv(to.get(), &got, sizeof got, 0), static_cast<ssize_t>(sizeof got)) << std::strerror(errno);
         EXPECT_EQ(got, i);
         const uint64_t took = monotonic_ns() - sent;
-        EXPECT_GE(took, 30 * ms);
+        // The emulator takes its own wake-up's lag off a packet's arrival time: at most 0.2 ms, an estimate.
+        EXPECT_GE(took, 30 * ms - ms / 5);
         least = std::min(least, took);
     }
     // At most 1 ms to the next opportunity and 1 ms of the emulator's own; the best of ten, since the machine may be busy.

@@ -18,6 +18,10 @@ namespace {
 // Packets of one direction before the other one and the clock get their turn: about 100 microseconds of work.
 constexpr size_t batch_packets = 32;
 
+// A wake-up later than this says more about the machine than about the next packet's lag.
+constexpr uint64_t wake_lag_max_ns = 200'000;
+constexpr uint64_t wake_lag_samples = 16;  // of the moving average
+
 enum EventSource : uint32_t { from_up = 0, from_down = 1, from_timer = 2, from_stop = 3 };
 
 LinkCounters difference(const LinkCounters& now, const LinkCounters& before) {
@@ -148,15 +152,15 @@ Result<bool> Emulator::step() {
         count = 0;
     }
     const uint64_t now = now_ns();
-    // What is due goes out first: it has waited; what arrives is stamped with a clock read of its own.
-    for (Direction& direction : directions_) {
-        deliver(direction, now);
-    }
     for (int i = 0; i < count; i++) {
         switch (events[i].data.u32) {
         case from_stop:
             return false;
         case from_timer:
+            if (now > armed_ns_) {
+                const uint64_t lag_ns = std::min(now - armed_ns_, wake_lag_max_ns);
+                wake_lag_ns_ = (wake_lag_ns_ * (wake_lag_samples - 1) + lag_ns) / wake_lag_samples;
+            }
             armed_ns_ = Link::never;  // it has fired
             break;
         default:
@@ -164,6 +168,11 @@ Result<bool> Emulator::step() {
                 return status.error();
             }
         }
+    }
+    // After the reads: those are few each time, while writing a millisecond's worth of packets would make what waits in the
+    // device look later than it was.
+    for (Direction& direction : directions_) {
+        deliver(direction, now_ns());
     }
     if (now >= next_report_ns_) {
         report(now);
@@ -209,19 +218,23 @@ void Emulator::deliver(Direction& direction, uint64_t now) {
 
 Status Emulator::receive(Direction& direction) {
     for (size_t i = 0; i < batch_packets; i++) {
+        const uint64_t before_ns = now_ns();
         uint8_t* room = direction.link.reserve(options_.mtu);
         const ssize_t size = read(direction.in.get(), room, options_.mtu);
         if (size <= 0) {
             if (size < 0 && (errno == EAGAIN || errno == EINTR)) {
+                direction.arrived_until_ns = std::max(direction.arrived_until_ns, before_ns);
                 return {};
             }
             return Error{std::string("link emulator: can't read from the TUN device of side ") +
                          (direction.letter == 'u' ? "a" : "b") + ": " +
                          (size == 0 ? "it is gone" : std::strerror(errno))};
         }
-        const uint64_t now = now_ns();
-        if (!direction.link.commit(static_cast<uint32_t>(size), now)) {
-            log_packet(direction, 'q', now, static_cast<uint32_t>(size), 0, 0);
+        const uint64_t arrived_ns =
+            std::max(direction.arrived_until_ns, before_ns > wake_lag_ns_ ? before_ns - wake_lag_ns_ : 0);
+        direction.arrived_until_ns = arrived_ns;
+        if (!direction.link.commit(static_cast<uint32_t>(size), arrived_ns)) {
+            log_packet(direction, 'q', arrived_ns, static_cast<uint32_t>(size), 0, 0);
         }
     }
     return {};

@@ -79,6 +79,7 @@ private:
         uint64_t write_errors = 0;
         Histogram late;  // of the present interval; older ones are in total_late
         Histogram total_late;
+        uint64_t arrived_until_ns = 0;  // whatever is read next arrived after this
         LinkCounters last_counters;
         uint64_t last_write_errors = 0;
     };
@@ -99,6 +100,9 @@ private:
     UniqueFd epoll_;
     UniqueFd timer_;
     uint64_t armed_ns_ = Link::never;
+    // How late the timer woke us, on average: taken off the arrival times, which suffer from the same lateness. Without this
+    // every packet that comes shortly before an opportunity would miss it and leave a millisecond late.
+    uint64_t wake_lag_ns_ = 0;
     uint64_t start_ns_ = 0;
     uint64_t report_from_ns_ = 0;
     uint64_t next_report_ns_ = Link::never;

@@ -56,7 +56,9 @@ public:
 
     Link(Trace trace, const LinkOptions& options);
 
-    // Puts a packet in. False: dropped, the queue is full. `now_ns` must not decrease between calls of push, commit, poll.
+    // Puts a packet in. False: dropped, the queue is full. Times must not decrease from push to push (or commit) and from
+    // poll to poll; a push may lie before the last poll by up to the delay, since a poll only needs to know what left the
+    // queue a delay ago: so a packet that was noticed late does not miss its opportunity.
     bool push(std::span<const uint8_t> packet, uint64_t now_ns);
     // The same without a copy: room for up to `size` bytes, valid until the next call of any other member, ...
     uint8_t* reserve(uint32_t size);
@@ -67,7 +69,9 @@ public:
     // `limit` packets, so that a caller can read the clock between batches. Returns how many there were.
     template <typename Sink>
     size_t poll(uint64_t now_ns, Sink&& sink, size_t limit = std::numeric_limits<size_t>::max()) {
-        serve(now_ns);
+        if (now_ns >= options_.delay_ns) {
+            serve(now_ns - options_.delay_ns);
+        }
         size_t count = 0;
         for (; count < limit && flying_ > 0; count++) {
             const Record* record = record_at(head_);
@@ -92,8 +96,7 @@ public:
     // No packet can come out before this time; `never` when the link is empty. Poll then.
     [[nodiscard]] uint64_t next_deadline_ns() const;
 
-    // Let the trace's opportunities up to now serve the queue. push, commit and poll do this; only a reader of queue_bytes()
-    // needs to.
+    // Lets the trace's opportunities up to now serve the queue. Only a reader of queue_bytes() needs to call it.
     void serve(uint64_t now_ns);
     [[nodiscard]] uint64_t queue_bytes() const { return queue_bytes_; }
     [[nodiscard]] uint64_t queue_packets() const { return waiting_; }
@@ -148,7 +151,7 @@ private:
     size_t waiting_ = 0;
 
     uint64_t queue_bytes_ = 0;
-    uint64_t next_opportunity_ = 0;  // index; only meaningful while packets wait
+    uint64_t next_opportunity_ = 0;  // index; while nobody waits, of the first never used
     uint32_t served_bytes_ = 0;      // of the first waiting packet
     LinkCounters counters_;
 };
