@@ -30,13 +30,6 @@ Result<Backend> open_backend(const pb::DaemonConfig& config) {
         return std::move(opened->backend);
     }
 #ifdef ADAPATH_HAVE_BPF
-    if (const std::vector<std::string> obstacles = bpf_backend_obstacles(); !obstacles.empty()) {
-        std::string text = "the bpf backend does not work on this machine:";
-        for (const std::string& obstacle : obstacles) {
-            text += "\n  " + obstacle;
-        }
-        return Error{text};
-    }
     BpfBackendOptions options;
     options.congestion_control = config.congestion_control();
     options.pin_directory = config.pin_directory();

@@ -234,6 +234,7 @@ Result<SwitchResult> SnapshotManager::flip_locked(uint32_t slot, uint32_t genera
     active_ = {generation, generation == 0 ? ADP_SLOT_NONE : slot, hash};
     active_trusted_ = !watch;
     may_reclaim_ = true;
+    reclaim_after_us_ = 0;
     {
         std::lock_guard lock(counters_mutex_);
         (network_changed ? counters_.switches_network : counters_.switches_parameter)++;
@@ -420,9 +421,11 @@ void SnapshotManager::set_explore(bool on) {
 void SnapshotManager::reclaim() {
     // An install that runs reclaims what it needs itself: do not wait for it.
     std::unique_lock lock(mutex_, std::try_to_lock);
-    if (!lock.owns_lock() || !may_reclaim_) {
+    if (!lock.owns_lock() || !may_reclaim_ || monotonic_us() < reclaim_after_us_) {
         return;
     }
+    // What still drains now is bound to flows: no use in waiting for readers ten times a second.
+    reclaim_after_us_ = monotonic_us() + 1000000;
     if (Status status = installer_.reclaim(); !status) {
         events_({.kind = "error", .text = status.error().message});
     }

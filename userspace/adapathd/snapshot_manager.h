@@ -22,10 +22,10 @@ namespace adapath {
 struct DaemonEvent {
     uint64_t time_us = 0;  // CLOCK_MONOTONIC
     int64_t unix_us = 0;
-    std::string kind;  // install, refuse, switch, rollback, train, flow, adopt, lost, error
+    std::string kind{};  // install, refuse, switch, rollback, train, flow, adopt, lost, error
     std::string text{};
     uint32_t generation = 0;
-    std::string hash{};
+    std::string hash;
     bool network_changed = false;
     bool trained = false;
     double switch_us = 0;
@@ -34,7 +34,7 @@ struct DaemonEvent {
 using EventSink = std::function<void(DaemonEvent event)>;
 
 struct InstallResult {
-    std::string hash{};
+    std::string hash;
     uint32_t generation = 0;
     uint32_t slot = 0;
     bool activated = false;
@@ -44,7 +44,7 @@ struct InstallResult {
     double switch_us = 0;
 };
 struct SwitchResult {
-    std::string hash{};
+    std::string hash;
     uint32_t generation = 0;  // 0 = the fallback
     double switch_us = 0;
 };
@@ -59,7 +59,7 @@ struct ManagerCounters {
 struct ActiveSnapshot {
     uint32_t generation = 0;  // 0 = the fallback
     uint32_t slot = ADP_SLOT_NONE;
-    std::string hash{};
+    std::string hash;
 };
 
 class SnapshotManager {
@@ -142,7 +142,8 @@ private:
     std::vector<Past> history_;  // what decided before the active one, newest last
     bool active_trusted_ = false;
     std::unordered_map<std::string, Known> known_;  // by hash; a bounded cache
-    bool may_reclaim_ = false;
+    bool may_reclaim_ = true;
+    uint64_t reclaim_after_us_ = 0;
 
     mutable std::mutex counters_mutex_;
     ManagerCounters counters_;

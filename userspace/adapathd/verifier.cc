@@ -141,6 +141,7 @@ Result<VerifyReport> verify_state_directory(const std::string& state_directory, 
     report.records = read->records;
     report.truncated_bytes = read->truncated_bytes;
     report.generations = generations.size();
+    report.unreadable = read->unreadable.size();
     for (const std::string& file : read->unreadable) {
         report.details.push_back(file);
     }

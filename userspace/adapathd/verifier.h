@@ -50,6 +50,7 @@ struct VerifyReport {
     uint64_t generations = 0;  // seen in the log
     uint64_t switches = 0;     // changes of generation, within flows
     uint64_t truncated_bytes = 0;
+    uint64_t unreadable = 0;   // files that are no log of this app
     std::vector<std::string> details;  // of the first unexplained decisions, and of unreadable files
     double seconds = 0;
 };

@@ -50,6 +50,7 @@ SignalWatcher::~SignalWatcher() {
 }
 
 void SignalWatcher::run() {
+    std::chrono::steady_clock::time_point first;
     pollfd fds[2] = {{signal_fd_, POLLIN, 0}, {quit_fd_, POLLIN, 0}};
     while (poll(fds, 2, -1) >= 0) {
         if (fds[1].revents != 0) {
@@ -61,8 +62,12 @@ void SignalWatcher::run() {
         }
         const int signal = static_cast<int>(info.ssi_signo);
         if (token_.requested()) {
-            _exit(128 + signal);
+            if (std::chrono::steady_clock::now() - first > std::chrono::seconds(1)) {
+                _exit(128 + signal);
+            }
+            continue;
         }
+        first = std::chrono::steady_clock::now();
         if (on_signal_) {
             on_signal_(signal);
         }

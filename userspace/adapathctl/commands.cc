@@ -1,0 +1,497 @@
+// See commands.h.
+#include "userspace/adapathctl/commands.h"
+
+#include <errno.h>
+#include <fmt/format.h>
+#include <fmt/ostream.h>
+#include <grpcpp/grpcpp.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "codegen/codegen.h"
+#include "userspace/adapathctl/json.h"
+#include "userspace/adapathd/app.h"
+#include "userspace/adapathd/verifier.h"
+#include "userspace/common/file.h"
+#include "userspace/common/text.h"
+
+namespace adapath {
+namespace {
+
+constexpr int kMessageLimit = 64 << 20;
+
+void limit_time(grpc::ClientContext& context) {
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+}
+
+void print_json(std::ostream& out, const nlohmann::ordered_json& json) { out << json.dump(2) << "\n"; }
+
+pb::SnapshotSelector select(const std::string& what) {
+    pb::SnapshotSelector selector;
+    const bool number = !what.empty() && what.size() <= 9 && std::all_of(what.begin(), what.end(), [](char c) { return c >= '0' && c <= '9'; });
+    if (number) {
+        selector.set_generation(static_cast<uint32_t>(std::stoul(what)));
+    } else {
+        selector.set_hash(what);
+    }
+    return selector;
+}
+
+std::string local_time(int64_t unix_s) {
+    const time_t seconds = unix_s;
+    tm parts{};
+    localtime_r(&seconds, &parts);
+    char text[32];
+    strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &parts);
+    return text;
+}
+
+std::string duration_text(double seconds) {
+    const auto s = static_cast<uint64_t>(seconds);
+    return s >= 86400 ? fmt::format("{}d {:02}:{:02}:{:02}", s / 86400, s / 3600 % 24, s / 60 % 60, s % 60)
+                      : fmt::format("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
+}
+
+std::string generation_text(uint32_t generation, const std::string& hash) {
+    return generation == 0 ? std::string("the fallback") : fmt::format("generation {} ({})", generation, short_hash(hash));
+}
+
+}  // namespace
+
+Client::Client(std::string socket) : socket_(std::move(socket)) {
+    grpc::ChannelArguments arguments;
+    arguments.SetMaxReceiveMessageSize(kMessageLimit);
+    arguments.SetMaxSendMessageSize(kMessageLimit);
+    stub_ = pb::Control::NewStub(grpc::CreateCustomChannel("unix:" + socket_, grpc::InsecureChannelCredentials(), arguments));
+}
+
+Status Client::reachable() const {
+    if (access(socket_.c_str(), R_OK | W_OK) == 0) {
+        return {};
+    }
+    if (errno == EACCES) {
+        return Error{fmt::format("not allowed to use {}: become a member of group adapath (usermod -aG adapath {}), or use sudo", socket_,
+                                 getlogin() ? getlogin() : "USER")};
+    }
+    return Error{fmt::format("adapathd is not running at {}: start it with 'systemctl start adapathd' (or, over simulated flows and without "
+                             "privileges, 'adapathd --backend=local --state-dir DIR --socket PATH'), or name its socket with --socket", socket_)};
+}
+
+Error Client::explain(const grpc::Status& status) const {
+    if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
+        if (Status status2 = reachable(); !status2) {
+            return status2.error();
+        }
+        return Error{fmt::format("adapathd does not answer at {} ({}): see its log (journalctl -u adapathd)", socket_, status.error_message())};
+    }
+    if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+        return Error{fmt::format("adapathd at {} did not answer within 30 s", socket_)};
+    }
+    return Error{status.error_message()};
+}
+
+Result<int> Client::status(std::ostream& out, bool json) {
+    grpc::ClientContext context;
+    limit_time(context);
+    pb::StatusReply reply;
+    if (Status ok = reachable(); !ok) {
+        return ok.error();
+    }
+    if (grpc::Status status = stub_->GetStatus(&context, {}, &reply); !status.ok()) {
+        return explain(status);
+    }
+    if (json) {
+        print_json(out, to_json(reply));
+        return 0;
+    }
+    fmt::print(out, "adapathd {}  pid {}  up {}  {} MB resident{}\n", reply.version(), reply.pid(), duration_text(reply.uptime_s()),
+               reply.resident_bytes() >> 20, reply.adopted() ? "  (adopted a running kernel side)" : "");
+    fmt::print(out, "app {}  backend {}{}  state {}\n", reply.app(), reply.backend(),
+               reply.congestion_control().empty() ? "" : "  TCP_CONGESTION \"" + reply.congestion_control() + "\"", reply.state_directory());
+    fmt::print(out, "deciding   {}\n", generation_text(reply.active_generation(), reply.active_hash()));
+    fmt::print(out, "watch      {}\n", reply.watch());
+    fmt::print(out, "training   {}, trainer {}\n", reply.train_mode(), reply.trainer_connected() ? "connected" : "not connected");
+    fmt::print(out, "decisions  {}  fallback {}  reward {:.2f}\n", reply.decisions(), reply.fallbacks(), reply.reward());
+    fmt::print(out, "explained  {}  unexplained {}{}\n", reply.decisions_explained(), reply.decisions_unexplained(),
+               reply.last_unexplained().empty() ? "" : "  last: " + reply.last_unexplained());
+    fmt::print(out, "samples    {}  lost {}  gaps {}  log {} MB\n", reply.samples(), reply.samples_lost(), reply.sequence_gaps(),
+               reply.log_bytes() >> 20);
+    fmt::print(out, "switches   {} parameters, {} networks, {} of them trained, {} rolled back\n", reply.switches_parameter(),
+               reply.switches_network(), reply.switches_trained(), reply.rollbacks());
+    if (reply.installs_refused() > 0) {
+        fmt::print(out, "refused    {} installs; last: {}\n", reply.installs_refused(), reply.last_refusal());
+    }
+    fmt::print(out, "\n{:<5} {:<9} {:>10}  {:<16} {:>6} {:>7}\n", "SLOT", "STATE", "GENERATION", "HASH", "BOUND", "BYTES");
+    for (const pb::SlotStatus& slot : reply.slots()) {
+        if (slot.state() != "free") {
+            fmt::print(out, "{:<5} {:<9} {:>10}  {:<16} {:>6} {:>7}\n", slot.slot(), slot.state(), slot.generation(), slot.hash(),
+                       slot.bound_flows(), slot.params_bytes());
+        }
+    }
+    if (reply.flows_size() > 0) {
+        fmt::print(out, "\n{:<16} {:>13} {:>10} {:>14} {:>9} {:>9} {:>7} {:>7}\n", "FLOW", "PORTS", "DECISIONS", "RATE", "RTT ms", "MIN ms",
+                   "REWARD", "AGE s");
+        for (const pb::FlowStatus& flow : reply.flows()) {
+            fmt::print(out, "{:<16} {:>13} {:>10} {:>14} {:>9.1f} {:>9.1f} {:>7.2f} {:>7.1f}\n", flow.flow(),
+                       fmt::format("{}>{}", flow.local_port(), flow.remote_port()), flow.decisions(), rate_text(flow.rate_bytes_per_s()),
+                       flow.rtt_ms(), flow.min_rtt_ms(), flow.reward(), flow.age_s());
+        }
+    }
+    return 0;
+}
+
+Result<int> Client::snapshots(std::ostream& out, bool json) {
+    grpc::ClientContext context;
+    limit_time(context);
+    pb::ListSnapshotsReply reply;
+    if (Status ok = reachable(); !ok) {
+        return ok.error();
+    }
+    if (grpc::Status status = stub_->ListSnapshots(&context, {}, &reply); !status.ok()) {
+        return explain(status);
+    }
+    if (json) {
+        print_json(out, to_json(reply));
+        return 0;
+    }
+    fmt::print(out, "{:<12} {:>10} {:<9} {:>10} {:>7}  {:<19} {:<28} {}\n", "HASH", "GENERATION", "STATE", "DECISIONS", "REWARD", "CREATED",
+               "NETWORK", "FROM");
+    for (const pb::SnapshotInfo& info : reply.snapshots()) {
+        fmt::print(out, "{:<12} {:>10} {:<9} {:>10} {:>7} {:<20} {:<28} {}{}\n", short_hash(info.hash()),
+                   info.generations_size() > 0 ? std::to_string(info.generations(info.generations_size() - 1)) : "-", info.state(),
+                   info.decisions(), info.decisions() > 0 ? fmt::format("{:.2f}", info.reward()) : "-",
+                   " " + local_time(info.created_unix_s()), info.network(), info.trainer(),
+                   info.rolled_back().empty() ? "" : "  ROLLED BACK: " + info.rolled_back());
+    }
+    return 0;
+}
+
+Result<int> Client::show(const std::string& what, std::ostream& out, bool json) {
+    std::string bytes;
+    std::string name = what;
+    if (!what.empty() && access(what.c_str(), F_OK) == 0) {
+        Result<std::string> content = read_file(what);
+        if (!content) {
+            return content.error();
+        }
+        bytes = std::move(*content);
+    } else {
+        if (what.find('/') != std::string::npos || what.ends_with(".snap")) {
+            return Error{what + ": " + strerror(ENOENT)};
+        }
+        grpc::ClientContext context;
+        limit_time(context);
+        pb::SnapshotFile reply;
+        if (Status ok = reachable(); !ok) {
+            return ok.error();
+        }
+        if (grpc::Status status = stub_->GetSnapshot(&context, select(what), &reply); !status.ok()) {
+            return explain(status);
+        }
+        bytes = std::move(*reply.mutable_data());
+        name = what.empty() ? "the active snapshot" : "snapshot " + what;
+    }
+    Result<Snapshot> snapshot = parse_snapshot(bytes, name);
+    if (!snapshot) {
+        return snapshot.error();
+    }
+    const Network& network = snapshot->model.network;
+    Result<NetworkLayout> layout = network_layout(network);
+    size_t multiplications = 0;
+    for (const LayerShape& layer : network.layers) {
+        multiplications += size_t{layer.inputs} * layer.outputs;
+    }
+    if (json) {
+        print_json(out, {{"hash", snapshot->hash},
+                         {"program_hash", snapshot->program_hash},
+                         {"app", network.app},
+                         {"feature_schema", network.feature_schema},
+                         {"network", describe(network)},
+                         {"multiply_accumulates", multiplications},
+                         {"params_bytes", layout ? layout->bytes : 0},
+                         {"file_bytes", bytes.size()},
+                         {"bpf_object_bytes", snapshot->bpf_object.size()},
+                         {"explore", snapshot->explore},
+                         {"probes", snapshot->probes.size()},
+                         {"fidelity",
+                          {{"samples", snapshot->fidelity.samples},
+                           {"range", snapshot->fidelity.range},
+                           {"mean_error", snapshot->fidelity.mean_error},
+                           {"p99_error", snapshot->fidelity.p99_error},
+                           {"max_error", snapshot->fidelity.max_error}}},
+                         {"trainer", snapshot->provenance.trainer},
+                         {"source", snapshot->provenance.source},
+                         {"samples", snapshot->provenance.samples},
+                         {"created_unix_s", snapshot->provenance.created_unix_s},
+                         {"note", snapshot->provenance.note}});
+        return 0;
+    }
+    fmt::print(out, "hash        {}\nprogram     {}\napp         {} (feature schema {})\nnetwork     {}: {} multiply-accumulates, {} bytes of "
+               "parameters\n", snapshot->hash, snapshot->program_hash, network.app, network.feature_schema, describe(network), multiplications,
+               layout ? layout->bytes : 0);
+    fmt::print(out, "file        {} bytes, of them {} of BPF object\n", bytes.size(), snapshot->bpf_object.size());
+    fmt::print(out, "fidelity    mean {:.5f}, p99 {:.5f}, max {:.5f} of the float output's range over {} samples\n", snapshot->fidelity.mean_error,
+               snapshot->fidelity.p99_error, snapshot->fidelity.max_error, snapshot->fidelity.samples);
+    fmt::print(out, "explore     {} (standard deviation of the noise, in units of the action)\nprobes      {}\n", snapshot->explore,
+               snapshot->probes.size());
+    fmt::print(out, "made        {} by {} from {}, {} samples{}\n", local_time(snapshot->provenance.created_unix_s),
+               snapshot->provenance.trainer, snapshot->provenance.source, snapshot->provenance.samples,
+               snapshot->provenance.note.empty() ? "" : ": " + snapshot->provenance.note);
+    return 0;
+}
+
+Result<int> Client::install(const std::string& file, bool activate, const std::string& reason, std::ostream& out, bool json) {
+    Result<std::string> bytes = read_file(file);
+    if (!bytes) {
+        return bytes.error();
+    }
+    // Parsed here too, so that an error names the file.
+    if (Result<Snapshot> snapshot = parse_snapshot(*bytes, file); !snapshot) {
+        return snapshot.error();
+    }
+    grpc::ClientContext context;
+    limit_time(context);
+    pb::InstallRequest request;
+    pb::InstallReply reply;
+    request.set_snapshot(std::move(*bytes));
+    request.set_activate(activate);
+    request.set_reason(reason);
+    if (Status ok = reachable(); !ok) {
+        return ok.error();
+    }
+    if (grpc::Status status = stub_->Install(&context, request, &reply); !status.ok()) {
+        return explain(status);
+    }
+    if (json) {
+        print_json(out, to_json(reply));
+        return 0;
+    }
+    fmt::print(out, "{} {} in slot {}: checked in {:.1f} ms, in place in {:.1f} ms{}{}\n", reply.activated() ? "deciding:" : "installed:",
+               generation_text(reply.generation(), reply.hash()), reply.slot(), reply.check_ms(), reply.install_ms(),
+               reply.activated() ? fmt::format(", switched in {:.2f} us", reply.switch_us()) : "",
+               reply.network_changed() ? " (new network)" : " (same network)");
+    return 0;
+}
+
+Result<int> Client::switch_to(const std::string& what, const std::string& reason, std::ostream& out, bool json) {
+    grpc::ClientContext context;
+    limit_time(context);
+    pb::SwitchRequest request;
+    pb::SwitchReply reply;
+    *request.mutable_target() = select(what);
+    request.set_reason(reason);
+    if (Status ok = reachable(); !ok) {
+        return ok.error();
+    }
+    if (grpc::Status status = stub_->Switch(&context, request, &reply); !status.ok()) {
+        return explain(status);
+    }
+    if (json) {
+        print_json(out, to_json(reply));
+    } else {
+        fmt::print(out, "deciding: {}, switched in {:.2f} us\n", generation_text(reply.generation(), reply.hash()), reply.switch_us());
+    }
+    return 0;
+}
+
+Result<int> Client::rollback(const std::string& reason, std::ostream& out, bool json) {
+    grpc::ClientContext context;
+    limit_time(context);
+    pb::RollbackRequest request;
+    pb::SwitchReply reply;
+    request.set_reason(reason);
+    if (Status ok = reachable(); !ok) {
+        return ok.error();
+    }
+    if (grpc::Status status = stub_->Rollback(&context, request, &reply); !status.ok()) {
+        return explain(status);
+    }
+    if (json) {
+        print_json(out, to_json(reply));
+    } else {
+        fmt::print(out, "deciding: {}, rolled back in {:.2f} us\n", generation_text(reply.generation(), reply.hash()), reply.switch_us());
+    }
+    return 0;
+}
+
+Result<int> Client::train(const std::string& mode, std::ostream& out, bool json) {
+    grpc::ClientContext context;
+    limit_time(context);
+    pb::TrainRequest request;
+    pb::TrainReply reply;
+    request.set_mode(mode == "on" ? pb::TrainRequest::ON : mode == "off" ? pb::TrainRequest::OFF : pb::TrainRequest::UNCHANGED);
+    request.set_now(mode == "now");
+    if (Status ok = reachable(); !ok) {
+        return ok.error();
+    }
+    if (grpc::Status status = stub_->Train(&context, request, &reply); !status.ok()) {
+        return explain(status);
+    }
+    if (json) {
+        print_json(out, to_json(reply));
+    } else {
+        fmt::print(out, "training is {}, {}\n", reply.mode(), reply.trainer_connected() ? "a trainer is connected" : "no trainer is connected");
+    }
+    return 0;
+}
+
+Result<int> Client::samples(uint64_t count, bool include_log, std::ostream& out, bool json) {
+    pb::StatusReply state;
+    {
+        grpc::ClientContext context;
+        limit_time(context);
+        if (Status ok = reachable(); !ok) {
+            return ok.error();
+        }
+        if (grpc::Status status = stub_->GetStatus(&context, {}, &state); !status.ok()) {
+            return explain(status);
+        }
+    }
+    const App* app = find_app(state.app());
+    if (app == nullptr) {
+        return Error{fmt::format("the daemon serves app '{}', which this adapathctl does not know: upgrade it", state.app())};
+    }
+    grpc::ClientContext context;
+    pb::SamplesRequest request;
+    request.set_include_log(include_log);
+    std::unique_ptr<grpc::ClientReader<pb::SampleBatch>> reader = stub_->StreamSamples(&context, request);
+    pb::SampleBatch batch;
+    uint64_t printed = 0;
+    if (!json) {
+        fmt::print(out, "{:>14} {:<16} {:>8} {:>10} {:>9} {:>9} {:>9} {:>14} {:>9} {:>8}\n", "TIME us", "FLOW", "SEQ", "GENERATION", "OUTPUT",
+                   "NOISE", "ACTION", "RATE", "RTT ms", "REWARD");
+    }
+    while (reader->Read(&batch)) {
+        if (batch.schema() != app->schema() || batch.record_bytes() != app->record_bytes()) {
+            context.TryCancel();
+            return Error{fmt::format("the daemon's records have schema {} ({} bytes), this adapathctl's {} ({}): upgrade it", batch.schema(),
+                                     batch.record_bytes(), app->schema(), app->record_bytes())};
+        }
+        const std::span records(reinterpret_cast<const std::byte*>(batch.records().data()), batch.records().size());
+        for (size_t at = 0; at + app->record_bytes() <= records.size(); at += app->record_bytes()) {
+            const DecodedSample sample = app->decode(records.subspan(at, app->record_bytes()));
+            if (json) {
+                const nlohmann::ordered_json line = {{"time_us", sample.time_us},   {"flow", sample.flow},
+                                                     {"seq", sample.seq},           {"generation", sample.generation},
+                                                     {"network", sample.made_by_network}, {"output", sample.output[0] / 65536.0},
+                                                     {"noise", sample.noise / 65536.0},   {"action", sample.action / 65536.0},
+                                                     {"rate_bytes_per_s", sample.rate},   {"rtt_us", sample.rtt_us},
+                                                     {"min_rtt_us", sample.min_rtt_us},   {"reward", sample.reward},
+                                                     {"local_port", sample.local_port},   {"remote_port", sample.remote_port},
+                                                     {"input", std::vector<unsigned>(sample.input.begin(), sample.input.end())}};
+                out << line.dump() << "\n";
+            } else {
+                fmt::print(out, "{:>14} {:<16} {:>8} {:>10} {:>9.4f} {:>9.4f} {:>9.4f} {:>14} {:>9.1f} {:>8.2f}\n", sample.time_us, sample.flow,
+                           sample.seq, sample.made_by_network ? std::to_string(sample.generation) : "fallback", sample.output[0] / 65536.0,
+                           sample.noise / 65536.0, sample.action / 65536.0, rate_text(sample.rate), sample.rtt_us / 1e3, sample.reward);
+            }
+            if (++printed == count) {
+                context.TryCancel();
+                return 0;
+            }
+        }
+        out.flush();
+    }
+    return explain(reader->Finish());
+}
+
+Result<int> Client::watch(uint64_t count, std::ostream& out, bool json) {
+    if (Status ok = reachable(); !ok) {
+        return ok.error();
+    }
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientReader<pb::Event>> reader = stub_->WatchEvents(&context, {});
+    pb::Event event;
+    uint64_t printed = 0;
+    while (reader->Read(&event)) {
+        if (json) {
+            out << to_json(event).dump() << "\n";
+        } else {
+            fmt::print(out, "{} {:<8} {}\n", local_time(event.unix_us() / 1000000), event.kind(), event.text());
+        }
+        out.flush();
+        if (++printed == count) {
+            context.TryCancel();
+            return 0;
+        }
+    }
+    return explain(reader->Finish());
+}
+
+Result<int> Client::verify(std::ostream& out, bool json) {
+    grpc::ClientContext context;
+    limit_time(context);
+    pb::StatusReply reply;
+    if (Status ok = reachable(); !ok) {
+        return ok.error();
+    }
+    if (grpc::Status status = stub_->GetStatus(&context, {}, &reply); !status.ok()) {
+        return explain(status);
+    }
+    const uint64_t wrong = reply.decisions_unexplained();
+    if (json) {
+        print_json(out, {{"source", "daemon"},
+                         {"decisions", reply.decisions_explained() + wrong},
+                         {"explained", reply.decisions_explained()},
+                         {"unexplained", wrong},
+                         {"gaps", reply.sequence_gaps()},
+                         {"lost", reply.samples_lost()},
+                         {"last_unexplained", reply.last_unexplained()}});
+    } else {
+        fmt::print(out, "{} decisions since adapathd started: {} explained bit for bit, {} unexplained; {} samples missing by number, {} lost in "
+                   "the kernel\n", reply.decisions_explained() + wrong, reply.decisions_explained(), wrong, reply.sequence_gaps(),
+                   reply.samples_lost());
+        if (wrong > 0) {
+            fmt::print(out, "last: {}\n", reply.last_unexplained());
+        }
+        fmt::print(out, "the whole log: adapathctl verify --state-dir {}\n", reply.state_directory());
+    }
+    return wrong > 0 ? 1 : 0;
+}
+
+Result<int> verify_directory(const std::string& state_directory, const std::string& app_name, std::ostream& out, bool json) {
+    const App* app = find_app(app_name);
+    if (app == nullptr) {
+        return Error{fmt::format("app '{}' is unknown: this program knows {}", app_name, app_names())};
+    }
+    Result<VerifyReport> report = verify_state_directory(state_directory, *app);
+    if (!report) {
+        return report.error();
+    }
+    if (json) {
+        print_json(out, {{"source", state_directory},
+                         {"files", report->files},
+                         {"records", report->records},
+                         {"decisions", report->decisions},
+                         {"explained", report->explained},
+                         {"unexplained", report->unexplained},
+                         {"fallbacks", report->fallbacks},
+                         {"gaps", report->gaps},
+                         {"flows", report->flows},
+                         {"generations", report->generations},
+                         {"switches_seen_by_flows", report->switches},
+                         {"truncated_bytes", report->truncated_bytes},
+                         {"unreadable_files", report->unreadable},
+                         {"seconds", report->seconds},
+                         {"details", report->details}});
+    } else {
+        fmt::print(out, "{} records in {} files: {} decisions of {} generations over {} flows, {} fallback or start-up\n", report->records,
+                   report->files, report->decisions, report->generations, report->flows, report->fallbacks);
+        fmt::print(out, "{} explained bit for bit, {} unexplained; {} samples missing by number; flows saw {} switches\n", report->explained,
+                   report->unexplained, report->gaps, report->switches);
+        if (report->truncated_bytes > 0) {
+            fmt::print(out, "{} bytes of cut-off records skipped (a kill or a power cut)\n", report->truncated_bytes);
+        }
+        for (const std::string& detail : report->details) {
+            fmt::print(out, "  {}\n", detail);
+        }
+        fmt::print(out, "{:.2f} s, {:.0f} records/s\n", report->seconds, static_cast<double>(report->records) / std::max(report->seconds, 1e-9));
+    }
+    return report->unexplained > 0 || report->unreadable > 0 ? 1 : 0;
+}
+
+}  // namespace adapath

@@ -1,0 +1,418 @@
+// See trainer.h.
+#include "userspace/trainer/trainer.h"
+
+#include <fmt/format.h>
+#include <grpcpp/grpcpp.h>
+#include <spdlog/spdlog.h>
+#include <string.h>
+#include <time.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <thread>
+
+#include "models/float_runner.h"
+#include "models/scenario.h"
+#include "models/simulator.h"
+#include "userspace/common/clock.h"
+#include "userspace/common/file.h"
+#include "userspace/common/notify.h"
+#include "userspace/common/text.h"
+
+namespace adapath {
+namespace {
+
+constexpr int kMessageLimit = 16 << 20;
+constexpr size_t kQueueLimit = 256;  // batches; the daemon drops (and counts) what we are too slow for
+constexpr size_t kCalibration = 512;
+
+}  // namespace
+
+// The stream of samples, read by a thread of its own, since a blocking read can't be given up after a while.
+struct Trainer::Stream {
+    Stream(pb::Control::Stub& stub, const pb::SamplesRequest& request) : reader(stub.StreamSamples(&context, request)) {
+        thread = std::thread([this] { read(); });
+    }
+    ~Stream() {
+        context.TryCancel();
+        {
+            std::lock_guard lock(mutex);
+            closed = true;
+        }
+        changed.notify_all();
+        thread.join();
+    }
+
+    void read() {
+        pb::SampleBatch batch;
+        while (reader->Read(&batch)) {
+            std::unique_lock lock(mutex);
+            // Full: leave it to the daemon to drop. Training is behind; newer samples matter no less than older ones.
+            changed.wait(lock, [this] { return queue.size() < kQueueLimit || closed; });
+            if (closed) {
+                break;
+            }
+            queue.push_back(std::move(batch));
+            lock.unlock();
+            changed.notify_all();
+        }
+        grpc::Status status = reader->Finish();
+        std::lock_guard lock(mutex);
+        ended = true;
+        error = status.error_message();
+        changed.notify_all();
+    }
+
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientReader<pb::SampleBatch>> reader;
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::deque<pb::SampleBatch> queue;
+    bool closed = false;
+    bool ended = false;
+    bool interrupted = false;
+    std::string error;
+    std::thread thread;
+};
+
+Trainer::Trainer(const TrainerOptions& options, FloatModel policy, FloatModel value) : options_(options), start_(policy) {
+    online_ = std::make_unique<OnlineTrainer>(policy, value, options.online);
+    grpc::ChannelArguments arguments;
+    arguments.SetMaxReceiveMessageSize(kMessageLimit);
+    arguments.SetMaxSendMessageSize(kMessageLimit);
+    // gRPC's own backoff goes up to two minutes: a restarted daemon should be found within seconds.
+    arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
+    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+    stub_ = pb::Control::NewStub(grpc::CreateCustomChannel(options_.target, grpc::InsecureChannelCredentials(), arguments));
+}
+
+Trainer::~Trainer() { disconnect(); }
+
+Result<std::unique_ptr<Trainer>> Trainer::open(const TrainerOptions& options) {
+    std::string directory = options.checkpoint;
+    if (!options.save.empty()) {
+        if (Status status = make_directories(options.save); !status) {
+            return status.error();
+        }
+        if (read_float_model(options.save + "/policy.model").ok()) {
+            directory = options.save;
+            spdlog::info("going on from what was learned before: {}", directory);
+        }
+    }
+    Result<FloatModel> policy = read_float_model(directory + "/policy.model");
+    if (!policy) {
+        return Error{policy.error().message + ": name a directory with policy.model and value.model with --checkpoint (models/cc in the source tree)"};
+    }
+    if (policy->network.app != "cc" || policy->network.feature_schema != ADP_CC_SCHEMA || policy->network.input_count() != ADP_CC_INPUTS) {
+        return Error{fmt::format("{}/policy.model is for app '{}' feature schema {} with {} inputs; this trainer learns app 'cc' schema {} with {}",
+                                 directory, policy->network.app, policy->network.feature_schema, policy->network.input_count(), ADP_CC_SCHEMA,
+                                 ADP_CC_INPUTS)};
+    }
+    FloatModel value;
+    if (Result<FloatModel> read = read_float_model(directory + "/value.model")) {
+        value = std::move(*read);
+    } else {
+        spdlog::warn("{}: the value network begins anew", read.error().message);
+    }
+    return std::unique_ptr<Trainer>(new Trainer(options, std::move(*policy), std::move(value)));
+}
+
+bool Trainer::connect() {
+    pb::SamplesRequest request;
+    request.set_trainer(true);
+    auto stream = std::make_unique<Stream>(*stub_, request);
+    std::lock_guard lock(stream_mutex_);
+    stream_ = std::move(stream);
+    greeted_ = false;
+    return true;
+}
+
+void Trainer::disconnect() {
+    std::unique_ptr<Stream> old;
+    {
+        std::lock_guard lock(stream_mutex_);
+        old = std::move(stream_);
+    }
+    old.reset();
+}
+
+void Trainer::interrupt() {
+    std::lock_guard lock(stream_mutex_);
+    if (stream_) {
+        std::lock_guard inner(stream_->mutex);
+        stream_->interrupted = true;
+        stream_->changed.notify_all();
+    }
+}
+
+void Trainer::take(const pb::SampleBatch& batch) {
+    if (!greeted_) {
+        greeted_ = true;
+        counters_.connects++;
+        train_now_ = batch.train_now();
+        spdlog::info("connected to {}: training is {}, {}", options_.target, batch.train() ? "on" : "off",
+                     batch.active_hash().empty() ? "no snapshot decides yet" : "snapshot " + short_hash(batch.active_hash()) + " decides");
+        if (batch.active_hash().empty()) {
+            send_now_ = true;  // the first start: the checkpoint decides until something better is learned
+        }
+    }
+    if (ask_train_) {
+        grpc::ClientContext context;
+        context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+        pb::TrainRequest request;
+        pb::TrainReply reply;
+        request.set_mode(*ask_train_ ? pb::TrainRequest::ON : pb::TrainRequest::OFF);
+        if (grpc::Status status = stub_->Train(&context, request, &reply); status.ok()) {
+            ask_train_.reset();  // what comes next in the stream says so
+        } else {
+            spdlog::warn("training could not be turned {}: {}", *ask_train_ ? "on" : "off", status.error_message());
+        }
+    }
+    if (batch.train() != train_) {
+        train_ = batch.train();
+        spdlog::info("training is {}", train_ ? "on" : "off");
+    }
+    if (batch.train_now() != train_now_) {
+        train_now_ = batch.train_now();
+        send_now_ = true;
+    }
+    follow_active(batch.active_hash());
+    if (batch.records().empty()) {
+        return;
+    }
+    if (batch.schema() != ADP_CC_SCHEMA || batch.record_bytes() != sizeof(adp_cc_sample)) {
+        spdlog::error("the daemon's records have schema {} ({} bytes), this trainer's {} ({}): build both from one source", batch.schema(),
+                      batch.record_bytes(), ADP_CC_SCHEMA, sizeof(adp_cc_sample));
+        return;
+    }
+    // A message's bytes need not be aligned for the record.
+    std::vector<adp_cc_sample> samples(batch.records().size() / sizeof(adp_cc_sample));
+    memcpy(samples.data(), batch.records().data(), samples.size() * sizeof(adp_cc_sample));
+    counters_.samples += samples.size();
+    if (train_) {
+        online_->add(samples);
+    }
+}
+
+// Keeps the float model of what decides at hand: necessity is measured against it. A snapshot that is not the newest one sent
+// from here means that the daemon rolled back or an operator switched: learning goes on from there.
+void Trainer::follow_active(const std::string& hash) {
+    if (hash == active_hash_) {
+        return;
+    }
+    active_hash_ = hash;
+    active_known_ = false;
+    if (hash.empty()) {
+        return;
+    }
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+    pb::SnapshotSelector selector;
+    selector.set_hash(hash);
+    pb::SnapshotFile file;
+    if (grpc::Status status = stub_->GetSnapshot(&context, selector, &file); !status.ok()) {
+        spdlog::warn("snapshot {} could not be fetched: {}", short_hash(hash), status.error_message());
+        return;
+    }
+    Result<Snapshot> snapshot = parse_snapshot(file.data(), "snapshot " + short_hash(hash));
+    if (!snapshot) {
+        spdlog::warn("{}", snapshot.error().message);
+        return;
+    }
+    if (snapshot->reference.weights.empty()) {
+        return;  // a foreign snapshot without its floats: nothing to compare with
+    }
+    active_model_ = std::move(snapshot->reference);
+    active_known_ = true;
+    if (!sent_hash_.empty() && hash != sent_hash_ && active_model_.network == start_.network) {
+        spdlog::info("snapshot {} decides instead of {}: learning goes on from it", short_hash(hash), short_hash(sent_hash_));
+        online_->restart_from(active_model_);
+        sent_hash_.clear();
+    }
+}
+
+// Inputs to calibrate on: the datapath's own; before there are any, a simulated uplink's.
+std::vector<InputCodes> Trainer::calibration() const {
+    std::vector<InputCodes> codes = online_->recent_codes();
+    if (codes.size() >= 64) {
+        return codes;
+    }
+    FloatRunner runner(start_);
+    Random random(1);
+    for (int link = 0; link < 4; link++) {
+        const std::unique_ptr<Simulator> simulator = make_simulator(random_lte_scenario(random));
+        simulator->set_policy([&](const uint8_t* input) { return runner.run_q16(input); }, 1, 0);
+        simulator->set_samples([&](const adp_cc_sample& sample) {
+            if ((sample.flags & (ADP_CC_FALLBACK_MADE | ADP_CC_START_MADE)) == 0) {
+                codes.emplace_back(sample.input, sample.input + ADP_CC_INPUTS);
+            }
+        });
+        simulator->run_decisions(kCalibration / 2, 60);
+    }
+    return codes;
+}
+
+bool Trainer::send(const std::string& reason) {
+    const uint64_t begin_us = monotonic_us();
+    last_send_us_ = begin_us;
+    const FloatModel model = online_->current();
+    // Every other input calibrates, the rest judges.
+    std::vector<InputCodes> calibration_codes;
+    std::vector<InputCodes> held_out;
+    const std::vector<InputCodes> codes = calibration();
+    for (size_t i = 0; i < codes.size(); i++) {
+        (i % 2 == 0 ? calibration_codes : held_out).push_back(codes[i]);
+    }
+    FreezeOptions freeze;
+    freeze.provenance.trainer = "adapath-trainer 0.1.0";
+    freeze.provenance.source = options_.checkpoint;
+    freeze.provenance.samples = counters_.samples;
+    freeze.provenance.created_unix_s = time(nullptr);
+    freeze.provenance.note = reason;
+    freeze.explore = static_cast<float>(options_.explore);
+    freeze.fidelity_limit = options_.fidelity_limit;
+    Result<Snapshot> snapshot = freezer_.freeze(model, calibration_codes, held_out, freeze);
+    if (!snapshot) {
+        counters_.refused++;
+        spdlog::error("not frozen: {}", snapshot.error().message);
+        return false;
+    }
+    counters_.frozen++;
+    const double freeze_ms = static_cast<double>(monotonic_us() - begin_us) / 1e3;
+    if (options_.dry_run) {
+        spdlog::info("would send {}: {} (frozen in {:.0f} ms, p99 {:.5f})", short_hash(snapshot->hash), reason, freeze_ms, snapshot->fidelity.p99_error);
+        return true;
+    }
+    Result<std::string> bytes = serialise(*snapshot);
+    if (!bytes) {
+        spdlog::error("{}", bytes.error().message);
+        return false;
+    }
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+    pb::InstallRequest request;
+    pb::InstallReply reply;
+    request.set_snapshot(std::move(*bytes));
+    request.set_activate(true);
+    request.set_trained(true);
+    request.set_reason(reason);
+    if (grpc::Status status = stub_->Install(&context, request, &reply); !status.ok()) {
+        counters_.refused++;
+        spdlog::error("snapshot {} was not installed: {}", short_hash(snapshot->hash), status.error_message());
+        return false;
+    }
+    counters_.installed++;
+    sent_hash_ = snapshot->hash;
+    active_hash_ = snapshot->hash;
+    active_model_ = std::move(snapshot->reference);
+    active_known_ = !active_model_.weights.empty();
+    spdlog::info("generation {} ({}) decides: {}; frozen in {:.0f} ms (p99 {:.5f}), checked in {:.1f} ms, in place in {:.1f} ms, switched in {:.2f} us",
+                 reply.generation(), short_hash(reply.hash()), reason, freeze_ms, snapshot->fidelity.p99_error, reply.check_ms(),
+                 reply.install_ms(), reply.switch_us());
+    save();
+    return true;
+}
+
+void Trainer::save() {
+    if (options_.save.empty()) {
+        return;
+    }
+    for (const auto& [model, name] : {std::pair<FloatModel, const char*>{online_->current(), "policy.model"}, {online_->value(), "value.model"}}) {
+        if (Status status = write_float_model(model, options_.save + "/" + name); !status) {
+            spdlog::warn("{}", status.error().message);
+        }
+    }
+}
+
+bool Trainer::step(std::chrono::milliseconds wait) {
+    if (stream_ == nullptr) {
+        connect();
+    }
+    std::deque<pb::SampleBatch> batches;
+    bool ended = false;
+    std::string error;
+    {
+        std::unique_lock lock(stream_->mutex);
+        stream_->changed.wait_for(lock, wait, [this] { return !stream_->queue.empty() || stream_->ended || stream_->interrupted; });
+        batches.swap(stream_->queue);
+        ended = stream_->ended;
+        error = stream_->error;
+        stream_->interrupted = false;
+    }
+    stream_->changed.notify_all();
+    for (const pb::SampleBatch& batch : batches) {
+        take(batch);
+    }
+    if (ended && batches.empty()) {
+        disconnect();
+        if (greeted_) {
+            spdlog::warn("the daemon is gone ({}): connecting again", error.empty() ? "it ended the stream" : error);
+        } else {
+            spdlog::debug("no daemon at {}: {}", options_.target, error);
+        }
+        greeted_ = false;
+        // What it runs after a restart is asked anew.
+        active_hash_.clear();
+        return false;
+    }
+    if (!greeted_) {
+        return true;
+    }
+    if (train_) {
+        if (OnlineStats stats = online_->step(); stats.trained) {
+            last_stats_ = stats;
+            counters_.batches++;
+            spdlog::info("batch {}: {} decisions ({} explored), reward {:.2f}, kl {:.4f}, change {:.4f}{}", stats.batch, stats.samples, stats.explored,
+                         stats.mean_reward, stats.kl, stats.change, online_->stable() ? ", settled" : "");
+            const double since_s = static_cast<double>(monotonic_us() - last_send_us_) / 1e6;
+            if (online_->stable() && since_s >= options_.min_interval_s && !send_now_) {
+                if (!active_known_) {
+                    send("settled; what decides is not known here");
+                } else if (online_->necessary(active_model_)) {
+                    send(fmt::format("settled, and {:.1f} % of the output range from what decided", 100 * online_->fidelity_loss(active_model_)));
+                }
+            }
+        }
+    }
+    if (send_now_) {
+        send_now_ = false;
+        send(active_hash_.empty() ? "first snapshot, from the checkpoint" : "asked for by train now");
+    }
+    return true;
+}
+
+std::string Trainer::progress() const {
+    return fmt::format("{}, {} samples, {} batches, {} snapshots installed, reward {:.2f}", greeted_ ? "connected" : "waiting for the daemon",
+                       counters_.samples, counters_.batches, counters_.installed, last_stats_.mean_reward);
+}
+
+void Trainer::run(StopToken& stop) {
+    std::chrono::milliseconds pause{100};
+    bool told = false;
+    uint64_t status_us = 0;
+    while (!stop.requested()) {
+        if (step(std::chrono::milliseconds(500))) {
+            if (greeted_) {
+                pause = std::chrono::milliseconds(100);
+                told = false;
+            }
+        } else {
+            if (!told) {
+                spdlog::info("waiting for adapathd at {}", options_.target);
+                told = true;
+            }
+            stop.wait_for(pause);
+            pause = std::min(pause * 2, std::chrono::milliseconds(2000));
+        }
+        notify_watchdog();
+        const uint64_t now_us = monotonic_us();
+        if (now_us - status_us > 5000000) {
+            status_us = now_us;
+            notify_status(progress());
+        }
+    }
+    save();
+}
+
+}  // namespace adapath

@@ -1,0 +1,93 @@
+// The trainer's loop: samples in, batches of training, and a snapshot out when training has settled on something that differs
+// enough from what decides now. Speaks to one daemon; outlives its restarts.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "codegen/codegen.h"
+#include "codegen/result.h"
+#include "models/online.h"
+#include "userspace/common/stop.h"
+#include "userspace/proto/control.grpc.pb.h"
+
+namespace adapath {
+
+struct TrainerOptions {
+    std::string target = "unix:/run/adapath/adapathd.sock";  // gRPC's name of the daemon
+    std::string checkpoint;    // directory with policy.model and value.model
+    std::string save;          // directory to keep what was learned in; read first at a start. Empty = nowhere
+    double explore = 0.1;      // standard deviation of the noise that snapshots ask for, units of the action
+    double min_interval_s = 5; // between two snapshots, so that each is judged before the next comes
+    double fidelity_limit = 1.0 / 256;
+    bool dry_run = false;      // learn and report, send nothing
+    OnlineOptions online;
+};
+
+struct TrainerCounters {
+    uint64_t samples = 0;
+    uint64_t batches = 0;
+    uint64_t frozen = 0;
+    uint64_t installed = 0;
+    uint64_t refused = 0;
+    uint64_t connects = 0;
+};
+
+class Trainer {
+public:
+    // Reads the models; the daemon need not run yet.
+    static Result<std::unique_ptr<Trainer>> open(const TrainerOptions& options);
+    ~Trainer();
+
+    // Connects if need be, takes what has come (waits up to `wait` for it), trains at most one batch, and sends a snapshot if
+    // it is time. False: not connected; try again after a while.
+    bool step(std::chrono::milliseconds wait);
+    // step() until the token is set, with growing pauses while the daemon is away.
+    void run(StopToken& stop);
+    // Told to the daemon at the next connection, once.
+    void ask_train(bool on) { ask_train_ = on; }
+    // Makes a step() that waits return, from another thread.
+    void interrupt();
+
+    [[nodiscard]] const TrainerCounters& counters() const { return counters_; }
+    [[nodiscard]] std::string progress() const;
+
+private:
+    struct Stream;
+    Trainer(const TrainerOptions& options, FloatModel policy, FloatModel value);
+
+    bool connect();
+    void disconnect();
+    void take(const pb::SampleBatch& batch);
+    void follow_active(const std::string& hash);
+    bool send(const std::string& reason);
+    [[nodiscard]] std::vector<InputCodes> calibration() const;
+    void save();
+
+    TrainerOptions options_;
+    std::unique_ptr<OnlineTrainer> online_;
+    FloatModel start_;  // for calibration in the simulator, before there are samples
+    Freezer freezer_;
+    std::unique_ptr<pb::Control::Stub> stub_;
+    std::unique_ptr<Stream> stream_;
+    std::mutex stream_mutex_;  // the pointer, against interrupt()
+
+    std::optional<bool> ask_train_;
+    bool greeted_ = false;        // the stream's first batch has come
+    bool train_ = false;
+    uint32_t train_now_ = 0;      // last count seen
+    bool send_now_ = false;
+    std::string active_hash_;
+    std::string sent_hash_;       // the newest that this trainer had installed
+    FloatModel active_model_;     // what decides now; empty layers where unknown
+    bool active_known_ = false;
+    uint64_t last_send_us_ = 0;
+    OnlineStats last_stats_;
+    TrainerCounters counters_;
+};
+
+}  // namespace adapath
