@@ -1,0 +1,34 @@
+// The main job from beginning to end: two namespaces with the link emulator between them, the daemon, the trainer, live video,
+// and the scenario of switches over it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "codegen/result.h"
+#include "userspace/common/stop.h"
+#include "userspace/demo/recording.h"
+
+namespace adapath::demo {
+
+struct Options {
+    double duration_s = 60;
+    std::string trace;     // mahimahi file; empty = generated
+    std::string clip;
+    uint32_t cameras = 4;
+    std::string backend = "bpf";
+    uint64_t seed = 0;     // 0 = by chance
+    double mean_rate = 8;  // Mbit/s of the generated trace
+    double delay_ms = 20;
+    double queue_ms = 300;
+    std::string out = "out/demo";
+    std::string bin;        // directory of the programs
+    std::string checkpoint = "models/cc";
+    bool verbose = false;
+};
+
+// Runs it and returns what was seen. What went wrong is in the recording; only what kept the demo from starting at all is an
+// error. Call from the main thread: the programs end with the thread that started them.
+Result<Recording> run_demo(const Options& options, StopToken& stop);
+
+}  // namespace adapath::demo

@@ -1,0 +1,287 @@
+// See recorder.h.
+#include "userspace/demo/recorder.h"
+
+#include <adapath/cc.h>
+#include <fmt/format.h>
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "userspace/common/clock.h"
+
+namespace adapath::demo {
+namespace {
+
+constexpr size_t kept_inputs = 8192;
+
+void set_deadline(grpc::ClientContext& context, std::chrono::milliseconds timeout) {
+    context.set_deadline(std::chrono::system_clock::now() + timeout);
+}
+
+Error error_of(const char* call, const grpc::Status& status) {
+    return Error{fmt::format("adapathd, {}: {}", call, status.error_message())};
+}
+
+}  // namespace
+
+DaemonClient::DaemonClient(const std::string& socket_path) {
+    grpc::ChannelArguments arguments;
+    arguments.SetMaxReceiveMessageSize(-1);
+    arguments.SetMaxSendMessageSize(-1);
+    // Not shared with another channel to a socket of the same name that an earlier daemon had.
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
+    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
+    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 200);
+    stub_ = pb::Control::NewStub(
+        grpc::CreateCustomChannel("unix:" + socket_path, grpc::InsecureChannelCredentials(), arguments));
+}
+
+Result<pb::StatusReply> DaemonClient::status(std::chrono::milliseconds timeout) {
+    grpc::ClientContext context;
+    set_deadline(context, timeout);
+    pb::StatusReply reply;
+    const grpc::Status status = stub_->GetStatus(&context, {}, &reply);
+    if (!status.ok()) {
+        return error_of("GetStatus", status);
+    }
+    return reply;
+}
+
+Result<pb::InstallReply> DaemonClient::install(const std::string& snapshot_bytes, bool activate, const std::string& reason) {
+    grpc::ClientContext context;
+    set_deadline(context, std::chrono::seconds(10));
+    pb::InstallRequest request;
+    request.set_snapshot(snapshot_bytes);
+    request.set_activate(activate);
+    request.set_reason(reason);
+    pb::InstallReply reply;
+    const grpc::Status status = stub_->Install(&context, request, &reply);
+    if (!status.ok()) {
+        return error_of("Install", status);
+    }
+    return reply;
+}
+
+Result<std::string> DaemonClient::snapshot(const std::string& hash) {
+    grpc::ClientContext context;
+    set_deadline(context, std::chrono::seconds(5));
+    pb::SnapshotSelector selector;
+    selector.set_hash(hash);
+    pb::SnapshotFile file;
+    const grpc::Status status = stub_->GetSnapshot(&context, selector, &file);
+    if (!status.ok()) {
+        return error_of("GetSnapshot", status);
+    }
+    return file.data();
+}
+
+Status DaemonClient::train(bool on) {
+    grpc::ClientContext context;
+    set_deadline(context, std::chrono::seconds(5));
+    pb::TrainRequest request;
+    request.set_mode(on ? pb::TrainRequest::ON : pb::TrainRequest::OFF);
+    pb::TrainReply reply;
+    const grpc::Status status = stub_->Train(&context, request, &reply);
+    if (!status.ok()) {
+        return error_of("Train", status);
+    }
+    return {};
+}
+
+Recorder::Recorder(DaemonClient& client) : client_(client) {
+    samples_thread_ = std::thread([this] { read_samples(); });
+    events_thread_ = std::thread([this] { read_events(); });
+}
+
+Recorder::~Recorder() { stop(); }
+
+void Recorder::stop() {
+    samples_context_.TryCancel();
+    events_context_.TryCancel();
+    if (samples_thread_.joinable()) {
+        samples_thread_.join();
+    }
+    if (events_thread_.joinable()) {
+        events_thread_.join();
+    }
+}
+
+void Recorder::read_samples() {
+    pb::SamplesRequest request;
+    auto stream = client_.stub().StreamSamples(&samples_context_, request);
+    for (pb::SampleBatch batch; stream->Read(&batch);) {
+        std::lock_guard lock(mutex_);
+        dropped_ = std::max<uint64_t>(dropped_, batch.dropped());
+        if (batch.record_bytes() != sizeof(adp_cc_sample) || batch.schema() != ADP_CC_SCHEMA) {
+            // An empty batch may come before the app is known.
+            if (!batch.records().empty()) {
+                schema_error_ = fmt::format("the daemon's samples are of schema {} with {} bytes, this demo knows schema {} with {}",
+                                            batch.schema(), batch.record_bytes(), ADP_CC_SCHEMA, sizeof(adp_cc_sample));
+            }
+            continue;
+        }
+        const std::string& records = batch.records();
+        for (size_t at = 0; at + sizeof(adp_cc_sample) <= records.size(); at += sizeof(adp_cc_sample)) {
+            add_sample(records.data() + at, sizeof(adp_cc_sample));
+        }
+        changed_.notify_all();
+    }
+    (void)stream->Finish();
+}
+
+void Recorder::add_sample(const void* record, size_t bytes) {
+    adp_cc_sample sample;
+    std::memcpy(&sample, record, bytes);
+    SamplePoint point;
+    point.time_us = sample.time_us;
+    point.flow = sample.flow;
+    point.seq = sample.seq;
+    point.generation = sample.generation;
+    point.flags = sample.flags;
+    point.rate = sample.rate;
+    point.interval_us = sample.interval.us;
+    point.rtt_us = sample.interval.rtt_us;
+    point.delivered_bytes = uint64_t{sample.interval.delivered} * sample.interval.mss;
+    point.lost = sample.interval.lost;
+    point.reward = static_cast<float>(adp_cc_reward(&sample.interval)) / 65536.0F;
+    samples_.push_back(point);
+    if (sample.generation != 0) {
+        inputs_.emplace_back(sample.input, sample.input + ADP_CC_INPUTS);
+        if (inputs_.size() > kept_inputs) {
+            inputs_.pop_front();
+        }
+    }
+}
+
+void Recorder::read_events() {
+    auto stream = client_.stub().WatchEvents(&events_context_, {});
+    for (pb::Event event; stream->Read(&event);) {
+        std::lock_guard lock(mutex_);
+        add_event(event);
+        changed_.notify_all();
+    }
+    (void)stream->Finish();
+}
+
+void Recorder::add_event(const pb::Event& event) {
+    if (event.kind() != "switch" && event.kind() != "rollback") {
+        return;
+    }
+    SwitchPoint point;
+    point.time_us = event.time_us();
+    point.generation = event.generation();
+    point.from_generation = event.from_generation();
+    point.network_changed = event.network_changed();
+    point.switch_us = event.switch_us();
+    point.hash = event.hash();
+    point.text = event.text();
+    point.kind = event.kind() == "rollback"      ? SwitchKind::rollback
+                 : event.trained()               ? SwitchKind::trained
+                 : event.from_generation() == 0  ? SwitchKind::first
+                 : event.network_changed()       ? SwitchKind::network
+                                                 : SwitchKind::parameter;
+    switches_.push_back(point);
+}
+
+void Recorder::mark_burst(uint32_t generation) {
+    std::lock_guard lock(mutex_);
+    burst_.insert(generation);
+}
+
+void Recorder::mark_bad(uint32_t generation) {
+    std::lock_guard lock(mutex_);
+    bad_ = generation;
+}
+
+bool Recorder::wait(std::chrono::milliseconds timeout, const StopToken& stop, const std::function<bool()>& condition) {
+    const auto deadline = std::chrono::steady_clock::now() + timeout;
+    std::unique_lock lock(mutex_);
+    while (!condition()) {
+        const auto now = std::chrono::steady_clock::now();
+        if (stop.requested() || now >= deadline) {
+            return false;
+        }
+        // In parts, since the stop does not signal this condition.
+        changed_.wait_until(lock, std::min(deadline, now + std::chrono::milliseconds(100)));
+    }
+    return true;
+}
+
+uint64_t Recorder::first_sample_us() {
+    std::lock_guard lock(mutex_);
+    return samples_.empty() ? 0 : samples_.front().time_us;
+}
+
+size_t Recorder::sample_count() {
+    std::lock_guard lock(mutex_);
+    return samples_.size();
+}
+
+std::optional<SwitchPoint> Recorder::switch_to(uint32_t generation) {
+    std::lock_guard lock(mutex_);
+    for (const SwitchPoint& point : switches_) {
+        if (point.generation == generation && point.kind != SwitchKind::rollback) {
+            return point;
+        }
+    }
+    return std::nullopt;
+}
+
+std::optional<SwitchPoint> Recorder::rollback_of(uint32_t generation) {
+    std::lock_guard lock(mutex_);
+    for (const SwitchPoint& point : switches_) {
+        if (point.from_generation == generation && point.kind == SwitchKind::rollback) {
+            return point;
+        }
+    }
+    return std::nullopt;
+}
+
+std::vector<InputCodes> Recorder::recent_inputs(size_t count) {
+    std::lock_guard lock(mutex_);
+    const size_t n = std::min(count, inputs_.size());
+    return {inputs_.end() - static_cast<ptrdiff_t>(n), inputs_.end()};
+}
+
+Recorder::Now Recorder::now() {
+    std::lock_guard lock(mutex_);
+    Now now;
+    const uint64_t from = monotonic_us() - 1000000;
+    uint64_t bytes = 0;
+    for (auto sample = samples_.rbegin(); sample != samples_.rend() && sample->time_us >= from; ++sample) {
+        now.rtt_ms += sample->rtt_us / 1000.0;
+        now.reward += static_cast<double>(sample->reward);
+        bytes += sample->delivered_bytes;
+        now.decisions++;
+    }
+    if (now.decisions > 0) {
+        now.rtt_ms /= static_cast<double>(now.decisions);
+        now.reward /= static_cast<double>(now.decisions);
+    }
+    now.delivered_mbit = static_cast<double>(bytes) * 8 / 1e6;
+    return now;
+}
+
+void Recorder::take(Recording& recording) {
+    std::lock_guard lock(mutex_);
+    recording.samples = std::move(samples_);
+    recording.samples_dropped = dropped_;
+    recording.switches = std::move(switches_);
+    for (SwitchPoint& point : recording.switches) {
+        if (point.kind == SwitchKind::parameter && burst_.contains(point.generation)) {
+            point.forced_burst = true;
+        }
+        if (bad_ != 0 && point.generation == bad_ && point.kind != SwitchKind::rollback) {
+            point.kind = SwitchKind::bad;
+        }
+    }
+    std::sort(recording.switches.begin(), recording.switches.end(),
+              [](const SwitchPoint& a, const SwitchPoint& b) { return a.time_us < b.time_us; });
+    if (!schema_error_.empty()) {
+        recording.errors.push_back(schema_error_);
+    }
+}
+
+}  // namespace adapath::demo
