@@ -151,6 +151,8 @@ Result<std::vector<uint8_t>> compile(const std::string& source_c, Target target)
     llvm::SmallVector<char, 0> object;
     clang.setInvocation(std::move(invocation));
     clang.setDiagnostics(diagnostics.get());
+    // "1 error generated." belongs to the diagnostics, not on this process's stderr.
+    clang.setVerboseOutputStream(text_stream);
     clang.createFileManager(file_system(source_c));
     clang.setOutputStream(std::make_unique<llvm::raw_svector_ostream>(object));
 

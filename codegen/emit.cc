@@ -70,16 +70,19 @@ private:
         const LayerLayout& layout = layout_.layers[l];
         uint32_t word = 0;
         uint32_t triple = 0;
-        std::string sums = fmt::format("ADP_OPAQUE{}(", rows == 1 ? "" : std::to_string(rows));
+        std::string opaque = fmt::format("ADP_OPAQUE{}(", rows == 1 ? "" : std::to_string(rows));
+        std::string sums = opaque;
+        std::string accs = opaque;
 
         line("ADP_INLINE void adp_layer_{}_rows_{}(const adp_word *w, const adp_u64 *x, adp_s64 *t)", l, rows);
         line("{{");
         line("\tadp_u64 v;");
         for (uint32_t r = 0; r < rows; r++) {
             line("\tadp_u64 sum{}, acc{};", r, r);
-            sums += fmt::format("{}sum{}", r ? ", " : "", r);
+            sums += fmt::format("{}sum{}{}", r ? ", " : "", r, r + 1 == rows ? ");" : "");
+            accs += fmt::format("{}acc{}{}", r ? ", " : "", r, r + 1 == rows ? ");" : "");
         }
-        sums += ");";
+        line("\n\tADP_OPAQUE(x);");
         auto at = [&](uint32_t r, uint32_t k) { return r * layout.row_words + k; };
         for (uint32_t c = 0; c < layout.chunks; c++) {
             uint32_t count = triples_of(layout.inputs_of_chunk(c, shape.inputs));
@@ -93,6 +96,8 @@ private:
                 line("\t{}", sums);
             }
             for (uint32_t r = 0; r < rows; r++) line("\tacc{} {} sum{} >> ADP_TOP_SHIFT;", r, c == 0 ? "=" : "+=", r);
+            // Otherwise every chunk's sum waits in a stack slot of its own for one long addition at the end.
+            if (c > 0) line("\t{}", accs);
         }
         line("");
         for (uint32_t r = 0; r < rows; r++) {
@@ -118,12 +123,8 @@ private:
 
         line("/* Layer {}: {} -> {} {}. A row has {} words in {} chunk{}. */", l, shape.inputs, shape.outputs,
              activation_name(shape.activation), layout.row_words, layout.chunks, layout.chunks == 1 ? "" : "s");
-        if (last) {
-            rows(l, 1);
-        } else {
-            if (shape.outputs >= kGroupRows) rows(l, kGroupRows);
-            if (shape.outputs % kGroupRows > 0) rows(l, shape.outputs % kGroupRows);
-        }
+        if (shape.outputs >= kGroupRows) rows(l, kGroupRows);
+        if (shape.outputs % kGroupRows > 0) rows(l, shape.outputs % kGroupRows);
         if (last) {
             line("ADP_INLINE void adp_layer_{}(const adp_u8 *params, const adp_u64 *x, adp_s32 *out)", l);
         } else {
@@ -154,7 +155,6 @@ private:
             line("\tfor (g = 0; g < {}; g++) {{", groups);
             store_codes(l, kGroupRows, "\t\t");
             line("\t\tADP_OPAQUE(g);");
-            line("\t\tADP_OPAQUE(x);");
             line("\t\tw += {};", kGroupRows * layout.row_words);
             line("\t}}");
         }
@@ -168,14 +168,19 @@ private:
         if (layout.table_entries > 0) {
             line("\tconst adp_table_output *table = (const adp_table_output *)(params + {});", layout.table_offset);
         }
-        line("\tadp_s64 t[1];");
+        line("\tadp_s64 t[{}];", std::min(shape.outputs, kGroupRows));
         line("");
-        for (uint32_t r = 0; r < shape.outputs; r++) {
-            line("\tadp_layer_{}_rows_1(w + {}, x, t);", l, r * layout.row_words);
-            if (layout.table_entries > 0) {
-                line("\tout[{}] = 2 * {};", r, entry(l, 0));
-            } else {
-                line("\tout[{}] = adp_output(t[0], {});", r, shape.activation == Activation::relu ? "0" : "-2147483647LL - 1");
+        for (uint32_t first = 0; first < shape.outputs; first += kGroupRows) {
+            uint32_t count = std::min(shape.outputs - first, kGroupRows);
+
+            line("\tadp_layer_{}_rows_{}(w + {}, x, t);", l, count, first * layout.row_words);
+            for (uint32_t r = 0; r < count; r++) {
+                if (layout.table_entries > 0) {
+                    line("\tout[{}] = 2 * {};", first + r, entry(l, r));
+                } else {
+                    line("\tout[{}] = adp_output(t[{}], {});", first + r, r,
+                         shape.activation == Activation::relu ? "0" : "-2147483647LL - 1");
+                }
             }
         }
     }

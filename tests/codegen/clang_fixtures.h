@@ -2,6 +2,7 @@
 // so that weights, multipliers, biases and tables also take values that no training would give. Shared by *_clang_test.cc.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <random>
@@ -27,6 +28,7 @@ inline Network aurora() {
     return network_of({30, 32, 16, 1}, {Activation::tanh, Activation::tanh, Activation::identity});
 }
 
+// One that fits a slot.
 inline Network random_network(std::mt19937_64& random, uint32_t max_layers, uint32_t max_width) {
     auto below = [&random](uint32_t n) { return static_cast<uint32_t>(random() % n); };
     uint32_t layers = 1 + below(max_layers);
@@ -37,7 +39,8 @@ inline Network random_network(std::mt19937_64& random, uint32_t max_layers, uint
         activations.push_back(static_cast<Activation>(below(4)));
     }
     widths.push_back(1 + below(4));
-    return network_of(widths, activations);
+    Network network = network_of(widths, activations);
+    return network_layout(network) ? network : random_network(random, max_layers, max_width);
 }
 
 // Every third row has weights at the limits, so that lanes are as full as prove() lets them be. Multiplier and bias of a row
