@@ -26,7 +26,7 @@ Scenario random_scenario(Random& random) {
     s.rtt_s = random.log_uniform(0.01, 0.12);
     s.queue_s = random_queue_s(random, s.rtt_s);
     if (random.uniform() < 1.0 / 3) s.loss = random.uniform(0, 0.01);
-    if (s.lte || random.uniform() < 0.2) s.ack_tick_s = random.uniform(0.002, 0.01);
+    if (random.uniform() < (s.lte ? 0.6 : 0.2)) s.ack_tick_s = random.uniform(0.002, 0.01);
     if (random.uniform() < 0.2) s.flows = random.uniform() < 0.5 ? 2 : 3;
     s.seed = random.next();
     return s;
@@ -38,7 +38,7 @@ Scenario random_lte_scenario(Random& random) {
     s.mbit = random.log_uniform(2, 30);
     s.rtt_s = random.log_uniform(0.03, 0.1);
     s.queue_s = random.log_uniform(0.2, 1.0);
-    s.ack_tick_s = random.uniform(0.002, 0.01);
+    if (random.uniform() < 0.5) s.ack_tick_s = random.uniform(0.002, 0.01);
     s.seed = random.next();
     return s;
 }

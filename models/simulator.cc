@@ -306,6 +306,8 @@ private:
         f.rttvar_us = rtt_us / 2.0;
         f.min_rtt_us = rtt_us;
         adp_cc_init(&f.cc, now_us(), f.options.mss, rtt_us, ADP_CUBIC_CWND_INIT, 0, 0);
+        f.cc.cwnd = adp_cc_cwnd(&f.cc, rtt_us, f.options.mss);
+        f.cwnd = f.cc.cwnd;
         f.pacing_ns = now_ns_;
     }
 
@@ -320,8 +322,9 @@ private:
     }
 
     void send_burst(Flow& f) {
-        // sk_pacing_rate >> 10: about a millisecond's worth, at least 2 packets (tcp_tso_autosize).
-        const uint64_t quantum = std::clamp<uint64_t>((f.cc.rate >> 10) / f.options.mss, 2, 44);
+        // sk_pacing_rate >> 10: about a millisecond's worth (tcp_tso_autosize), at least the BPF program's min_tso_segs.
+        const uint64_t least = f.cc.rate < 150'000 ? 1 : 2;
+        const uint64_t quantum = std::clamp<uint64_t>((f.cc.rate >> 10) / f.options.mss, least, 44);
         uint64_t n = 0;
         while (n < quantum && f.in_flight < f.cwnd && has_data(f)) {
             send_one(f);
@@ -453,8 +456,7 @@ private:
         a.in_flight = static_cast<uint32_t>(f.in_flight);
         a.mss = f.options.mss;
         if (adp_cc_on_ack(&f.cc, &a) == ADP_CC_INTERVAL_CLOSED) decide(f, a);
-        if (f.cc.phase == ADP_CC_FALLBACK) adp_cc_fallback_rate(&f.cc, a.srtt_us, a.mss);
-        f.cwnd = adp_cc_cwnd(&f.cc, a.srtt_us, a.mss);
+        f.cwnd = f.cc.phase == ADP_CC_FALLBACK ? f.cc.cubic.cwnd : f.cc.cwnd;
     }
 
     // The BPF program's steps at the end of an interval, in its order.
@@ -482,12 +484,13 @@ private:
                 decisions_left_--;
             }
         }
-        f.cc.seq++;
+        f.cc.cwnd = adp_cc_cwnd(&f.cc, a.srtt_us, a.mss);
         if (on_sample) {
             adp_cc_sample s;
             adp_cc_fill_sample(&f.cc, &s, a.now_us, a.in_flight, flags, noise, action, flags ? 0 : explore_q16);
             on_sample(s);
         }
+        f.cc.seq++;
     }
 
     LinkOptions link_;

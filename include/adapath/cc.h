@@ -164,7 +164,7 @@ ADP_INLINE void adp_cc_init(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 mss, 
 	/* 10 packets per RTT; 10 * 2^16 * 10^6 < 2^40 */
 	f->rate = (adp_u64)adp_clamp((adp_s64)((adp_u64)ADP_CUBIC_CWND_INIT * mss * 1000000 / rtt), ADP_CC_RATE_MIN,
 				     ADP_CC_RATE_MAX);
-	f->bandwidth = f->rate;
+	f->bandwidth = 0; /* nothing measured: the first rate is a guess and must not be what slow start ends with */
 	f->phase = ADP_CC_START;
 	for (i = 0; i < ADP_CC_HISTORY; i++) {
 		f->input[i * ADP_CC_FEATURES] = ADP_CC_INFLATION_ZERO;
@@ -312,7 +312,8 @@ ADP_INLINE int adp_cc_start_step(struct adp_cc_flow *f)
 	 * and a quarter that it does not; the limit lies between, or rounding of a few packets would end the start.
 	 */
 	f->slow_rounds = delivery >= v->rate / 8 * 3 ? 0 : f->slow_rounds + 1;
-	if (v->lost || v->rtt_us > v->min_rtt_us + v->min_rtt_us / 4 + 4000 || f->slow_rounds >= 3) {
+	/* The first interval of a flow ends with its first ACK and has measured no rate to end at. */
+	if (f->seq && (v->lost || v->rtt_us > v->min_rtt_us + v->min_rtt_us / 4 + 4000 || f->slow_rounds >= 3)) {
 		f->phase = ADP_CC_RUN;
 		f->rate = adp_cc_clamp_rate(f, adp_max_u64(f->bandwidth, ADP_CC_RATE_MIN));
 		return 0;
