@@ -198,6 +198,29 @@ TEST(link, reserve_without_commit_changes_nothing) {
     EXPECT_LE(link.memory_bytes(), 256U * 1024) << "one packet at a time must not need more memory";
 }
 
+// The ring holds 256 KiB at first; each packet has 24 bytes in front and is rounded up to 8. These sizes end exactly at the
+// ring's end and then meet its first packet: exactly, one step before, one step after.
+TEST(link, a_full_ring_overwrites_nothing) {
+    for (uint32_t size = 3000; size <= 3040; size += 8) {
+        Link link(trace_of("1\n"), {.delay_ns = 0, .queue_bytes = 10'000'000});
+        uint32_t tag = 0;
+        for (; tag < 172; tag++) {
+            push(link, tag, 1496, 0);
+        }
+        EXPECT_EQ(poll(link, 2 * ms).size(), 2U);
+        push(link, tag++, 680, 2 * ms);
+        EXPECT_EQ(link.memory_bytes(), 256U * 1024);
+        push(link, tag++, size, 2 * ms);
+        EXPECT_EQ(link.memory_bytes(), (size <= 3016 ? 256U : 512U) * 1024) << size;
+        const auto out = poll(link, 1000 * ms);
+        ASSERT_EQ(out.size(), 172U);
+        for (uint32_t i = 0; i < out.size(); i++) {
+            EXPECT_EQ(out[i].tag, i + 2);
+            EXPECT_EQ(out[i].arrived_ns, i < 170 ? 0 : 2 * ms);
+        }
+    }
+}
+
 TEST(link, poll_stops_at_its_limit_and_goes_on) {
     Link link(trace_of("1\n"), {.delay_ns = 0});
     for (uint32_t i = 0; i < 30; i++) {

@@ -119,6 +119,7 @@ TEST(trace, refuses_bad_traces_with_file_line_and_value) {
         {"1\n-2\n", {"test", "line 2", "'-2'"}},
         {"1\n2.5\n", {"test", "line 2", "'2.5'"}},
         {"7\n5\n", {"test", "line 2", "'5'", "7"}},
+        {"7\n6\n", {"test", "line 2", "'6'", "7"}},
         {"1\n86400001\n", {"test", "line 2", "86400001", "24 h"}},
         {"99999999999999999999999\n", {"test", "line 1", "24 h"}},
     };
