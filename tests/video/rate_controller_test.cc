@@ -148,6 +148,34 @@ TEST(RateController, OneCutPerRoundTrip) {
     EXPECT_LT(controller.update(input), first);
 }
 
+// A pacing congestion control that knows of no more than it is offered: what it lets through follows the offer, up to the
+// link. A controller that waits for an empty socket would stay at its first bitrate.
+TEST(RateController, RaisesWhatAPacedSocketIsOffered) {
+    Link link = link_of(1500);
+    for (int second = 0; second < 60; second++) {
+        link.run(1);
+        link.capacity_kbps = std::min(8000.0, std::max(link.capacity_kbps, 1.2 * link.delivered * 8 / 1000));
+        link.reset();
+    }
+    EXPECT_GT(link.capacity_kbps, 7000);
+    EXPECT_GT(link.controller.kbps(), 5000);
+}
+
+// The least that this depends on: nearly drained is not drained, and still raises; half a frame left does not.
+TEST(RateController, NearlyDrainedRaisesSlowly) {
+    RateController controller(RateOptions{.start_kbps = 4000});  // 20 kB a frame
+    RateInput input;
+    input.now_ns = 1'000'000'000;
+    input.unsent_bytes = 9'000;
+    double slow = controller.update(input);
+    EXPECT_GT(slow, 4000);
+    EXPECT_LT(slow, 4000 * 1.01);
+    input.unsent_bytes = 11'000;
+    EXPECT_EQ(controller.update(input), slow);
+    input.unsent_bytes = 0;
+    EXPECT_GT(controller.update(input), slow * 1.03);
+}
+
 TEST(RateController, FixedWithoutAdaptation) {
     RateOptions options;
     options.adaptive = false;

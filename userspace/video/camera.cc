@@ -55,15 +55,18 @@ Camera::Camera(const CameraOptions& options, const Clip& clip, Fd socket, Encode
     stats_.camera = options.camera;
     stats_.local_port = local_port(socket_.get());
     stats_.congestion_control = congestion_control_of(socket_.get());
-    stats_.start_ns = now_ns();
     stats_.target_kbps = rate_.kbps();
-    next_tick_ns_ = stats_.start_ns + options.start_delay_ns;
-    next_report_ns_ = stats_.start_ns + second_ns;
 }
 
 Result<bool> Camera::step() {
     if (phase_ == Phase::done) {
         return false;
+    }
+    if (stats_.start_ns == 0) {
+        // Not when connecting: the other cameras may take their time to connect too.
+        stats_.start_ns = now_ns();
+        next_tick_ns_ = stats_.start_ns + options_.start_delay_ns;
+        next_report_ns_ = stats_.start_ns + second_ns;
     }
     Result<bool> more = step_phase();
     if (!more || !*more) {

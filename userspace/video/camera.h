@@ -40,7 +40,7 @@ struct CameraStats {
     uint64_t qp_sum = 0;          // over frames_encoded
     uint64_t process_bytes = 0;   // of the last frame, not handed to the kernel yet
     TcpState tcp;
-    uint64_t start_ns = 0;
+    uint64_t start_ns = 0;  // of the first step()
     uint64_t end_ns = 0;
     bool ended = false;  // the end record was sent and the receiver closed after it
     std::string error;   // why the stream ended early
@@ -86,8 +86,8 @@ private:
     CameraStats stats_;
     Phase phase_ = Phase::streaming;
     uint64_t interval_ns_;
-    uint64_t next_tick_ns_;
-    uint64_t next_report_ns_;
+    uint64_t next_tick_ns_ = 0;
+    uint64_t next_report_ns_ = 0;
     uint64_t ticks_ = 0;
     std::vector<uint8_t> pending_;  // one frame, of which pending_at_ bytes are in the socket
     size_t pending_at_ = 0;

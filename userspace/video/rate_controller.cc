@@ -10,8 +10,10 @@ namespace {
 // A frame. Doubles in 18 frames: a camera at 25 fps goes from 1.5 to 8 Mbit/s in under 2 s.
 constexpr double fast_growth = 1.04;
 // Near the rate at which the link was last full: about 10 % a second at 25 fps, so that probing costs few skipped frames.
+// Once well above it, the link has become another one.
 constexpr double slow_growth = 1.004;
-constexpr double near_congested = 0.9;
+constexpr double near_below = 0.9;
+constexpr double near_above = 1.1;
 // Without a full link for this long, what was known of it is old.
 constexpr uint64_t forget_ns = 5'000'000'000;
 // A delivery rate older than this is no measure of a moving link.
@@ -62,14 +64,16 @@ void RateController::follow(const RateInput& input) {
         kbps_ = std::max(delivered * cut, kbps_ / 2);
         return;
     }
-    if (input.unsent_bytes > 0) {
+    // A congestion control that paces (BBR, a learned one) learns of more bandwidth only from a sender that offers more than
+    // it lets through: a socket that is nearly drained must be offered more too, or both would wait for each other for ever.
+    if (static_cast<double>(input.unsent_bytes) > frame_bytes / 2) {
         return;
     }
     if (congested_kbps_ > 0 && input.now_ns - congested_ns_ > forget_ns) {
         congested_kbps_ = 0;
     }
-    bool near = congested_kbps_ > 0 && kbps_ >= congested_kbps_ * near_congested;
-    kbps_ *= near ? slow_growth : fast_growth;
+    bool near = kbps_ >= congested_kbps_ * near_below && kbps_ <= congested_kbps_ * near_above;
+    kbps_ *= near || input.unsent_bytes > 0 ? slow_growth : fast_growth;
 }
 
 void RateController::saturate(const RateInput& input) {
