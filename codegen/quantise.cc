@@ -23,7 +23,7 @@ namespace adapath {
 namespace {
 
 // More vectors cost time and change little: the fit has some 30 unknowns a row.
-constexpr size_t kMaxVectors = 512;
+constexpr size_t kMaxVectors = 1024;
 // What the float weights count for against the calibration, as a fraction of the inputs' mean variance: keeps directions
 // that the calibration hardly saw near the float model.
 constexpr double kDamping = 0.01;
