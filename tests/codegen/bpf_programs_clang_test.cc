@@ -163,7 +163,7 @@ TEST_F(BpfPrograms, NetworksAtTheLimitsLoad) {
              network_of({64, 64, 64, 4}, all(3, Activation::tanh)),
              network_of({136, 3, 4}, all(2, Activation::sigmoid)),
              network_of({3, 140, 4}, all(2, Activation::relu)),
-             network_of({40, 40, 40, 40, 40, 40, 40, 40, 4}, all(8, Activation::tanh)),
+             network_of({30, 30, 30, 30, 30, 30, 30, 30, 4}, all(8, Activation::tanh)),
              network_of({1, 1}, all(1, Activation::identity)),
          }) {
         check(network, random, 2, 20);
