@@ -57,6 +57,7 @@ grpc::Status ControlService::Install(grpc::ServerContext*, const pb::InstallRequ
     reply->set_check_ms(result->check_ms);
     reply->set_install_ms(result->install_ms);
     reply->set_switch_us(result->switch_us);
+    reply->set_switches(result->switches);
     return grpc::Status::OK;
 }
 
@@ -122,7 +123,9 @@ grpc::Status ControlService::StreamSamples(grpc::ServerContext* context, const p
         batch.set_dropped(subscription.reader->dropped());
         batch.set_train(daemon_.train());
         batch.set_train_now(daemon_.train_now_count());
-        batch.set_active_hash(daemon_.snapshots().active().hash);
+        const ActiveSnapshot active = daemon_.snapshots().active();
+        batch.set_active_hash(active.hash);
+        batch.set_switches(active.switches);
     };
     // The first batch comes at once, empty: the reader learns where things stand even where nothing flows.
     pb::SampleBatch first;

@@ -61,7 +61,7 @@ void SnapshotManager::adopt() {
                      .hash = hash});
         }
         if (active) {
-            active_ = {slot.generation, slot.slot, hash};
+            active_ = {slot.generation, slot.slot, hash, 0};
             active_trusted_ = true;
         } else if (slot.state == SlotState::standby && !hash.empty()) {
             history_.push_back({slot.generation, hash, true});
@@ -231,7 +231,7 @@ Result<SwitchResult> SnapshotManager::flip_locked(uint32_t slot, uint32_t genera
             history_.erase(history_.begin());
         }
     }
-    active_ = {generation, generation == 0 ? ADP_SLOT_NONE : slot, hash};
+    active_ = {generation, generation == 0 ? ADP_SLOT_NONE : slot, hash, from.switches + 1};
     active_trusted_ = !watch;
     may_reclaim_ = true;
     reclaim_after_us_ = 0;
@@ -285,6 +285,7 @@ Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool acti
         same.slot = active_.slot;
         same.activated = true;
         same.check_ms = check_ms;
+        same.switches = active_.switches;
         return same;
     }
     Result<InstallResult> result = install_locked(*snapshot, bytes, checks);
@@ -311,6 +312,7 @@ Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool acti
         result->activated = true;
         result->switch_us = flip->switch_us;
     }
+    result->switches = active_.switches;
     return result;
 }
 

@@ -42,6 +42,7 @@ struct InstallResult {
     double check_ms = 0;
     double install_ms = 0;
     double switch_us = 0;
+    uint64_t switches = 0;
 };
 struct SwitchResult {
     std::string hash;
@@ -60,6 +61,7 @@ struct ActiveSnapshot {
     uint32_t generation = 0;  // 0 = the fallback
     uint32_t slot = ADP_SLOT_NONE;
     std::string hash;
+    uint64_t switches = 0;  // so far, whatever to
 };
 
 class SnapshotManager {

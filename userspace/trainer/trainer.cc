@@ -177,7 +177,10 @@ void Trainer::take(const pb::SampleBatch& batch) {
         train_now_ = batch.train_now();
         send_now_ = true;
     }
-    follow_active(batch.active_hash());
+    if (batch.switches() >= switches_) {  // else it was under way while this trainer's own snapshot was installed
+        switches_ = batch.switches();
+        follow_active(batch.active_hash());
+    }
     if (batch.records().empty()) {
         return;
     }
@@ -305,6 +308,7 @@ bool Trainer::send(const std::string& reason) {
     counters_.installed++;
     sent_hash_ = snapshot->hash;
     active_hash_ = snapshot->hash;
+    switches_ = reply.switches();
     active_model_ = std::move(snapshot->reference);
     active_known_ = !active_model_.weights.empty();
     spdlog::info("generation {} ({}) decides: {}; frozen in {:.0f} ms (p99 {:.5f}), checked in {:.1f} ms, in place in {:.1f} ms, switched in {:.2f} us",
@@ -354,6 +358,7 @@ bool Trainer::step(std::chrono::milliseconds wait) {
         greeted_ = false;
         // What it runs after a restart is asked anew.
         active_hash_.clear();
+        switches_ = 0;
         return false;
     }
     if (!greeted_) {

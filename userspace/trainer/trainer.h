@@ -82,6 +82,7 @@ private:
     uint32_t train_now_ = 0;      // last count seen
     bool send_now_ = false;
     std::string active_hash_;
+    uint64_t switches_ = 0;       // the daemon's count when that was so
     std::string sent_hash_;       // the newest that this trainer had installed
     FloatModel active_model_;     // what decides now; empty layers where unknown
     bool active_known_ = false;

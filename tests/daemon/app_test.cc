@@ -1,0 +1,108 @@
+// The app cc as the daemon sees it, and which networks it takes.
+#include <gtest/gtest.h>
+
+#include "models/cc_model.h"
+#include "tests/daemon/support.h"
+#include "userspace/adapathd/app.h"
+
+namespace adapath {
+namespace {
+
+DecodedSample decode(const adp_cc_sample& sample) { return find_app("cc")->decode(std::as_bytes(std::span(&sample, 1))); }
+
+adp_cc_sample example() {
+    adp_cc_sample sample{};
+    sample.time_us = 123456789;
+    sample.flow = 77;
+    sample.rate = 2000000;
+    sample.interval = {100000, 80000, 40000, 110, 100, 0, 2000000, 1000, 0};
+    sample.seq = 5;
+    sample.generation = 9;
+    sample.slot = 3;
+    sample.output = 1000;
+    sample.noise = -300;
+    sample.action = 700;
+    sample.local_port = 40000;
+    sample.remote_port = 554;
+    for (int i = 0; i < ADP_CC_INPUTS; i++) {
+        sample.input[i] = static_cast<adp_u8>(i + 1);
+    }
+    return sample;
+}
+
+TEST(AppTest, DecodesEveryField) {
+    const adp_cc_sample sample = example();
+    const DecodedSample decoded = decode(sample);
+    EXPECT_EQ(decoded.time_us, 123456789U);
+    EXPECT_EQ(decoded.flow, 77U);
+    EXPECT_EQ(decoded.seq, 5U);
+    EXPECT_EQ(decoded.generation, 9U);
+    EXPECT_EQ(decoded.slot, 3U);
+    EXPECT_TRUE(decoded.made_by_network);
+    EXPECT_TRUE(decoded.accountable);
+    EXPECT_TRUE(decoded.judged);
+    ASSERT_EQ(decoded.input.size(), size_t{ADP_CC_INPUTS});
+    EXPECT_EQ(decoded.input[0], 1);
+    EXPECT_EQ(decoded.input[29], 30);
+    EXPECT_EQ(decoded.output[0], 1000);
+    EXPECT_EQ(decoded.noise, -300);
+    EXPECT_EQ(decoded.action, 700);
+    EXPECT_TRUE(decoded.action_sound);
+    EXPECT_DOUBLE_EQ(decoded.reward, adp_cc_reward(&sample.interval) / 65536.0);
+    EXPECT_EQ(decoded.rate, 2000000U);
+    EXPECT_EQ(decoded.rtt_us, 80000U);
+    EXPECT_EQ(decoded.min_rtt_us, 40000U);
+    EXPECT_EQ(decoded.local_port, 40000);
+    EXPECT_EQ(decoded.remote_port, 554);
+}
+
+TEST(AppTest, ReadsUnalignedRecords) {
+    std::vector<std::byte> bytes(sizeof(adp_cc_sample) + 1);
+    const adp_cc_sample sample = example();
+    memcpy(bytes.data() + 1, &sample, sizeof(sample));
+    EXPECT_EQ(find_app("cc")->decode(std::span(bytes).subspan(1)).flow, 77U);
+}
+
+TEST(AppTest, TellsWhoDecided) {
+    adp_cc_sample sample = example();
+    sample.flags = ADP_CC_FALLBACK_MADE;
+    EXPECT_FALSE(decode(sample).made_by_network);
+    EXPECT_TRUE(decode(sample).accountable);  // CUBIC's rewards are a baseline too
+    sample.flags = ADP_CC_START_MADE;
+    EXPECT_FALSE(decode(sample).made_by_network);
+    EXPECT_FALSE(decode(sample).accountable);
+    sample.flags = ADP_CC_APP_LIMITED;
+    EXPECT_TRUE(decode(sample).made_by_network);
+    EXPECT_FALSE(decode(sample).judged);
+}
+
+TEST(AppTest, SeesAnActionThatDoesNotFollow) {
+    adp_cc_sample sample = example();
+    sample.action = 701;
+    EXPECT_FALSE(decode(sample).action_sound);
+    sample.output = 100000;
+    sample.noise = 0;
+    sample.action = ADP_CC_ACTION_MAX_Q16;
+    EXPECT_TRUE(decode(sample).action_sound);
+}
+
+TEST(AppTest, AcceptsOnlyItsOwnNetworks) {
+    const App& app = *find_app("cc");
+    EXPECT_TRUE(app.accepts(cc_network()).ok());
+    Network other = cc_network();
+    other.app = "qp";
+    EXPECT_NE(app.accepts(other).error().message.find("'qp'"), std::string::npos);
+    other = cc_network();
+    other.feature_schema++;
+    EXPECT_NE(app.accepts(other).error().message.find("schema"), std::string::npos);
+    other = cc_network();
+    other.inputs.pop_back();
+    EXPECT_NE(app.accepts(other).error().message.find("29 inputs"), std::string::npos);
+    other = cc_network();
+    other.layers.back().outputs = 2;
+    EXPECT_NE(app.accepts(other).error().message.find("2 outputs"), std::string::npos);
+    EXPECT_EQ(find_app("nonsense"), nullptr);
+}
+
+}  // namespace
+}  // namespace adapath

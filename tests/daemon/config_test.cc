@@ -1,0 +1,109 @@
+// The configuration: defaults, the shipped file, and errors that a person can act on.
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/util/message_differencer.h>
+#include <gtest/gtest.h>
+
+#include "userspace/adapathd/config.h"
+
+namespace adapath {
+namespace {
+
+std::string error_of(std::string_view text) {
+    Result<pb::DaemonConfig> config = parse_config(text, "test.conf");
+    return config ? "" : config.error().message;
+}
+
+// Every field, and every field of every message below it, is set.
+void expect_all_set(const google::protobuf::Message& message, const std::string& path) {
+    const google::protobuf::Descriptor* type = message.GetDescriptor();
+    for (int i = 0; i < type->field_count(); i++) {
+        const google::protobuf::FieldDescriptor* field = type->field(i);
+        EXPECT_TRUE(message.GetReflection()->HasField(message, field)) << path << field->name() << " is missing from adapathd.conf";
+        if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) {
+            expect_all_set(message.GetReflection()->GetMessage(message, field), path + field->name() + ".");
+        }
+    }
+}
+
+// Sets every field to its default explicitly, so that two configurations can be compared by value.
+void spell_out(google::protobuf::Message& message) {
+    const google::protobuf::Reflection* reflection = message.GetReflection();
+    using google::protobuf::FieldDescriptor;
+    for (int i = 0; i < message.GetDescriptor()->field_count(); i++) {
+        const FieldDescriptor* field = message.GetDescriptor()->field(i);
+        switch (field->cpp_type()) {
+            case FieldDescriptor::CPPTYPE_MESSAGE:
+                spell_out(*reflection->MutableMessage(&message, field));
+                break;
+            case FieldDescriptor::CPPTYPE_STRING:
+                reflection->SetString(&message, field, reflection->GetString(message, field));
+                break;
+            case FieldDescriptor::CPPTYPE_UINT32:
+                reflection->SetUInt32(&message, field, reflection->GetUInt32(message, field));
+                break;
+            case FieldDescriptor::CPPTYPE_UINT64:
+                reflection->SetUInt64(&message, field, reflection->GetUInt64(message, field));
+                break;
+            case FieldDescriptor::CPPTYPE_BOOL:
+                reflection->SetBool(&message, field, reflection->GetBool(message, field));
+                break;
+            case FieldDescriptor::CPPTYPE_DOUBLE:
+                reflection->SetDouble(&message, field, reflection->GetDouble(message, field));
+                break;
+            default:
+                FAIL() << "a type that this test does not know: " << field->full_name();
+        }
+    }
+}
+
+TEST(ConfigTest, ShippedFileHoldsEveryDefault) {
+    Result<pb::DaemonConfig> shipped = parse_config(default_config_text(), "adapathd.conf");
+    ASSERT_TRUE(shipped) << shipped.error().message;
+    expect_all_set(*shipped, "");
+    pb::DaemonConfig defaults;
+    spell_out(defaults);
+    std::string difference;
+    google::protobuf::util::MessageDifferencer differencer;
+    differencer.ReportDifferencesToString(&difference);
+    EXPECT_TRUE(differencer.Compare(defaults, *shipped)) << difference;
+}
+
+TEST(ConfigTest, EmptyFileIsValid) { EXPECT_EQ(error_of(""), ""); }
+
+TEST(ConfigTest, UnknownFieldNamesFileLineAndField) {
+    const std::string error = error_of("interval_ms: 50\n\nintervall: 3\n");
+    EXPECT_TRUE(error.starts_with("test.conf:3:")) << error;
+    EXPECT_NE(error.find("intervall"), std::string::npos) << error;
+}
+
+TEST(ConfigTest, WrongTypeNamesLine) { EXPECT_TRUE(error_of("# x\ninterval_ms: \"fast\"\n").starts_with("test.conf:2:")); }
+
+TEST(ConfigTest, ValuesOutOfRange) {
+    for (const auto& [text, field] : std::initializer_list<std::pair<const char*, const char*>>{
+             {"app: \"mail\"", "app"},
+             {"backend: \"fpga\"", "backend"},
+             {"state_directory: \"relative\"", "state_directory"},
+             {"interval_ms: 0", "interval_ms"},
+             {"interval_ms: 10001", "interval_ms"},
+             {"congestion_control: \"a-name-of-16-ch.\"", "congestion_control"},
+             {"ring_bytes: 5000", "ring_bytes"},
+             {"ring_bytes: 4096 wakeup_bytes: 4096", "wakeup_bytes"},
+             {"consistency: \"eventual\"", "consistency"},
+             {"sample_log_mb: 0", "sample_log_mb"},
+             {"watch { margin: nan }", "watch"},
+             {"watch { seconds: 1 }", "watch.seconds"},
+             {"watch { window_seconds: 0.1 }", "watch."},
+             {"local { speed: 0 }", "local.speed"}}) {
+        const std::string error = error_of(text);
+        EXPECT_NE(error.find(std::string("test.conf: ") + field), std::string::npos) << text << " gave: " << error;
+    }
+}
+
+TEST(ConfigTest, MissingFileIsNamed) {
+    Result<pb::DaemonConfig> config = read_config("/nonexistent/adapathd.conf");
+    ASSERT_FALSE(config);
+    EXPECT_NE(config.error().message.find("/nonexistent/adapathd.conf"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace adapath

@@ -1,0 +1,344 @@
+// The daemon without a socket: installs and refusals, live verification, the log that explains itself, roll back, restarts.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "models/cc_model.h"
+#include "tests/daemon/support.h"
+#include "userspace/adapathd/verifier.h"
+#include "userspace/common/clock.h"
+
+namespace adapath {
+namespace {
+
+using test::HandDaemon;
+using test::HandFlow;
+
+class DaemonTest : public ::testing::Test {
+protected:
+    test::TemporaryDirectory directory_;
+
+    InstallResult install(HandDaemon& hand, const Snapshot& snapshot, bool trained = false) {
+        Result<InstallResult> result = hand.daemon->snapshots().install(test::file_of(snapshot), true, trained, "test");
+        EXPECT_TRUE(result) << result.error().message;
+        return result ? *result : InstallResult{};
+    }
+    static pb::StatusReply status(const HandDaemon& hand) {
+        pb::StatusReply reply;
+        hand.daemon->fill_status(reply);
+        return reply;
+    }
+    static void run(HandDaemon& hand, HandFlow& flow, int decisions) {
+        for (int i = 0; i < decisions; i++) {
+            ASSERT_TRUE(test::put(*hand.datapath, test::decide(*hand.datapath, flow, static_cast<uint32_t>(i))));
+        }
+        ASSERT_TRUE(hand.daemon->step().ok());
+    }
+};
+
+TEST_F(DaemonTest, EveryDecisionOverManySwitchesIsExplained) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path());
+    HandFlow flow;
+    run(hand, flow, 10);  // the fallback
+    for (uint32_t seed = 1; seed <= 20; seed++) {
+        const InstallResult result = install(hand, test::random_snapshot(seed, seed % 5 == 0 ? std::vector<uint32_t>{16} : std::vector<uint32_t>{32, 16}, 0.1F));
+        EXPECT_EQ(result.generation, seed);
+        EXPECT_TRUE(result.activated);
+        run(hand, flow, 50);
+    }
+    const pb::StatusReply reply = status(hand);
+    EXPECT_EQ(reply.decisions_explained(), 1000U);
+    EXPECT_EQ(reply.decisions_unexplained(), 0U) << reply.last_unexplained();
+    EXPECT_EQ(reply.sequence_gaps(), 0U);
+    EXPECT_EQ(reply.switches_parameter() + reply.switches_network(), 20U);
+    EXPECT_EQ(reply.switches_network(), 7U);  // to and from each of seeds 5, 10, 15; to 20
+    EXPECT_EQ(reply.active_generation(), 20U);
+
+    Result<VerifyReport> report = verify_state_directory(directory_.path(), *find_app("cc"));
+    ASSERT_TRUE(report) << report.error().message;
+    EXPECT_EQ(report->decisions, 1000U);
+    EXPECT_EQ(report->explained, 1000U);
+    EXPECT_EQ(report->unexplained, 0U);
+    EXPECT_EQ(report->fallbacks, 10U);
+    EXPECT_EQ(report->generations, 20U);
+    EXPECT_EQ(report->switches, 20U);
+    EXPECT_EQ(report->gaps, 0U);
+}
+
+TEST_F(DaemonTest, ATornDecisionIsSeen) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path());
+    HandFlow flow;
+    install(hand, test::random_snapshot(1));
+    adp_cc_sample sample = test::decide(*hand.datapath, flow, 1);
+    sample.output++;
+    sample.action = sample.output;  // consistent in itself, but no snapshot gives it
+    test::put(*hand.datapath, sample);
+    sample = test::decide(*hand.datapath, flow, 2);
+    sample.input[7] ^= 1;
+    const bool flips = interpret(test::random_snapshot(1).model, sample.input)[0] != sample.output;
+    test::put(*hand.datapath, sample);
+    sample = test::decide(*hand.datapath, flow, 3);
+    sample.generation = 55;
+    test::put(*hand.datapath, sample);
+    ASSERT_TRUE(hand.daemon->step().ok());
+    const pb::StatusReply reply = status(hand);
+    EXPECT_TRUE(flips);
+    EXPECT_EQ(reply.decisions_unexplained(), 3U);
+    EXPECT_NE(reply.last_unexplained().find("generation 55"), std::string::npos) << reply.last_unexplained();
+    EXPECT_EQ(verify_state_directory(directory_.path(), *find_app("cc"))->unexplained, 3U);
+}
+
+TEST_F(DaemonTest, LostSamplesShowAsGapsAndAsLosses) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path(), [](pb::DaemonConfig& config) {
+        config.set_ring_bytes(4096);
+        config.set_wakeup_bytes(0);
+    });
+    install(hand, test::random_snapshot(1));
+    HandFlow flow;
+    const int fit = 4096 / static_cast<int>(sizeof(adp_cc_sample));
+    int lost = 0;
+    for (int i = 0; i < fit + 5; i++) {
+        lost += test::put(*hand.datapath, test::decide(*hand.datapath, flow, 1)) ? 0 : 1;
+    }
+    EXPECT_EQ(lost, 5);
+    ASSERT_TRUE(hand.daemon->step().ok());
+    run(hand, flow, 1);
+    EXPECT_EQ(status(hand).samples_lost(), 5U);
+    EXPECT_EQ(status(hand).sequence_gaps(), 5U);
+}
+
+TEST_F(DaemonTest, RefusalsChangeNothingAndAreCounted) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path());
+    install(hand, test::random_snapshot(1));
+    const std::string good = test::file_of(test::random_snapshot(2));
+    const auto slots = [&] {
+        std::string text;
+        for (const SlotInfo& slot : hand.daemon->snapshots().slots()) {
+            text += std::to_string(slot.generation) + ":" + std::to_string(static_cast<int>(slot.state)) + " ";
+        }
+        return text;
+    };
+    const std::string before = slots();
+    FloatModel foreign = adversarial_cc(0);
+    foreign.network.feature_schema = ADP_CC_SCHEMA + 1;
+    FloatModel other_app = adversarial_cc(0);
+    other_app.network.app = "qp";
+    std::string damaged = good;
+    damaged[damaged.size() / 2] ^= 1;
+    uint64_t refused = 0;
+    for (const auto& [bytes, reason] : std::initializer_list<std::pair<std::string, std::string>>{
+             {"", "snapshot"},
+             {"this is no snapshot, just text", "snapshot"},
+             {good.substr(0, good.size() / 2), "snapshot"},
+             {damaged, "snapshot"},
+             {test::file_of(test::freeze_light(foreign)), "schema"},
+             {test::file_of(test::freeze_light(other_app)), "'qp'"}}) {
+        Result<InstallResult> result = hand.daemon->snapshots().install(bytes, true, false, "");
+        ASSERT_FALSE(result);
+        EXPECT_NE(result.error().message.find(reason), std::string::npos) << result.error().message;
+        EXPECT_EQ(slots(), before);
+        EXPECT_EQ(status(hand).installs_refused(), ++refused);
+        EXPECT_EQ(status(hand).last_refusal(), result.error().message);
+        EXPECT_EQ(hand.daemon->snapshots().stored().size(), 1U);
+    }
+    EXPECT_EQ(install(hand, test::random_snapshot(2)).generation, 2U);
+}
+
+TEST_F(DaemonTest, SameSnapshotAgainTakesNoSlot) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path());
+    install(hand, test::random_snapshot(1));
+    EXPECT_EQ(install(hand, test::random_snapshot(1)).generation, 1U);
+    EXPECT_EQ(status(hand).switches_parameter(), 1U);
+}
+
+TEST_F(DaemonTest, SwitchAndRollbackByHand) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path());
+    SnapshotManager& snapshots = hand.daemon->snapshots();
+    EXPECT_FALSE(snapshots.roll_back("", false));
+    const InstallResult a = install(hand, test::random_snapshot(1));
+    const InstallResult b = install(hand, test::random_snapshot(2));
+    Result<SwitchResult> back = snapshots.roll_back("", false);
+    ASSERT_TRUE(back) << back.error().message;
+    EXPECT_EQ(back->hash, a.hash);
+    EXPECT_EQ(back->generation, a.generation);  // by a flip: the slot was standby
+    Result<SwitchResult> there = snapshots.switch_to(b.hash.substr(0, 10), 0, "");
+    ASSERT_TRUE(there) << there.error().message;
+    EXPECT_EQ(there->generation, b.generation);
+    const InstallResult c = install(hand, test::random_snapshot(3));
+    // a's slot was given up meanwhile: it is installed anew from the store, under a new number.
+    snapshots.reclaim();
+    there = snapshots.switch_to("", a.generation, "");
+    ASSERT_TRUE(there) << there.error().message;
+    EXPECT_EQ(there->hash, a.hash);
+    EXPECT_GT(there->generation, c.generation);
+    EXPECT_FALSE(snapshots.switch_to("", 99, ""));
+    EXPECT_FALSE(snapshots.switch_to("00000000000", 0, ""));
+    // Back and back again, down to the fallback.
+    for (int i = 0; i < 10 && status(hand).active_generation() != 0; i++) {
+        ASSERT_TRUE(snapshots.roll_back("", false).ok());
+    }
+    EXPECT_EQ(status(hand).active_generation(), 0U);
+    EXPECT_EQ(hand.datapath->active().model, nullptr);
+}
+
+TEST_F(DaemonTest, BadSnapshotIsRolledBackAndRefusedAfterwards) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path());
+    HandFlow flow;
+    flow.time_us = 1000000;
+    // 25 s of one good snapshot, in its samples' time.
+    const InstallResult good = install(hand, test::random_snapshot(1), true);
+    for (int i = 0; i < 500; i++) {
+        flow.time_us += 50000;
+        test::put(*hand.datapath, test::decide(*hand.datapath, flow, 1));
+    }
+    ASSERT_TRUE(hand.daemon->step().ok());
+    std::shared_ptr<Daemon::Events::Reader> events = hand.daemon->watch_events();
+    const Snapshot bad = test::constant_snapshot(-1);
+    install(hand, bad, true);
+    // Its rate has collapsed. The time it takes to conclude is real: the watch runs on this machine's clock.
+    flow.interval_rate = 20000;
+    flow.time_us = 0;
+    const uint64_t begin_us = monotonic_us();
+    while (status(hand).rollbacks() == 0 && monotonic_us() - begin_us < 10000000) {
+        run(hand, flow, 1);
+    }
+    const double took_s = static_cast<double>(monotonic_us() - begin_us) / 1e6;
+    EXPECT_EQ(status(hand).rollbacks(), 1U);
+    EXPECT_GE(took_s, 1.4);
+    EXPECT_LE(took_s, 4);
+    EXPECT_EQ(status(hand).active_hash(), good.hash);
+    bool told = false;
+    while (std::shared_ptr<const DaemonEvent> event = events->next(std::chrono::milliseconds(0))) {
+        told = told || (event->kind == "rollback" && event->from_generation == 2 && event->generation == 1);
+    }
+    EXPECT_TRUE(told);
+    // The trainer may not send it again for a while; an operator may.
+    Result<InstallResult> again = hand.daemon->snapshots().install(test::file_of(bad), true, true, "");
+    ASSERT_FALSE(again);
+    EXPECT_NE(again.error().message.find("rolled back"), std::string::npos);
+    EXPECT_TRUE(hand.daemon->snapshots().install(test::file_of(bad), true, false, "").ok());
+}
+
+TEST_F(DaemonTest, TrainingOffMeansNoNoise) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path());
+    install(hand, test::random_snapshot(1, {32, 16}, 0.25F));
+    EXPECT_EQ(hand.datapath->active().explore_q16, 16384U);
+    hand.daemon->set_train(false);
+    EXPECT_EQ(hand.datapath->active().explore_q16, 0U);
+    install(hand, test::random_snapshot(2, {32, 16}, 0.25F));
+    EXPECT_EQ(hand.datapath->active().explore_q16, 0U);
+    hand.daemon->set_train(true);
+    EXPECT_EQ(hand.datapath->active().explore_q16, 16384U);
+}
+
+TEST_F(DaemonTest, ARestartGoesOnWithNumbersAndLog) {
+    HandFlow flow;
+    {
+        HandDaemon hand = test::open_hand_daemon(directory_.path());
+        install(hand, test::random_snapshot(1));
+        run(hand, flow, 20);
+    }
+    flow.seq += 3;  // lost while no daemon read
+    HandDaemon hand = test::open_hand_daemon(directory_.path());
+    // The local backend's slots are gone with the process: the fallback decides until something is installed.
+    EXPECT_EQ(status(hand).active_generation(), 0U);
+    EXPECT_EQ(install(hand, test::random_snapshot(2)).generation, 2U);
+    run(hand, flow, 20);
+    EXPECT_EQ(status(hand).sequence_gaps(), 3U);
+    Result<VerifyReport> report = verify_state_directory(directory_.path(), *find_app("cc"));
+    ASSERT_TRUE(report) << report.error().message;
+    EXPECT_EQ(report->explained, 40U);
+    EXPECT_EQ(report->unexplained, 0U);
+    EXPECT_EQ(report->gaps, 3U);
+}
+
+// Slots that outlive the daemon, as the kernel's do: the second daemon finds what the first left.
+TEST_F(DaemonTest, AdoptsARunningKernelSide) {
+    Result<LocalBackend> local = open_local_backend({}, nullptr);
+    ASSERT_TRUE(local);
+    struct Shared final : Installer {
+        std::shared_ptr<Installer> to;
+        explicit Shared(std::shared_ptr<Installer> installer) : to(std::move(installer)) {}
+        Result<uint32_t> install(const Snapshot& s, uint32_t g, std::span<const InputCodes> c) override { return to->install(s, g, c); }
+        Status switch_to(uint32_t slot) override { return to->switch_to(slot); }
+        Status deactivate() override { return to->deactivate(); }
+        Status reclaim() override { return to->reclaim(); }
+        std::vector<SlotInfo> slots() const override { return to->slots(); }
+        uint32_t active_slot() const override { return to->active_slot(); }
+        uint32_t standby_slot() const override { return to->standby_slot(); }
+        Status set_explore(uint32_t slot, uint32_t strength) override { return to->set_explore(slot, strength); }
+    };
+    std::shared_ptr<Installer> slots = std::move(local->backend.installer);
+    const auto open = [&](const std::string& state) {
+        Result<LocalBackend> collector = open_local_backend({}, nullptr);
+        Backend backend = std::move(collector->backend);
+        backend.adopted = true;
+        backend.installer = std::make_unique<Shared>(slots);
+        pb::DaemonConfig config;
+        config.set_state_directory(state);
+        Result<StateLock> lock = StateLock::take(state);
+        EXPECT_TRUE(lock) << lock.error().message;
+        Result<std::unique_ptr<Daemon>> daemon = Daemon::open(config, std::move(*lock), std::move(backend));
+        EXPECT_TRUE(daemon) << daemon.error().message;
+        return std::move(*daemon);
+    };
+    {
+        std::unique_ptr<Daemon> daemon = open(directory_.path());
+        for (uint32_t seed = 1; seed <= 3; seed++) {
+            ASSERT_TRUE(daemon->snapshots().install(test::file_of(test::random_snapshot(seed)), true, false, "").ok());
+        }
+    }
+    {
+        std::unique_ptr<Daemon> daemon = open(directory_.path());
+        EXPECT_EQ(daemon->snapshots().active().generation, 3U);
+        EXPECT_EQ(daemon->snapshots().active().hash, test::random_snapshot(3).hash);
+        Result<SwitchResult> back = daemon->snapshots().roll_back("", false);
+        ASSERT_TRUE(back) << back.error().message;
+        EXPECT_EQ(back->generation, 2U);
+        EXPECT_EQ(daemon->snapshots().install(test::file_of(test::random_snapshot(4)), true, false, "")->generation, 4U);
+    }
+    // Another state directory knows nothing of these slots: they go on deciding, and numbers go on after theirs.
+    test::TemporaryDirectory other;
+    std::unique_ptr<Daemon> daemon = open(other.path());
+    EXPECT_EQ(daemon->snapshots().active().generation, 4U);
+    EXPECT_EQ(daemon->snapshots().active().hash, "");
+    EXPECT_NE(daemon->snapshots().model_of(4).ok(), true);
+    EXPECT_EQ(daemon->snapshots().install(test::file_of(test::random_snapshot(5)), true, false, "")->generation, 5U);
+}
+
+TEST_F(DaemonTest, ASecondDaemonOnTheSameStateIsRefused) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path());
+    Result<StateLock> lock = StateLock::take(directory_.path());
+    ASSERT_FALSE(lock);
+    EXPECT_NE(lock.error().message.find("pid " + std::to_string(getpid())), std::string::npos) << lock.error().message;
+}
+
+TEST_F(DaemonTest, SimulatedFlowsRunOnWhatIsInstalled) {
+    pb::DaemonConfig config;
+    config.set_backend("local");
+    config.set_state_directory(directory_.path());
+    config.set_interval_ms(20);
+    config.mutable_local()->set_speed(20);
+    Result<std::unique_ptr<Daemon>> daemon = Daemon::open(config);
+    ASSERT_TRUE(daemon) << daemon.error().message;
+    const auto wait = [&](auto done) {
+        pb::StatusReply reply;
+        const uint64_t begin_us = monotonic_us();
+        do {
+            EXPECT_TRUE((*daemon)->step().ok());
+            reply.Clear();
+            (*daemon)->fill_status(reply);
+        } while (!done(reply) && monotonic_us() - begin_us < 20000000);
+        EXPECT_TRUE(done(reply)) << reply.ShortDebugString();
+        return reply;
+    };
+    wait([](const pb::StatusReply& reply) { return reply.fallbacks() > 50 && reply.flows_size() == 4; });
+    ASSERT_TRUE((*daemon)->snapshots().install(test::file_of(test::random_snapshot(1, {32, 16}, 0.1F)), true, false, "").ok());
+    const pb::StatusReply reply = wait([](const pb::StatusReply& status) { return status.decisions_explained() > 200; });
+    EXPECT_EQ(reply.decisions_unexplained(), 0U) << reply.last_unexplained();
+    EXPECT_EQ(reply.sequence_gaps(), 0U);
+}
+
+}  // namespace
+}  // namespace adapath

@@ -1,0 +1,132 @@
+// The whole loop in one process: simulated flows, the daemon, the trainer with LibTorch and clang, and back.
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "models/cc_model.h"
+#include "tests/daemon/support.h"
+#include "userspace/adapathd/control_service.h"
+#include "userspace/common/clock.h"
+#include "userspace/trainer/trainer.h"
+
+namespace adapath {
+namespace {
+
+using namespace std::chrono_literals;
+
+class TrainerTest : public ::testing::Test {
+protected:
+    void start_daemon() {
+        pb::DaemonConfig config;
+        config.set_backend("local");
+        config.set_state_directory(directory_ / "state");
+        config.set_socket(socket_);
+        config.set_interval_ms(20);
+        config.mutable_local()->set_speed(20);
+        Result<std::unique_ptr<Daemon>> daemon = Daemon::open(config);
+        ASSERT_TRUE(daemon) << daemon.error().message;
+        daemon_ = std::move(*daemon);
+        Result<std::unique_ptr<ControlServer>> server = ControlServer::start(*daemon_, socket_, "");
+        ASSERT_TRUE(server) << server.error().message;
+        server_ = std::move(*server);
+        stop_ = std::make_unique<StopToken>();
+        thread_ = std::thread([this] { daemon_->run(*stop_); });
+    }
+    void stop_daemon() {
+        if (daemon_ == nullptr) {
+            return;
+        }
+        server_.reset();
+        stop_->request();
+        thread_.join();
+        daemon_.reset();
+    }
+    void TearDown() override { stop_daemon(); }
+
+    std::unique_ptr<Trainer> trainer() {
+        TrainerOptions options;
+        options.target = "unix:" + socket_;
+        options.checkpoint = ADAPATH_CHECKPOINT;
+        options.save = directory_ / "learned";
+        options.min_interval_s = 0;
+        options.online.batch = 256;
+        options.online.value_first = 0;
+        // Whatever is learned counts as settled and as different: the test is about the way, not about the learning.
+        options.online.stable_change = 1;
+        options.online.stable_batches = 1;
+        options.online.necessary_loss = 0;
+        Result<std::unique_ptr<Trainer>> trainer = Trainer::open(options);
+        EXPECT_TRUE(trainer) << trainer.error().message;
+        return std::move(*trainer);
+    }
+    template <typename Done>
+    bool step_until(Trainer& trainer, Done done) {
+        const uint64_t begin_us = monotonic_us();
+        while (!done() && monotonic_us() - begin_us < 60000000) {
+            trainer.step(100ms);
+        }
+        return done();
+    }
+    pb::StatusReply status() {
+        pb::StatusReply reply;
+        daemon_->fill_status(reply);
+        return reply;
+    }
+
+    test::TemporaryDirectory directory_;
+    std::string socket_ = directory_ / "s.sock";
+    std::unique_ptr<Daemon> daemon_;
+    std::unique_ptr<ControlServer> server_;
+    std::unique_ptr<StopToken> stop_;
+    std::thread thread_;
+};
+
+TEST_F(TrainerTest, FirstSnapshotThenLearnedOnesThenOverARestart) {
+    std::unique_ptr<Trainer> trainer = this->trainer();
+    EXPECT_FALSE(step_until(*trainer, [&] { return trainer->counters().connects > 0 || !trainer->step(100ms); }) &&
+                 trainer->counters().connects > 0);
+    start_daemon();
+    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->counters().installed >= 1; })) << trainer->progress();
+    EXPECT_EQ(status().active_generation(), 1U);
+    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->counters().installed >= 3; })) << trainer->progress();
+    EXPECT_EQ(status().switches_trained(), trainer->counters().installed);
+    EXPECT_EQ(status().switches_network(), 0U) << "retraining must not change the program";
+    ASSERT_TRUE(step_until(*trainer, [&] { return status().decisions_explained() > 500; }));
+    EXPECT_EQ(status().decisions_unexplained(), 0U) << status().last_unexplained();
+
+    const uint64_t installed = trainer->counters().installed;
+    stop_daemon();
+    ASSERT_TRUE(step_until(*trainer, [&] { return !trainer->step(100ms); })) << "the trainer did not notice";
+    start_daemon();
+    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->counters().connects == 2 && trainer->counters().installed > installed; }))
+        << trainer->progress();
+    EXPECT_GT(status().active_generation(), static_cast<uint32_t>(installed));
+}
+
+TEST_F(TrainerTest, TrainOffLearnsNothingAndTrainNowSends) {
+    start_daemon();
+    daemon_->set_train(false);
+    std::unique_ptr<Trainer> trainer = this->trainer();
+    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->counters().installed == 1; }));
+    const uint64_t samples = trainer->counters().samples;
+    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->counters().samples > samples + 1000; }));
+    EXPECT_EQ(trainer->counters().batches, 0U);
+    EXPECT_EQ(trainer->counters().installed, 1U);
+    daemon_->set_train(true);
+    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->counters().batches > 0; })) << trainer->progress();
+    const uint64_t frozen = trainer->counters().frozen;
+    daemon_->train_now();
+    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->counters().frozen > frozen; }));
+}
+
+TEST_F(TrainerTest, MissingCheckpointIsNamed) {
+    TrainerOptions options;
+    options.checkpoint = directory_ / "nothing";
+    Result<std::unique_ptr<Trainer>> trainer = Trainer::open(options);
+    ASSERT_FALSE(trainer);
+    EXPECT_NE(trainer.error().message.find("policy.model"), std::string::npos);
+    EXPECT_NE(trainer.error().message.find("--checkpoint"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace adapath
