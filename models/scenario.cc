@@ -21,12 +21,13 @@ double random_queue_s(Random& random, double rtt_s) {
 
 Scenario random_scenario(Random& random) {
     Scenario s;
-    s.lte = random.uniform() < 0.5;
+    const double kind = random.uniform();
+    s.kind = kind < 0.45 ? LinkKind::lte : kind < 0.62 ? LinkKind::steps : LinkKind::constant;
     s.mbit = random.log_uniform(1, 50);
     s.rtt_s = random.log_uniform(0.01, 0.12);
     s.queue_s = random_queue_s(random, s.rtt_s);
     if (random.uniform() < 1.0 / 3) s.loss = random.uniform(0, 0.01);
-    if (random.uniform() < (s.lte ? 0.6 : 0.2)) s.ack_tick_s = random.uniform(0.002, 0.01);
+    if (random.uniform() < (s.kind == LinkKind::lte ? 0.6 : 0.2)) s.ack_tick_s = random.uniform(0.002, 0.01);
     if (random.uniform() < 0.2) s.flows = random.uniform() < 0.5 ? 2 : 3;
     s.seed = random.next();
     return s;
@@ -34,7 +35,7 @@ Scenario random_scenario(Random& random) {
 
 Scenario random_lte_scenario(Random& random) {
     Scenario s;
-    s.lte = true;
+    s.kind = LinkKind::lte;
     s.mbit = random.log_uniform(2, 30);
     s.rtt_s = random.log_uniform(0.03, 0.1);
     s.queue_s = random.log_uniform(0.2, 1.0);
@@ -44,12 +45,20 @@ Scenario random_lte_scenario(Random& random) {
 }
 
 std::string describe(const Scenario& s) {
-    return fmt::format("{} {:.1f} Mbit/s, RTT {:.0f} ms, queue {:.0f} ms, loss {:.2f} %, {} flow{}", s.lte ? "LTE-like" : "constant",
+    const char* kind = s.kind == LinkKind::lte ? "LTE-like" : s.kind == LinkKind::steps ? "steps" : "constant";
+    return fmt::format("{} {:.1f} Mbit/s, RTT {:.0f} ms, queue {:.0f} ms, loss {:.2f} %, {} flow{}", kind,
                        s.mbit, s.rtt_s * 1e3, s.queue_s * 1e3, s.loss * 100, s.flows, s.flows == 1 ? "" : "s");
 }
 
 Capacity scenario_capacity(const Scenario& s) {
-    if (!s.lte) return Capacity::constant(s.mbit * 1e6 / 8);
+    const double bytes_per_s = s.mbit * 1e6 / 8;
+    if (s.kind == LinkKind::constant) return Capacity::constant(bytes_per_s);
+    if (s.kind == LinkKind::steps) {
+        Random random(s.seed);
+        std::vector<Capacity::Step> steps;
+        for (int i = 0; i < 12; i++) steps.push_back({random.uniform(2, 10), bytes_per_s * random.log_uniform(0.05, 1)});
+        return Capacity::steps(steps);
+    }
     TraceGenerator generator;
     generator.seed = s.seed;
     generator.mean_mbit = s.mbit;

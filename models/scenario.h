@@ -11,9 +11,15 @@
 
 namespace adapath {
 
+enum class LinkKind : uint8_t {
+    constant,
+    lte,    // the LTE-like generator of codegen/trace
+    steps,  // every 2-10 s another rate, from the nominal one down to a twentieth of it
+};
+
 struct Scenario {
-    bool lte = false;        // capacity from the LTE-like generator instead of a constant
-    double mbit = 10;        // mean capacity
+    LinkKind kind = LinkKind::constant;
+    double mbit = 10;        // mean capacity (steps: the highest)
     double rtt_s = 0.04;     // propagation
     double queue_s = 0.2;    // of mean capacity
     double loss = 0;
@@ -23,7 +29,7 @@ struct Scenario {
 };
 
 // 1-50 Mbit/s, RTT 10-120 ms, queues of 0.5-5 bandwidth-delay products or 50-1000 ms, loss 0-1 % on a third of the links,
-// half of them LTE-like, ACKs in clumps of 2-10 ms on some of both kinds, one link in five with 2 or 3 flows.
+// about half of them LTE-like, one in six in steps, ACKs in clumps of 2-10 ms on some of both kinds, one link in five with 2 or 3 flows.
 [[nodiscard]] Scenario random_scenario(Random& random);
 // One flow on an LTE-like link without random loss: what the project is for.
 [[nodiscard]] Scenario random_lte_scenario(Random& random);

@@ -59,7 +59,6 @@ struct Ack {
     int64_t arrives_ns;
     int64_t sent_ns;
     uint64_t packet;  // number of the transmission
-    bool retransmission;
     bool app_limited;
 };
 
@@ -133,9 +132,15 @@ double Random::normal() {
 
 // ---- Capacity ----
 
-Capacity Capacity::constant(double bytes_per_s) {
+Capacity Capacity::constant(double bytes_per_s) { return steps({{3600, bytes_per_s}}); }
+
+Capacity Capacity::steps(const std::vector<Step>& steps) {
     Capacity c;
-    c.ns_per_byte_ = 1e9 / bytes_per_s;
+    int64_t at_ns = 0;
+    for (const Step& step : steps) {
+        at_ns += to_ns(step.seconds);
+        c.levels_.push_back({at_ns, step.bytes_per_s * 1e-9});
+    }
     return c;
 }
 
@@ -149,7 +154,24 @@ Capacity Capacity::from_trace(std::shared_ptr<const Trace> trace, uint64_t offse
 }
 
 int64_t Capacity::finish_ns(int64_t start_ns, uint32_t bytes) {
-    if (!trace_) return start_ns + std::llround(bytes * ns_per_byte_);
+    if (!trace_) {
+        const int64_t period_ns = levels_.back().until_ns;
+        int64_t base_ns = start_ns / period_ns * period_ns;
+        size_t level = 0;
+        while (levels_[level].until_ns <= start_ns - base_ns) level++;
+        double left = bytes;
+        int64_t now_ns = start_ns;
+        for (;;) {
+            const double fits = static_cast<double>(base_ns + levels_[level].until_ns - now_ns) * levels_[level].bytes_per_ns;
+            if (left <= fits) return now_ns + std::llround(left / levels_[level].bytes_per_ns);
+            left -= fits;
+            now_ns = base_ns + levels_[level].until_ns;
+            if (++level == levels_.size()) {
+                level = 0;
+                base_ns += period_ns;
+            }
+        }
+    }
     // An opportunity that comes while nothing waits is lost; one in use may carry what still fits.
     const uint64_t start = static_cast<uint64_t>(start_ns) + offset_ns_;
     if (trace_->opportunity_ns(opportunity_) < start) {
@@ -172,7 +194,22 @@ int64_t Capacity::finish_ns(int64_t start_ns, uint32_t bytes) {
 
 double Capacity::bytes_between(int64_t from_ns, int64_t to_ns) const {
     if (to_ns <= from_ns) return 0;
-    if (!trace_) return static_cast<double>(to_ns - from_ns) / ns_per_byte_;
+    if (!trace_) {
+        auto bytes_until = [this](int64_t ns) {
+            const int64_t period_ns = levels_.back().until_ns;
+            double bytes = 0;
+            double whole = 0;
+            int64_t from = 0;
+            for (const Level& level : levels_) {
+                whole += static_cast<double>(level.until_ns - from) * level.bytes_per_ns;
+                const int64_t part_ns = std::clamp<int64_t>(ns % period_ns - from, 0, level.until_ns - from);
+                bytes += static_cast<double>(part_ns) * level.bytes_per_ns;
+                from = level.until_ns;
+            }
+            return bytes + whole * static_cast<double>(ns / period_ns);
+        };
+        return bytes_until(to_ns) - bytes_until(from_ns);
+    }
     return static_cast<double>(trace_->capacity_bytes(static_cast<uint64_t>(from_ns) + offset_ns_,
                                                       static_cast<uint64_t>(to_ns) + offset_ns_));
 }
@@ -335,8 +372,7 @@ private:
     }
 
     void send_one(Flow& f) {
-        const bool retransmission = f.to_retransmit > 0;
-        if (retransmission)
+        if (f.to_retransmit > 0)
             f.to_retransmit--;
         else if (f.options.source.bytes_per_s > 0)
             f.backlog_bytes -= f.options.mss;
@@ -349,7 +385,7 @@ private:
             return;
         }
         f.passed++;
-        f.acks.push({ack_ns, now_ns_, number, retransmission, f.app_limited_until != 0});
+        f.acks.push({ack_ns, now_ns_, number, f.app_limited_until != 0});
     }
 
     // When the ACK comes back, or `never`.
@@ -416,7 +452,6 @@ private:
     // One ACK that covers up to ack_packets of those that arrive at this very time.
     void on_acks(Flow& f) {
         adp_cc_ack a = {};
-        bool first = true;
         while (!f.acks.empty() && f.acks.front().arrives_ns <= now_ns_ && a.acked < std::max(link_.ack_packets, 1U)) {
             const Ack& k = f.acks.front();
             a.acked++;
@@ -426,13 +461,11 @@ private:
                 f.in_flight--;
             else if (f.to_retransmit > 0)
                 f.to_retransmit--;
-            if (!k.retransmission) {
-                const auto rtt_us = static_cast<uint32_t>(std::max<int64_t>((now_ns_ - k.sent_ns) / 1000, 1));
-                if (first) update_rtt(f, rtt_us);  // the kernel: srtt from the oldest, rate_sample.rtt_us from the newest
-                first = false;
-                f.min_rtt_us = std::min(f.min_rtt_us, rtt_us);
-                a.rtt_us = rtt_us;
-            }
+            const auto rtt_us = static_cast<uint32_t>(std::max<int64_t>((now_ns_ - k.sent_ns) / 1000, 1));
+            // The kernel: srtt from the oldest packet, rate_sample.rtt_us from the newest.
+            if (a.acked == 1) update_rtt(f, rtt_us);
+            f.min_rtt_us = std::min(f.min_rtt_us, rtt_us);
+            a.rtt_us = rtt_us;
             a.app_limited = k.app_limited ? 1 : 0;
             f.acks.pop();
             if (tick_ns_ == 0) break;

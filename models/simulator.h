@@ -2,12 +2,12 @@
 // is driven by include/adapath/cc.h exactly as the BPF program drives a socket: what a policy sees here is bit for bit what
 // it sees in the kernel.
 //
-// The link is a droptail queue before a server (constant rate or a trace's delivery opportunities), then random loss, then
+// The link is a droptail queue before a server (constant rate, steps or a trace's delivery opportunities), then random loss, then
 // propagation. ACKs come back on an uncongested path, one a packet, or in clumps where `ack_tick_s` is set, as over LTE,
 // whose grants batch them. The sender follows Linux: pacing in bursts of about a millisecond (at least 2 packets), cwnd as
-// a cap, loss by 3 later deliveries (SACK) or a retransmission timeout of at least 200 ms, srtt by 1/8, no RTT sample from
-// retransmissions, minimum RTT over the whole run (the kernel's window is 300 s). Not modelled: reordering, the receiver's
-// window, delayed ACKs, tail loss probes.
+// a cap, loss by 3 later deliveries (SACK) or a retransmission timeout of at least 200 ms, srtt by 1/8, RTT samples from
+// retransmissions too (TCP timestamps), minimum RTT over the whole run (the kernel's window is 300 s). Not modelled:
+// reordering, the receiver's window, delayed ACKs, tail loss probes.
 #pragma once
 
 #include <adapath/cc.h>
@@ -42,6 +42,12 @@ private:
 class Capacity {
 public:
     static Capacity constant(double bytes_per_s);
+    // One step after the other, for ever.
+    struct Step {
+        double seconds;
+        double bytes_per_s;
+    };
+    static Capacity steps(const std::vector<Step>& steps);
     // Starts `offset_ns` into the trace.
     static Capacity from_trace(std::shared_ptr<const Trace> trace, uint64_t offset_ns = 0);
 
@@ -52,7 +58,11 @@ public:
 
 private:
     Capacity() = default;
-    double ns_per_byte_ = 0;
+    struct Level {
+        int64_t until_ns;  // within a period
+        double bytes_per_ns;
+    };
+    std::vector<Level> levels_;  // empty with a trace
     std::shared_ptr<const Trace> trace_;
     uint64_t offset_ns_ = 0;
     uint64_t opportunity_ = 0;  // index of the one in use

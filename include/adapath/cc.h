@@ -79,7 +79,7 @@ struct adp_cc_ack {
 /* What the last closed interval measured. */
 struct adp_cc_interval {
 	adp_u32 us;	    /* length */
-	adp_u32 rtt_us;	    /* mean; the last known where the interval had no RTT sample */
+	adp_u32 rtt_us;	    /* mean; the last known, fading, where the interval had no RTT sample */
 	adp_u32 min_rtt_us;
 	adp_u32 sent;	    /* packets */
 	adp_u32 delivered;  /* packets */
@@ -255,6 +255,9 @@ ADP_INLINE enum adp_cc_event adp_cc_on_ack(struct adp_cc_flow *f, const struct a
 		f->rtt_us = (adp_u32)(f->rtt_sum_us / f->rtt_count);
 	else if (!f->rtt_us)
 		f->rtt_us = a->srtt_us;
+	else if (a->min_rtt_us && a->min_rtt_us < f->rtt_us)
+		/* Not measured: the old value fades, or a flow that only retransmits would back off from it for ever. */
+		f->rtt_us -= (f->rtt_us - a->min_rtt_us) / 4;
 	v->us = (adp_u32)adp_min_u64(a->now_us - f->start_us, 0xffffffffu);
 	v->rtt_us = f->rtt_us;
 	v->min_rtt_us = (adp_u32)adp_min_u64(a->min_rtt_us ? a->min_rtt_us : f->rtt_us, f->rtt_us);
@@ -266,8 +269,11 @@ ADP_INLINE enum adp_cc_event adp_cc_on_ack(struct adp_cc_flow *f, const struct a
 	v->app_limited = f->limited_acks * 2 > f->acks;
 	adp_cc_push_features(f, prev_rtt_us);
 
-	/* Decays by 1/16 an interval: follows a falling link within about 20 intervals. */
-	f->bandwidth -= f->bandwidth >> 4;
+	/*
+	 * Decays by 1/16 an interval, since a low delivery rate may only mean that little was sent. With a standing queue it
+	 * is the path's own rate, and what it was before is no longer of interest: then by 1/4.
+	 */
+	f->bandwidth -= v->rtt_us > 2 * v->min_rtt_us + 20000 ? f->bandwidth >> 2 : f->bandwidth >> 4;
 	f->bandwidth = adp_max_u64(f->bandwidth, adp_cc_delivery_rate(v));
 
 	f->start_us = a->now_us;

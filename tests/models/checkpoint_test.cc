@@ -1,0 +1,113 @@
+// The committed checkpoint: a sane policy on links that neither trained nor chose it.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+
+#include "codegen/codegen.h"
+#include "models/cc_model.h"
+#include "models/cc_training.h"
+#include "models/float_runner.h"
+#include "models/scenario.h"
+
+namespace adapath {
+namespace {
+
+const std::string folder = ADAPATH_CC_MODELS;
+
+FloatModel checkpoint() {
+    auto model = read_float_model(folder + "/policy.model");
+    if (!model) throw std::runtime_error(model.error().message);
+    return *model;
+}
+
+PolicyFunction runs(const FloatModel& model) {
+    auto runner = std::make_shared<FloatRunner>(model);
+    return [runner](const uint8_t* in) { return runner->run_q16(in); };
+}
+
+TEST(Checkpoint, FilesFitTheApp) {
+    for (const char* name : {"/policy.model", "/value.model"}) {
+        auto model = read_float_model(folder + name);
+        ASSERT_TRUE(model.ok()) << (model.ok() ? "" : model.error().message);
+        EXPECT_TRUE(validate(*model).ok());
+        EXPECT_EQ(model->network, cc_network());
+        EXPECT_LT(std::filesystem::file_size(folder + name), 50'000U);
+    }
+    EXPECT_TRUE(std::filesystem::exists(folder + "/CARD.md"));
+}
+
+TEST(Checkpoint, FillsLteLinksWithFarLessDelayThanCubic) {
+    const HeldOut unseen = make_held_out(4242, 20, 0);
+    const HeldOutScores scores = score_held_out(unseen, checkpoint());
+    const Score policy = mean_score(scores.lte);
+    const Score cubic = mean_score(unseen.lte_cubic);
+    EXPECT_GE(policy.utilisation, 0.80);
+    EXPECT_LT(policy.p95_ms, cubic.p95_ms / 2);
+    EXPECT_LT(policy.mean_ms, cubic.mean_ms / 4);
+    EXPECT_GT(policy.reward, cubic.reward + 0.5);
+    for (size_t i = 0; i < scores.lte.size(); i++) EXPECT_GT(scores.lte[i].utilisation, 0.6) << describe(unseen.lte[i]);
+}
+
+TEST(Checkpoint, BeatsDoingNothingAndTheTeacher) {
+    const HeldOut unseen = make_held_out(4243, 8, 16);
+    const HeldOutScores policy = score_held_out(unseen, checkpoint());
+    const HeldOutScores nothing = score_held_out(unseen, adversarial_cc(0));
+    EXPECT_GT(mean_score(policy.mixed).reward, mean_score(nothing.mixed).reward + 0.5);
+    EXPECT_GT(mean_score(policy.lte).reward, mean_score(nothing.lte).reward + 0.5);
+    double teacher = 0;
+    for (const Scenario& s : unseen.mixed)
+        teacher += score_link(s, [](const uint8_t* in) {
+                       CcCodes codes;
+                       std::copy(in, in + ADP_CC_INPUTS, codes.begin());
+                       return static_cast<int32_t>(teacher_action(codes) * ADP_Q16_ONE);
+                   }).reward;
+    EXPECT_GT(mean_score(policy.mixed).reward, teacher / static_cast<double>(unseen.mixed.size()));
+}
+
+TEST(Checkpoint, FollowsALinkUpAndDown) {
+    // 1 Mbit/s for 10 s, 24 Mbit/s for 10 s, again and again.
+    std::string text;
+    for (int ms = 12; ms <= 10'000; ms += 12) text += std::to_string(ms) + "\n";
+    for (int ms = 10'001; ms <= 20'000; ms++) text += std::to_string(ms) + "\n" + std::to_string(ms) + "\n";
+    auto trace = Trace::parse(text, "steps");
+    ASSERT_TRUE(trace.ok());
+    LinkOptions link;
+    link.capacity = Capacity::from_trace(std::make_shared<const Trace>(std::move(*trace)));
+    link.rtt_s = 0.04;
+    link.queue_bytes = 500'000;
+    Simulator simulator(std::move(link), {FlowOptions{}}, 1);
+    simulator.set_policy(runs(checkpoint()), 1, 0);
+    for (int period = 0; period < 3; period++) {
+        simulator.run_until(20 * period + 7);
+        simulator.reset_stats();
+        simulator.run_until(20 * period + 10);
+        EXPECT_GT(simulator.link_stats().utilisation(), 0.7);
+        EXPECT_LT(simulator.link_stats().sojourn_percentile_ms(0.95), 400);
+        // Five seconds after the link has become 24 times as fast.
+        simulator.run_until(20 * period + 15);
+        simulator.reset_stats();
+        simulator.run_until(20 * period + 20);
+        EXPECT_GT(simulator.link_stats().utilisation(), 0.8);
+        EXPECT_LT(simulator.link_stats().sojourn_percentile_ms(0.95), 60);
+    }
+}
+
+TEST(Checkpoint, IsSteadyOnASteadyLink) {
+    Scenario scenario;
+    scenario.mbit = 8;
+    const Score score = score_link(scenario, runs(checkpoint()), 60);
+    EXPECT_GT(score.utilisation, 0.85);
+    EXPECT_LT(score.p95_ms, 40);
+    EXPECT_LT(score.loss, 0.001);
+}
+
+TEST(Checkpoint, SurvivesRandomLoss) {
+    Scenario scenario;
+    scenario.mbit = 8;
+    scenario.loss = 0.01;
+    EXPECT_GT(score_link(scenario, runs(checkpoint()), 60).utilisation, 0.8);
+}
+
+}  // namespace
+}  // namespace adapath

@@ -53,6 +53,15 @@ TEST(Capacity, ConstantTakesBytesOverRate) {
     EXPECT_DOUBLE_EQ(c.bytes_between(0, 1'000'000'000), 1.5e6);
 }
 
+TEST(Capacity, StepsFollowEachOtherForEver) {
+    Capacity c = Capacity::steps({{0.001, 1.5e6}, {0.002, 0}, {0.001, 3e6}});
+    EXPECT_EQ(c.finish_ns(0, 1500), 1'000'000);
+    EXPECT_EQ(c.finish_ns(500'000, 1500), 3'250'000);    // half before the gap, half behind it
+    EXPECT_EQ(c.finish_ns(1'500'000, 6000), 7'500'000);  // 3000 at 3-4 ms, 1500 at 4-5 ms, 1500 from 7 ms on
+    EXPECT_DOUBLE_EQ(c.bytes_between(0, 4'000'000), 4500);
+    EXPECT_DOUBLE_EQ(c.bytes_between(500'000, 7'500'000), 750 + 3000 + 1500 + 1500);
+}
+
 TEST(Capacity, TraceServesAtOpportunities) {
     Capacity c = Capacity::from_trace(parsed_trace("2\n2\n5\n10\n"));
     EXPECT_EQ(c.finish_ns(0, 1500), 2'000'000);
