@@ -20,8 +20,8 @@ float teacher_action(const CcCodes& codes) {
         return static_cast<float>(codes[i * ADP_CC_FEATURES + 2] - ADP_CC_SEND_ZERO) / ADP_CC_SEND_UNIT;
     };
     constexpr size_t last = ADP_CC_HISTORY - 1;
-    // 0.6 in log2: an RTT of 1.5 times the least. The least of three intervals, because bursts of a radio link's scheduler
-    // make single intervals look late without a standing queue.
+    // 0.6 in log2: an RTT of 1.5 times the least. The least of three intervals, because bursts of a radio link's
+    // scheduler make single intervals look late without a standing queue.
     const float standing = std::min({latency(last), latency(last - 1), latency(last - 2)});
     const float rising = (inflation(last) + inflation(last - 1) + inflation(last - 2)) / 3;
     const float excess = std::max(0.0F, (send(last) + send(last - 1)) / 2);

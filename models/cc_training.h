@@ -11,8 +11,8 @@
 
 namespace adapath {
 
-// What the policy imitates before it learns by itself: move the rate so that the RTT settles a little over the least one;
-// back off when it rises, and when less arrives than is sent. Returns the action, -1..1.
+// What the policy imitates before it learns by itself: move the rate so that the RTT settles a little over the least
+// one; back off when it rises, and when less arrives than is sent. Returns the action, -1..1.
 [[nodiscard]] float teacher_action(const CcCodes& codes);
 
 // Links that run side by side, each replaced by a new random one after 15-40 simulated seconds.
@@ -21,9 +21,9 @@ public:
     CcEnvironments(uint32_t links, uint64_t seed);
     ~CcEnvironments();
 
-    // Every link makes `decisions` decisions by the model with noise of standard deviation `sd`. The rewards in the steps
-    // are adp_cc_reward() minus log2 of what the link offered (mean of at least half a second, per flow): no action can
-    // change the difference, and without it the spread between links would drown what the actions change.
+    // Every link makes `decisions` decisions by the model with noise of standard deviation `sd`. The rewards in the
+    // steps are adp_cc_reward() minus log2 of what the link offered (mean of at least half a second, per flow): no
+    // action can change the difference, and without it the spread between links would drown what the actions change.
     std::vector<Segment> collect(const FloatModel& policy, double sd, uint32_t decisions);
     // The same, decided by the teacher.
     std::vector<Segment> collect_teacher(double sd, uint32_t decisions);

@@ -12,8 +12,8 @@ FloatRunner::FloatRunner(const FloatModel& model) {
     size_t widest = model.network.input_count();
     for (size_t l = 0; l < model.network.layers.size(); l++) {
         const LayerShape& shape = model.network.layers[l];
-        Layer layer{shape.inputs, shape.outputs, shape.activation, std::vector<float>(size_t{shape.inputs} * shape.outputs),
-                    model.biases[l]};
+        Layer layer{shape.inputs, shape.outputs, shape.activation,
+                    std::vector<float>(size_t{shape.inputs} * shape.outputs), model.biases[l]};
         for (uint32_t r = 0; r < shape.outputs; r++) {
             for (uint32_t i = 0; i < shape.inputs; i++) {
                 float w = model.weights[l][size_t{r} * shape.inputs + i];
@@ -59,8 +59,8 @@ float FloatRunner::run(const uint8_t* codes) {
 
 int32_t FloatRunner::run_q16(const uint8_t* codes) {
     const double scaled = std::round(static_cast<double>(run(codes)) * 65536);
-    return static_cast<int32_t>(std::clamp<double>(scaled, std::numeric_limits<int32_t>::min(),
-                                                   std::numeric_limits<int32_t>::max()));
+    return static_cast<int32_t>(
+        std::clamp<double>(scaled, std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()));
 }
 
 }  // namespace adapath

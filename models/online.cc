@@ -50,7 +50,9 @@ double mean_difference(const std::vector<float>& a, const std::vector<float>& b)
 
 struct OnlineTrainer::State {
     State(const FloatModel& policy, const FloatModel& value, const OnlineOptions& o)
-        : options(o), ppo(policy, value, ppo_options(o)), builder([this](const adp_cc_sample& s) { return centred(s); }) {}
+        : options(o),
+          ppo(policy, value, ppo_options(o)),
+          builder([this](const adp_cc_sample& s) { return centred(s); }) {}
 
     // The reward less its flow's running mean. One entry a flow; forgotten all together in the rare process that sees
     // very many flows, which costs no more than a few intervals of a wrong mean.
@@ -60,7 +62,8 @@ struct OnlineTrainer::State {
         auto [it, is_new] = means.try_emplace(s.flow, reward);
         const float difference = reward - it->second;
         // App-limited intervals say what the application sent, not what the path gives.
-        if (!(s.flags & ADP_CC_APP_LIMITED)) it->second += difference / static_cast<float>(std::max(options.reward_memory, 1U));
+        if (!(s.flags & ADP_CC_APP_LIMITED))
+            it->second += difference / static_cast<float>(std::max(options.reward_memory, 1U));
         return difference;
     }
 
@@ -87,8 +90,8 @@ struct OnlineTrainer::State {
     double reward_sum = 0;  // of usable intervals since the last batch, not centred
     uint64_t reward_count = 0;
     uint64_t batches = 0;
-    uint32_t value_only = 0;      // batches left in which the policy does not move
-    uint32_t settled = 0;         // batches in a row with little change
+    uint32_t value_only = 0;  // batches left in which the policy does not move
+    uint32_t settled = 0;     // batches in a row with little change
 };
 
 OnlineTrainer::OnlineTrainer(const FloatModel& policy, const FloatModel& value, const OnlineOptions& options)
@@ -120,7 +123,8 @@ OnlineStats OnlineTrainer::step() {
     OnlineStats stats;
     if (s.pending_steps + s.builder.ready() < std::max(s.options.batch, 1U)) return stats;
     s.collect();
-    const std::vector<Segment> segments(std::make_move_iterator(s.pending.begin()), std::make_move_iterator(s.pending.end()));
+    const std::vector<Segment> segments(std::make_move_iterator(s.pending.begin()),
+                                        std::make_move_iterator(s.pending.end()));
     s.pending.clear();
     s.pending_steps = 0;
 

@@ -1,6 +1,7 @@
-// Online training of the app cc: samples of the running datapath in, a better policy out, and the two questions of LiteFlow
-// that decide whether the kernel gets it: has training settled (stability), and does the new policy differ enough from the
-// active snapshot to be worth a switch (necessity). No LibTorch in this header. Not thread-safe: one thread owns a trainer.
+// Online training of the app cc: samples of the running datapath in, a better policy out, and the two questions of
+// LiteFlow that decide whether the kernel gets it: has training settled (stability), and does the new policy differ
+// enough from the active snapshot to be worth a switch (necessity). No LibTorch in this header. Not thread-safe: one
+// thread owns a trainer.
 #pragma once
 
 #include <adapath/cc.h>
@@ -23,11 +24,11 @@ struct OnlineOptions {
     uint32_t max_pending = 65536;
     // Recent inputs that outputs are compared and models calibrated on.
     uint32_t recent = 2048;
-    // Batches from the start (and after restart_from()) in which only the value network learns: a value network that does
-    // not know this link yet would judge the policy by chance. 0 where a matching value model is at hand.
+    // Batches from the start (and after restart_from()) in which only the value network learns: a value network that
+    // does not know this link yet would judge the policy by chance. 0 where a matching value model is at hand.
     uint32_t value_first = 2;
-    // Stability: outputs moved by less than this fraction of the action's range (2) from batch to batch, on average over
-    // the recent inputs, ...
+    // Stability: outputs moved by less than this fraction of the action's range (2) from batch to batch, on average
+    // over the recent inputs, ...
     double stable_change = 0.02;
     // ... and did so for as many batches in a row.
     uint32_t stable_batches = 3;
@@ -42,8 +43,8 @@ struct OnlineOptions {
     double target_kl = 0.02;
     double gamma = 0.97;
     double lambda = 0.92;
-    // Rewards are taken relative to their flow's running mean over about this many intervals: a flow's absolute rate says
-    // where it is, not what its policy did.
+    // Rewards are taken relative to their flow's running mean over about this many intervals: a flow's absolute rate
+    // says where it is, not what its policy did.
     uint32_t reward_memory = 200;
     int threads = 1;  // of LibTorch, for the whole process
     uint64_t seed = 1;
@@ -52,15 +53,15 @@ struct OnlineOptions {
 };
 
 struct OnlineStats {
-    bool trained = false;      // false: not enough samples yet, the rest is empty
-    uint64_t batch = 0;        // number of this training step, from 1
-    uint64_t samples = 0;      // decisions with a known outcome in this batch
-    uint64_t explored = 0;     // of them, made with noise: only these move the policy
+    bool trained = false;   // false: not enough samples yet, the rest is empty
+    uint64_t batch = 0;     // number of this training step, from 1
+    uint64_t samples = 0;   // decisions with a known outcome in this batch
+    uint64_t explored = 0;  // of them, made with noise: only these move the policy
     double policy_loss = 0;
     double value_loss = 0;
-    double mean_reward = 0;    // adp_cc_reward / 65536, not centred: the operator's figure
-    double kl = 0;             // from the policies that decided to the new one
-    double change = 0;         // of the outputs by this step, fraction of the action's range
+    double mean_reward = 0;  // adp_cc_reward / 65536, not centred: the operator's figure
+    double kl = 0;           // from the policies that decided to the new one
+    double change = 0;       // of the outputs by this step, fraction of the action's range
 };
 
 // Why a batch was short of samples.
@@ -74,8 +75,8 @@ struct OnlineCounters {
 
 class OnlineTrainer {
 public:
-    // `policy`: the model to start from (models/cc/policy.model). `value`: the same of the value network; without weights a
-    // new one is made.
+    // `policy`: the model to start from (models/cc/policy.model). `value`: the same of the value network; without
+    // weights a new one is made.
     OnlineTrainer(const FloatModel& policy, const FloatModel& value, const OnlineOptions& options = {});
     ~OnlineTrainer();
     OnlineTrainer(const OnlineTrainer&) = delete;
@@ -94,13 +95,14 @@ public:
 
     [[nodiscard]] FloatModel current() const;
     [[nodiscard]] FloatModel value() const;
-    // Distinct moments, oldest first: for quantisation's calibration and the snapshot's probes. Empty before any sample.
+    // Distinct moments, oldest first: for quantisation's calibration and the snapshot's probes. Empty before any
+    // sample.
     [[nodiscard]] std::vector<InputCodes> recent_codes() const;
     [[nodiscard]] const OnlineOptions& options() const;
     [[nodiscard]] OnlineCounters counters() const;
 
-    // Goes on from another policy, for example the one that was rolled back to. What waits is dropped: it would teach again
-    // what was just undone. The value network stays.
+    // Goes on from another policy, for example the one that was rolled back to. What waits is dropped: it would teach
+    // again what was just undone. The value network stays.
     void restart_from(const FloatModel& policy);
 
 private:

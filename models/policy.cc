@@ -28,7 +28,8 @@ Mlp::Mlp(const FloatModel& model) : network_(model.network) {
             biases_.push_back(tensor_of(model.biases.at(l), {shape.outputs}));
             continue;
         }
-        const double bound = std::sqrt(6.0 / (shape.inputs + shape.outputs)) * (l + 1 == network_.layers.size() ? 0.1 : 1);
+        const double bound =
+            std::sqrt(6.0 / (shape.inputs + shape.outputs)) * (l + 1 == network_.layers.size() ? 0.1 : 1);
         torch::Tensor w = torch::rand({shape.outputs, shape.inputs}) * (2 * bound) - bound;
         weights_.push_back(w.detach().set_requires_grad(true));
         biases_.push_back(torch::zeros({shape.outputs}).set_requires_grad(true));

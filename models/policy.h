@@ -1,5 +1,5 @@
-// A dense network in LibTorch, made from and turned back into a FloatModel. For the .cc files of adapath_models only: its
-// users see ppo.h and online.h, which have no LibTorch in them.
+// A dense network in LibTorch, made from and turned back into a FloatModel. For the .cc files of adapath_models only:
+// its users see ppo.h and online.h, which have no LibTorch in them.
 #pragma once
 
 #include <torch/torch.h>
@@ -13,8 +13,8 @@ namespace adapath {
 
 class Mlp {
 public:
-    // The model's own weights where it has any, else random ones (Xavier; the last layer small, so that a new policy starts
-    // out near "leave the rate alone"). Uses torch's generator: seed it before.
+    // The model's own weights where it has any, else random ones (Xavier; the last layer small, so that a new policy
+    // starts out near "leave the rate alone"). Uses torch's generator: seed it before.
     explicit Mlp(const FloatModel& model);
 
     // Real-valued inputs [n, inputs] to outputs [n, outputs].

@@ -165,7 +165,8 @@ PpoStats Ppo::update(std::span<const Segment> segments, bool update_policy, cons
                 torch::from_blob(const_cast<int64_t*>(order.data() + from), {static_cast<int64_t>(n)}, torch::kInt64);
             const torch::Tensor xb = x.index_select(0, index);
 
-            const torch::Tensor value_loss = (s.value.forward(xb).squeeze(1) - return_t.index_select(0, index)).pow(2).mean();
+            const torch::Tensor value_loss =
+                (s.value.forward(xb).squeeze(1) - return_t.index_select(0, index)).pow(2).mean();
             s.value_adam.zero_grad();
             value_loss.backward();
             torch::nn::utils::clip_grad_norm_(s.value.parameters(), 10 * o.max_gradient);

@@ -46,8 +46,8 @@ Scenario random_lte_scenario(Random& random) {
 
 std::string describe(const Scenario& s) {
     const char* kind = s.kind == LinkKind::lte ? "LTE-like" : s.kind == LinkKind::steps ? "steps" : "constant";
-    return fmt::format("{} {:.1f} Mbit/s, RTT {:.0f} ms, queue {:.0f} ms, loss {:.2f} %, {} flow{}", kind,
-                       s.mbit, s.rtt_s * 1e3, s.queue_s * 1e3, s.loss * 100, s.flows, s.flows == 1 ? "" : "s");
+    return fmt::format("{} {:.1f} Mbit/s, RTT {:.0f} ms, queue {:.0f} ms, loss {:.2f} %, {} flow{}", kind, s.mbit,
+                       s.rtt_s * 1e3, s.queue_s * 1e3, s.loss * 100, s.flows, s.flows == 1 ? "" : "s");
 }
 
 Capacity scenario_capacity(const Scenario& s) {
@@ -56,14 +56,16 @@ Capacity scenario_capacity(const Scenario& s) {
     if (s.kind == LinkKind::steps) {
         Random random(s.seed);
         std::vector<Capacity::Step> steps;
-        for (int i = 0; i < 12; i++) steps.push_back({random.uniform(2, 10), bytes_per_s * random.log_uniform(0.05, 1)});
+        for (int i = 0; i < 12; i++)
+            steps.push_back({random.uniform(2, 10), bytes_per_s * random.log_uniform(0.05, 1)});
         return Capacity::steps(steps);
     }
     TraceGenerator generator;
     generator.seed = s.seed;
     generator.mean_mbit = s.mbit;
     generator.duration_ms = trace_ms;
-    // The generator's options are constants here but for seed and rate: its refusal would be a bug, which value() throws.
+    // The generator's options are constants here but for seed and rate: its refusal would be a bug, which value()
+    // throws.
     return Capacity::from_trace(std::make_shared<const Trace>(std::move(Trace::generate(generator).value())));
 }
 

@@ -76,7 +76,8 @@ std::vector<Segment> SegmentBuilder::take() {
     ready_ = 0;
     std::vector<Segment> segments = std::exchange(done_, {});
     // The map's order differs between libraries; training must not.
-    std::stable_sort(segments.begin(), segments.end(), [](const Segment& a, const Segment& b) { return a.flow < b.flow; });
+    std::stable_sort(segments.begin(), segments.end(),
+                     [](const Segment& a, const Segment& b) { return a.flow < b.flow; });
     return segments;
 }
 

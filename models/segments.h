@@ -1,9 +1,10 @@
-// From streams of samples to what reinforcement learning needs: for each decision its input, the action really taken, and
-// the reward of the interval that followed. No LibTorch.
+// From streams of samples to what reinforcement learning needs: for each decision its input, the action really taken,
+// and the reward of the interval that followed. No LibTorch.
 //
-// The interval that follows the decision of sample n is the one recorded in the same flow's sample n + 1. So a decision is
-// usable only where the next sample of its flow is at hand (no gap in seq), and where the application used the rate that
-// the decision gave (not app-limited). Decisions of slow start and of the fallback (generation 0) are not a network's.
+// The interval that follows the decision of sample n is the one recorded in the same flow's sample n + 1. So a decision
+// is usable only where the next sample of its flow is at hand (no gap in seq), and where the application used the rate
+// that the decision gave (not app-limited). Decisions of slow start and of the fallback (generation 0) are not a
+// network's.
 #pragma once
 
 #include <adapath/cc.h>
@@ -38,8 +39,8 @@ struct Segment {
 struct SegmentStats {
     uint64_t samples = 0;
     uint64_t steps = 0;
-    uint64_t gaps = 0;          // decisions dropped because the next sample was lost
-    uint64_t app_limited = 0;   // decisions dropped because the application did not use the rate
+    uint64_t gaps = 0;         // decisions dropped because the next sample was lost
+    uint64_t app_limited = 0;  // decisions dropped because the application did not use the rate
 };
 
 class SegmentBuilder {

@@ -1,6 +1,6 @@
-// The simulator's engine. The link is first in, first out, so a packet's fate is known when it enters: its departure, its
-// loss and its ACK's arrival are computed at once and no global event heap is needed. What remains are four kinds of event
-// per flow (ACK, send, source, timeout), of which the earliest is taken.
+// The simulator's engine. The link is first in, first out, so a packet's fate is known when it enters: its departure,
+// its loss and its ACK's arrival are computed at once and no global event heap is needed. What remains are four kinds
+// of event per flow (ACK, send, source, timeout), of which the earliest is taken.
 #include "models/simulator.h"
 
 #include <algorithm>
@@ -14,8 +14,8 @@ namespace {
 
 constexpr int64_t never = std::numeric_limits<int64_t>::max();
 constexpr int64_t ns_per_s = 1'000'000'000;
-constexpr int64_t rto_min_ns = 200'000'000;       // TCP_RTO_MIN
-constexpr int64_t rto_max_ns = 120 * ns_per_s;    // TCP_RTO_MAX
+constexpr int64_t rto_min_ns = 200'000'000;     // TCP_RTO_MIN
+constexpr int64_t rto_max_ns = 120 * ns_per_s;  // TCP_RTO_MAX
 constexpr size_t sojourn_bins = 20'000;
 
 int64_t to_ns(double seconds) { return std::llround(seconds * 1e9); }
@@ -68,11 +68,11 @@ struct Flow {
     bool started = false;
     bool acked_once = false;
 
-    Fifo<Ack> acks;           // of packets that arrive, in order
-    Fifo<uint64_t> dropped;   // of packets that do not: value of `passed` at which 3 later ones have been delivered
-    uint64_t passed = 0;      // transmissions that get or got through
-    uint64_t arrived = 0;     // of them, ACKs seen
-    uint64_t forgotten = 0;   // transmissions before this number were given up by a timeout
+    Fifo<Ack> acks;          // of packets that arrive, in order
+    Fifo<uint64_t> dropped;  // of packets that do not: value of `passed` at which 3 later ones have been delivered
+    uint64_t passed = 0;     // transmissions that get or got through
+    uint64_t arrived = 0;    // of them, ACKs seen
+    uint64_t forgotten = 0;  // transmissions before this number were given up by a timeout
 
     uint64_t sent = 0;
     uint64_t delivered = 0;
@@ -162,7 +162,8 @@ int64_t Capacity::finish_ns(int64_t start_ns, uint32_t bytes) {
         double left = bytes;
         int64_t now_ns = start_ns;
         for (;;) {
-            const double fits = static_cast<double>(base_ns + levels_[level].until_ns - now_ns) * levels_[level].bytes_per_ns;
+            const double fits =
+                static_cast<double>(base_ns + levels_[level].until_ns - now_ns) * levels_[level].bytes_per_ns;
             if (left <= fits) return now_ns + std::llround(left / levels_[level].bytes_per_ns);
             left -= fits;
             now_ns = base_ns + levels_[level].until_ns;
@@ -210,8 +211,8 @@ double Capacity::bytes_between(int64_t from_ns, int64_t to_ns) const {
         };
         return bytes_until(to_ns) - bytes_until(from_ns);
     }
-    return static_cast<double>(trace_->capacity_bytes(static_cast<uint64_t>(from_ns) + offset_ns_,
-                                                      static_cast<uint64_t>(to_ns) + offset_ns_));
+    return static_cast<double>(
+        trace_->capacity_bytes(static_cast<uint64_t>(from_ns) + offset_ns_, static_cast<uint64_t>(to_ns) + offset_ns_));
 }
 
 // ---- LinkStats ----
@@ -326,7 +327,8 @@ private:
         } else if (f.next_source_ns <= now_ns_) {
             // Frames that wait for longer than a second are the application's to throw away, not this model's to keep.
             const SourceOptions& source = f.options.source;
-            f.backlog_bytes = std::min(f.backlog_bytes + source.bytes_per_s * source.frame_interval_s, source.bytes_per_s);
+            f.backlog_bytes =
+                std::min(f.backlog_bytes + source.bytes_per_s * source.frame_interval_s, source.bytes_per_s);
             f.next_source_ns += to_ns(source.frame_interval_s);
         } else if (f.next_timeout_ns <= now_ns_) {
             on_timeout(f);
@@ -359,7 +361,8 @@ private:
     }
 
     void send_burst(Flow& f) {
-        // sk_pacing_rate >> 10: about a millisecond's worth (tcp_tso_autosize), at least the BPF program's min_tso_segs.
+        // sk_pacing_rate >> 10: about a millisecond's worth (tcp_tso_autosize), at least the BPF program's
+        // min_tso_segs.
         const uint64_t least = f.cc.rate < 150'000 ? 1 : 2;
         const uint64_t quantum = std::clamp<uint64_t>((f.cc.rate >> 10) / f.options.mss, least, 44);
         uint64_t n = 0;
@@ -368,7 +371,8 @@ private:
             n++;
         }
         f.pacing_ns = now_ns_ + static_cast<int64_t>(n * f.options.mss * ns_per_s / f.cc.rate);
-        if (!has_data(f) && f.in_flight < f.cwnd) f.app_limited_until = std::max<uint64_t>(f.delivered + f.in_flight, 1);
+        if (!has_data(f) && f.in_flight < f.cwnd)
+            f.app_limited_until = std::max<uint64_t>(f.delivered + f.in_flight, 1);
     }
 
     void send_one(Flow& f) {
@@ -427,9 +431,9 @@ private:
         f.next_timeout_ns = now_ns_ + std::min(rto_ns * f.rto_backoff, rto_max_ns);
     }
 
-    // Everything in flight is given up; one packet probes the path until an ACK comes. ACKs of what was given up may still
-    // come (an outage, not a loss): they count as delivered and save the retransmission. The kernel's rate_sample.losses
-    // counts only what an ACK marks, so these losses are not reported to cc.h either.
+    // Everything in flight is given up; one packet probes the path until an ACK comes. ACKs of what was given up may
+    // still come (an outage, not a loss): they count as delivered and save the retransmission. The kernel's
+    // rate_sample.losses counts only what an ACK marks, so these losses are not reported to cc.h either.
     void on_timeout(Flow& f) {
         f.timeouts++;
         f.lost += f.in_flight;

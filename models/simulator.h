@@ -1,13 +1,13 @@
-// A simulator of one bottleneck link and the flows on it, fast enough to train on (thousands of times real time). Every flow
-// is driven by include/adapath/cc.h exactly as the BPF program drives a socket: what a policy sees here is bit for bit what
-// it sees in the kernel.
+// A simulator of one bottleneck link and the flows on it, fast enough to train on (thousands of times real time). Every
+// flow is driven by include/adapath/cc.h exactly as the BPF program drives a socket: what a policy sees here is bit for
+// bit what it sees in the kernel.
 //
-// The link is a droptail queue before a server (constant rate, steps or a trace's delivery opportunities), then random loss, then
-// propagation. ACKs come back on an uncongested path, one a packet, or in clumps where `ack_tick_s` is set, as over LTE,
-// whose grants batch them. The sender follows Linux: pacing in bursts of about a millisecond (at least 2 packets), cwnd as
-// a cap, loss by 3 later deliveries (SACK) or a retransmission timeout of at least 200 ms, srtt by 1/8, RTT samples from
-// retransmissions too (TCP timestamps), minimum RTT over the whole run (the kernel's window is 300 s). Not modelled:
-// reordering, the receiver's window, delayed ACKs, tail loss probes.
+// The link is a droptail queue before a server (constant rate, steps or a trace's delivery opportunities), then random
+// loss, then propagation. ACKs come back on an uncongested path, one a packet, or in clumps where `ack_tick_s` is set,
+// as over LTE, whose grants batch them. The sender follows Linux: pacing in bursts of about a millisecond (at least 2
+// packets), cwnd as a cap, loss by 3 later deliveries (SACK) or a retransmission timeout of at least 200 ms, srtt by
+// 1/8, RTT samples from retransmissions too (TCP timestamps), minimum RTT over the whole run (the kernel's window is
+// 300 s). Not modelled: reordering, the receiver's window, delayed ACKs, tail loss probes.
 #pragma once
 
 #include <adapath/cc.h>
@@ -22,8 +22,8 @@
 
 namespace adapath {
 
-// xoshiro256**, seeded by splitmix64: the standard library's distributions differ between implementations, and a seed here
-// must mean the same run everywhere.
+// xoshiro256**, seeded by splitmix64: the standard library's distributions differ between implementations, and a seed
+// here must mean the same run everywhere.
 class Random {
 public:
     explicit Random(uint64_t seed);
@@ -83,8 +83,8 @@ struct LinkOptions {
 
 // What the application writes. The default always has data.
 struct SourceOptions {
-    double bytes_per_s = 0;        // 0 = unlimited
-    double frame_interval_s = 0.1; // it writes bytes_per_s * frame_interval_s at once, as a camera does
+    double bytes_per_s = 0;         // 0 = unlimited
+    double frame_interval_s = 0.1;  // it writes bytes_per_s * frame_interval_s at once, as a camera does
 };
 
 struct FlowOptions {
@@ -105,15 +105,15 @@ struct FlowStats {
 // Counted since the last reset_stats(); queued_* are as of now.
 struct LinkStats {
     int64_t since_ns = 0;
-    uint64_t arrived = 0;       // packets
-    uint64_t dropped_queue = 0; // packets: the queue was full
-    uint64_t departed = 0;      // packets that left the queue
-    uint64_t lost = 0;          // of them, lost at random behind it
-    uint64_t queued = 0;        // packets
+    uint64_t arrived = 0;        // packets
+    uint64_t dropped_queue = 0;  // packets: the queue was full
+    uint64_t departed = 0;       // packets that left the queue
+    uint64_t lost = 0;           // of them, lost at random behind it
+    uint64_t queued = 0;         // packets
     uint64_t queued_bytes = 0;
-    uint64_t queued_before = 0; // packets in the queue at the reset
-    double offered_bytes = 0;   // capacity
-    double carried_bytes = 0;   // departed, with headers
+    uint64_t queued_before = 0;  // packets in the queue at the reset
+    double offered_bytes = 0;    // capacity
+    double carried_bytes = 0;    // departed, with headers
     // Departed packets by milliseconds from arrival to departure; the last bin takes the rest.
     std::vector<uint32_t> sojourn_ms;
 
@@ -133,8 +133,8 @@ public:
     Simulator(const Simulator&) = delete;
     Simulator& operator=(const Simulator&) = delete;
 
-    // Takes effect at each flow's next interval, like a switch. An empty function means no snapshot: the fallback decides.
-    // `explore_q16` is the noise's standard deviation.
+    // Takes effect at each flow's next interval, like a switch. An empty function means no snapshot: the fallback
+    // decides. `explore_q16` is the noise's standard deviation.
     void set_policy(PolicyFunction policy, uint32_t generation, uint32_t explore_q16);
     // Called for every closed interval, in order of time.
     void set_samples(SampleFunction on_sample);

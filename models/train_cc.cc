@@ -48,58 +48,71 @@ struct CurvePoint {
 };
 
 std::string score_row(const std::string& name, const Score& s) {
-    return fmt::format("| {} | {:.1f} % | {:.0f} | {:.0f} | {:.2f} % | {:.2f} |\n", name, s.utilisation * 100, s.p95_ms, s.mean_ms,
-                       s.loss * 100, s.reward);
+    return fmt::format("| {} | {:.1f} % | {:.0f} | {:.0f} | {:.2f} % | {:.2f} |\n", name, s.utilisation * 100, s.p95_ms,
+                       s.mean_ms, s.loss * 100, s.reward);
 }
 
-std::string card(const Options& o, const std::vector<CurvePoint>& curve, const CurvePoint& best, const HeldOut& held_out,
-                 const HeldOutScores& scores, double simulated_s, uint64_t decisions, double teacher_error) {
+std::string card(const Options& o, const std::vector<CurvePoint>& curve, const CurvePoint& best,
+                 const HeldOut& held_out, const HeldOutScores& scores, double simulated_s, uint64_t decisions,
+                 double teacher_error) {
     const std::string head =
         "| | delivered | p95 queueing, ms | mean queueing, ms | queue drops | reward |\n|---|---|---|---|---|---|\n";
     std::string text = "# cc: the congestion control policy\n\n";
     text += "Written by `adapath-train-cc`; do not edit. `make models` makes it again.\n\n";
     text += fmt::format("- Network: {}; inputs are cc.h's codes (schema {}), the last {} intervals.\n",
                         describe(cc_network()), ADP_CC_SCHEMA, ADP_CC_HISTORY);
-    text += "- Files: `policy.model` (what is frozen into snapshots), `value.model` (what a state is worth: where online "
-            "training goes on from).\n";
-    text += fmt::format("- Data: none recorded. {:.0f} simulated hours on random links (models/scenario.cc: 1-50 Mbit/s, RTT "
-                        "10-120 ms, queues of 0.5-5 bandwidth-delay products or 50-1000 ms, loss 0-1 %, about half of "
-                        "them LTE-like, one in six with abrupt steps of up to twenty times), {:.1f} million decisions, seed {}.\n",
-                        simulated_s / 3600, static_cast<double>(decisions) / 1e6, o.seed);
-    text += o.from.empty() ? fmt::format("- Warm start: imitation of a hand-written rule (teacher_action() in models/cc_training.cc; "
-                                         "mean squared error {:.3f}), then PPO.\n",
-                                         teacher_error)
-                           : "- Start: an existing checkpoint, then PPO.\n";
-    text += fmt::format("- PPO: {} links x {} decisions a batch, exploration {:.2f} falling to {:.2f}, {} iterations, {:.1f} minutes on "
-                        "{} core{}. Reward: adp_cc_reward() less log2 of what the link offered (which no action can change).\n",
-                        o.links, o.decisions, o.sd_first, o.sd_last, curve.back().iteration, curve.back().minutes, o.threads,
-                        o.threads == 1 ? "" : "s");
-    text += fmt::format("- Chosen: iteration {}, the best on the held-out links by mean reward with at least 82 % delivered on "
-                        "the LTE-like ones (so these links chose the checkpoint, and did not train it).\n\n",
-                        best.iteration);
-    text += "## Held-out links\n\nThe same simulator, 40 s each, without exploration. CUBIC is Adapath's fallback "
-            "(include/adapath/cubic.h).\n\n";
+    text +=
+        "- Files: `policy.model` (what is frozen into snapshots), `value.model` (what a state is worth: where online "
+        "training goes on from).\n";
+    text += fmt::format(
+        "- Data: none recorded. {:.0f} simulated hours on random links (models/scenario.cc: 1-50 Mbit/s, RTT "
+        "10-120 ms, queues of 0.5-5 bandwidth-delay products or 50-1000 ms, loss 0-1 %, about half of "
+        "them LTE-like, one in six with abrupt steps of up to twenty times), {:.1f} million decisions, seed {}.\n",
+        simulated_s / 3600, static_cast<double>(decisions) / 1e6, o.seed);
+    text += o.from.empty()
+                ? fmt::format(
+                      "- Warm start: imitation of a hand-written rule (teacher_action() in models/cc_training.cc; "
+                      "mean squared error {:.3f}), then PPO.\n",
+                      teacher_error)
+                : "- Start: an existing checkpoint, then PPO.\n";
+    text += fmt::format(
+        "- PPO: {} links x {} decisions a batch, exploration {:.2f} falling to {:.2f}, {} iterations, {:.1f} minutes "
+        "on "
+        "{} core{}. Reward: adp_cc_reward() less log2 of what the link offered (which no action can change).\n",
+        o.links, o.decisions, o.sd_first, o.sd_last, curve.back().iteration, curve.back().minutes, o.threads,
+        o.threads == 1 ? "" : "s");
+    text += fmt::format(
+        "- Chosen: iteration {}, the best on the held-out links by mean reward with at least 82 % delivered on "
+        "the LTE-like ones (so these links chose the checkpoint, and did not train it).\n\n",
+        best.iteration);
+    text +=
+        "## Held-out links\n\nThe same simulator, 40 s each, without exploration. CUBIC is Adapath's fallback "
+        "(include/adapath/cubic.h).\n\n";
     text += fmt::format("LTE-like, {} links, 2-30 Mbit/s, one flow:\n\n", held_out.lte.size()) + head;
     text += score_row("policy", mean_score(scores.lte)) + score_row("CUBIC", mean_score(held_out.lte_cubic));
     text += fmt::format("\nMixed, {} links, the whole range:\n\n", held_out.mixed.size()) + head;
     text += score_row("policy", mean_score(scores.mixed)) + score_row("CUBIC", mean_score(held_out.mixed_cubic));
     text += "\nEach LTE-like link (delivered, p95 ms):\n\n| link | policy | CUBIC |\n|---|---|---|\n";
     for (size_t i = 0; i < held_out.lte.size(); i++)
-        text += fmt::format("| {} | {:.1f} %, {:.0f} | {:.1f} %, {:.0f} |\n", describe(held_out.lte[i]), scores.lte[i].utilisation * 100,
-                            scores.lte[i].p95_ms, held_out.lte_cubic[i].utilisation * 100, held_out.lte_cubic[i].p95_ms);
+        text += fmt::format("| {} | {:.1f} %, {:.0f} | {:.1f} %, {:.0f} |\n", describe(held_out.lte[i]),
+                            scores.lte[i].utilisation * 100, scores.lte[i].p95_ms,
+                            held_out.lte_cubic[i].utilisation * 100, held_out.lte_cubic[i].p95_ms);
     text += "\nEach mixed link (delivered, p95 ms):\n\n| link | policy | CUBIC |\n|---|---|---|\n";
     for (size_t i = 0; i < held_out.mixed.size(); i++)
         text += fmt::format("| {} | {:.1f} %, {:.0f} | {:.1f} %, {:.0f} |\n", describe(held_out.mixed[i]),
-                            scores.mixed[i].utilisation * 100, scores.mixed[i].p95_ms, held_out.mixed_cubic[i].utilisation * 100,
-                            held_out.mixed_cubic[i].p95_ms);
-    text += "\n## Curve\n\n| minutes | iteration | training reward | LTE-like delivered | LTE-like p95, ms | mixed delivered | mixed p95, "
-            "ms | objective |\n|---|---|---|---|---|---|---|---|\n";
+                            scores.mixed[i].utilisation * 100, scores.mixed[i].p95_ms,
+                            held_out.mixed_cubic[i].utilisation * 100, held_out.mixed_cubic[i].p95_ms);
+    text +=
+        "\n## Curve\n\n| minutes | iteration | training reward | LTE-like delivered | LTE-like p95, ms | mixed "
+        "delivered | mixed p95, "
+        "ms | objective |\n|---|---|---|---|---|---|---|---|\n";
     const size_t every = std::max<size_t>(1, curve.size() / 20);
     for (size_t i = 0; i < curve.size(); i++) {
         if (i % every != 0 && i + 1 != curve.size()) continue;
         const CurvePoint& p = curve[i];
-        text += fmt::format("| {:.1f} | {} | {:.3f} | {:.1f} % | {:.0f} | {:.1f} % | {:.0f} | {:.3f} |\n", p.minutes, p.iteration, p.reward,
-                            p.lte.utilisation * 100, p.lte.p95_ms, p.mixed.utilisation * 100, p.mixed.p95_ms, p.objective);
+        text += fmt::format("| {:.1f} | {} | {:.3f} | {:.1f} % | {:.0f} | {:.1f} % | {:.0f} | {:.3f} |\n", p.minutes,
+                            p.iteration, p.reward, p.lte.utilisation * 100, p.lte.p95_ms, p.mixed.utilisation * 100,
+                            p.mixed.p95_ms, p.objective);
     }
     return text;
 }
@@ -177,13 +190,17 @@ Status train(const Options& o) {
         next_report = progress + 1.0 / 60;
         const FloatModel model = ppo.policy();
         const HeldOutScores scores = score_held_out(held_out, model);
-        CurvePoint point{minutes(), iteration, stats.mean_reward, mean_score(scores.lte), mean_score(scores.mixed), scores.objective};
+        CurvePoint point{
+            minutes(),       iteration, stats.mean_reward, mean_score(scores.lte), mean_score(scores.mixed),
+            scores.objective};
         curve.push_back(point);
-        fmt::print("{:5.1f} min  iteration {:5}  reward {:7.3f}  sd {:.2f}  kl {:.4f}  explained {:.2f}  LTE {:.1f} % p95 {:.0f} ms  "
-                   "mixed {:.1f} % p95 {:.0f} ms  objective {:.3f}{}\n",
-                   point.minutes, iteration, stats.mean_reward, sd, stats.kl, stats.explained, point.lte.utilisation * 100,
-                   point.lte.p95_ms, point.mixed.utilisation * 100, point.mixed.p95_ms, point.objective,
-                   curve.size() == 1 || point.objective > best.objective ? "  best" : "");
+        fmt::print(
+            "{:5.1f} min  iteration {:5}  reward {:7.3f}  sd {:.2f}  kl {:.4f}  explained {:.2f}  LTE {:.1f} % p95 "
+            "{:.0f} ms  "
+            "mixed {:.1f} % p95 {:.0f} ms  objective {:.3f}{}\n",
+            point.minutes, iteration, stats.mean_reward, sd, stats.kl, stats.explained, point.lte.utilisation * 100,
+            point.lte.p95_ms, point.mixed.utilisation * 100, point.mixed.p95_ms, point.objective,
+            curve.size() == 1 || point.objective > best.objective ? "  best" : "");
         std::fflush(stdout);
         if (curve.size() == 1 || point.objective > best.objective) {
             best = point;
@@ -195,13 +212,15 @@ Status train(const Options& o) {
     }
     if (auto s = write_float_model(best_policy, o.out + "/policy.model"); !s) return s;
     if (auto s = write_float_model(best_value, o.out + "/value.model"); !s) return s;
-    if (auto s = write_text(o.out + "/CARD.md", card(o, curve, best, held_out, best_scores, environments.simulated_s(), decisions,
-                                                     teacher_error));
+    if (auto s = write_text(o.out + "/CARD.md", card(o, curve, best, held_out, best_scores, environments.simulated_s(),
+                                                     decisions, teacher_error));
         !s)
         return s;
-    fmt::print("written: {0}/policy.model, {0}/value.model, {0}/CARD.md (iteration {1}); {2:.0f} simulated hours, {3:.0f} times real "
-               "time with training\n",
-               o.out, best.iteration, environments.simulated_s() / 3600, environments.simulated_s() / (minutes() * 60));
+    fmt::print(
+        "written: {0}/policy.model, {0}/value.model, {0}/CARD.md (iteration {1}); {2:.0f} simulated hours, {3:.0f} "
+        "times real "
+        "time with training\n",
+        o.out, best.iteration, environments.simulated_s() / 3600, environments.simulated_s() / (minutes() * 60));
     return {};
 }
 
@@ -209,20 +228,30 @@ Status train(const Options& o) {
 
 int main(int argc, char** argv) {
     Options o;
-    CLI::App app{"Trains the congestion control policy in the simulator and writes policy.model, value.model and CARD.md.\n"
-                 "Ctrl-C ends the training early and writes the best checkpoint so far."};
+    CLI::App app{
+        "Trains the congestion control policy in the simulator and writes policy.model, value.model and CARD.md.\n"
+        "Ctrl-C ends the training early and writes the best checkpoint so far."};
     app.add_option("--out", o.out, "Folder for the checkpoint")->capture_default_str();
     app.add_option("--from", o.from, "Folder of a checkpoint to go on from (default: start from nothing)");
-    app.add_option("--minutes", o.minutes, "Wall time of training, minutes")->capture_default_str()->check(CLI::PositiveNumber);
-    app.add_option("--iterations", o.iterations, "Batches instead of minutes: the same seed then gives the same checkpoint (0 = by time)")
+    app.add_option("--minutes", o.minutes, "Wall time of training, minutes")
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
+    app.add_option("--iterations", o.iterations,
+                   "Batches instead of minutes: the same seed then gives the same checkpoint (0 = by time)")
         ->capture_default_str();
     app.add_option("--seed", o.seed, "Of links, weights and noise")->capture_default_str();
-    app.add_option("--links", o.links, "Simulated links side by side")->capture_default_str()->check(CLI::Range(1, 10000));
-    app.add_option("--decisions", o.decisions, "Decisions of each link in a batch")->capture_default_str()->check(CLI::Range(8, 100000));
+    app.add_option("--links", o.links, "Simulated links side by side")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 10000));
+    app.add_option("--decisions", o.decisions, "Decisions of each link in a batch")
+        ->capture_default_str()
+        ->check(CLI::Range(8, 100000));
     app.add_option("--explore-first", o.sd_first, "Exploration at the start, standard deviation in units of the action")
         ->capture_default_str()
         ->check(CLI::Range(0.01, 1.0));
-    app.add_option("--explore-last", o.sd_last, "Exploration at the end")->capture_default_str()->check(CLI::Range(0.01, 1.0));
+    app.add_option("--explore-last", o.sd_last, "Exploration at the end")
+        ->capture_default_str()
+        ->check(CLI::Range(0.01, 1.0));
     app.add_option("--threads", o.threads, "LibTorch's threads; small batches do not profit from more than 1")
         ->capture_default_str()
         ->check(CLI::Range(1, 256));

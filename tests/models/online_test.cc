@@ -1,5 +1,5 @@
-// The online trainer: when it trains, when it calls itself stable, when it calls a switch necessary, and that what it learns
-// from a running flow is worth having.
+// The online trainer: when it trains, when it calls itself stable, when it calls a switch necessary, and that what it
+// learns from a running flow is worth having.
 #include "models/online.h"
 
 #include <gtest/gtest.h>
@@ -121,8 +121,8 @@ TEST(Online, StableWhenOutputsStopMoving) {
     OnlineTrainer trainer(policy, no_value(), o);
     Gateway gateway(1);
     EXPECT_FALSE(trainer.stable());
-    // Without exploration there is nothing to move the policy, so it is as stable as can be: after the batch for the value
-    // network alone and two more.
+    // Without exploration there is nothing to move the policy, so it is as stable as can be: after the batch for the
+    // value network alone and two more.
     for (int i = 0; i < 3; i++) {
         EXPECT_FALSE(trainer.stable()) << i;
         trainer.add(gateway.run(policy, 1, 0, 300));

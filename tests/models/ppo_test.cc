@@ -14,8 +14,8 @@
 namespace adapath {
 namespace {
 
-// A point on a line, pushed by the action; the reward is nearness to the middle. To do well a policy must push against the
-// offset that it sees now, for rewards that come later: the shape of a queue and a rate.
+// A point on a line, pushed by the action; the reward is nearness to the middle. To do well a policy must push against
+// the offset that it sees now, for rewards that come later: the shape of a queue and a rate.
 class Line {
 public:
     explicit Line(uint64_t seed) : random_(seed) { reset(); }

@@ -87,7 +87,8 @@ TEST(Simulator, EveryPacketIsAccountedFor) {
         for (int second = 1; second <= 20; second++) {
             simulator->run_until(second);
             const LinkStats link = simulator->link_stats();
-            ASSERT_EQ(link.queued_before + link.arrived, link.dropped_queue + link.departed + link.queued) << describe(scenario);
+            ASSERT_EQ(link.queued_before + link.arrived, link.dropped_queue + link.departed + link.queued)
+                << describe(scenario);
             uint64_t sent = 0;
             uint64_t delivered = 0;
             for (uint32_t f = 0; f < scenario.flows; f++) {
