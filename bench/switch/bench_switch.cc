@@ -118,19 +118,29 @@ void parameters(benchmark::State& state) {
     Fixture& f = fixture();
     const Snapshot snapshot = f.freeze(aurora({32, 16}, 3));
     Result<std::vector<uint8_t>> packed = pack(snapshot.model);
-    // A private copy of the slots: the same memory traffic as through the mapping, and no generation that never was.
-    auto slots = std::make_unique<struct adp_slot[]>(ADP_SLOTS);
-    auto control = std::make_unique<struct adp_control>();
-    uint32_t next = 0;
-    for (auto _ : state) {
-        struct adp_slot& slot = slots[next];
-        std::memcpy(slot.params, packed->data(), packed->size());
-        slot.params_bytes = static_cast<uint32_t>(packed->size());
-        slot.generation = next + 1;
-        __atomic_store_n(&control->active, next, __ATOMIC_RELEASE);
-        next = (next + 1) % ADP_SLOTS;
-        benchmark::ClobberMemory();
+    // A kernel side of its own, really loaded and mapped, whose slots no flow uses: the fixture's generations stay in order.
+    BpfBackendOptions options = f.options;
+    options.congestion_control += "p";
+    options.pin_directory += "p";
+    {
+        Result<std::unique_ptr<KernelSide>> side = open_kernel_side(options);
+        if (!side) {
+            state.SkipWithError(side.error().message.c_str());
+            return;
+        }
+        struct adp_slot* slots = (*side)->slots();
+        struct adp_control* control = (*side)->control();
+        uint32_t next = 0;
+        for (auto _ : state) {
+            struct adp_slot& slot = slots[next];
+            std::memcpy(slot.params, packed->data(), packed->size());
+            slot.params_bytes = static_cast<uint32_t>(packed->size());
+            slot.generation = next + 1;
+            __atomic_store_n(&control->active, next, __ATOMIC_RELEASE);
+            next = (next + 1) % ADP_SLOTS;
+        }
     }
+    (void)remove_bpf_backend(options.pin_directory);
     state.SetBytesProcessed(static_cast<int64_t>(state.iterations() * packed->size()));
 }
 BENCHMARK(parameters)->Name("switch/parameters_copy_and_flip");
