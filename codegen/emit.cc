@@ -74,7 +74,7 @@ private:
         std::string sums = opaque;
         std::string accs = opaque;
 
-        line("ADP_INLINE void adp_layer_{}_rows_{}(const adp_word *w, const adp_u64 *x, adp_s64 *t)", l, rows);
+        line("ADP_NET_INLINE void adp_layer_{}_rows_{}(const adp_word *w, const adp_u64 *x, adp_s64 *t)", l, rows);
         line("{{");
         line("\tadp_u64 v;");
         for (uint32_t r = 0; r < rows; r++) {
@@ -126,9 +126,9 @@ private:
         if (shape.outputs >= kGroupRows) rows(l, kGroupRows);
         if (shape.outputs % kGroupRows > 0) rows(l, shape.outputs % kGroupRows);
         if (last) {
-            line("ADP_INLINE void adp_layer_{}(const adp_u8 *params, const adp_u64 *x, adp_s32 *out)", l);
+            line("ADP_NET_INLINE void adp_layer_{}(const adp_u8 *params, const adp_u64 *x, adp_s32 *out)", l);
         } else {
-            line("ADP_INLINE void adp_layer_{}(const adp_u8 *params, const adp_u64 *x, adp_u64 *y)", l);
+            line("ADP_NET_INLINE void adp_layer_{}(const adp_u8 *params, const adp_u64 *x, adp_u64 *y)", l);
         }
         line("{{");
         line("\tconst adp_word *w = (const adp_word *)(params + {});", layout.offset);
@@ -208,7 +208,7 @@ private:
 
         line("/* params: packed parameters; in: {} codes; out: {} number{} in Q16. */", network_.input_count(),
              network_.output_count(), network_.output_count() == 1 ? "" : "s");
-        line("ADP_INLINE void adp_net_forward(const adp_u8 *params, const adp_u8 *in, adp_s32 *out)");
+        line("ADP_NET_INLINE void adp_net_forward(const adp_u8 *params, const adp_u8 *in, adp_s32 *out)");
         line("{{");
         line("\tadp_u64 a[{}];", a);
         if (b > 0) line("\tadp_u64 b[{}];", b);

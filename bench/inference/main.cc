@@ -56,6 +56,13 @@ Result<Setup> set_up() {
     return setup;
 }
 
+// On a busy machine the mean is that of the runs that were interrupted.
+double median(std::vector<double> times) {
+    if (times.empty()) return 0;
+    std::nth_element(times.begin(), times.begin() + static_cast<ptrdiff_t>(times.size() / 2), times.end());
+    return times[times.size() / 2];
+}
+
 void host(benchmark::State& state, const Setup& setup) {
     size_t n = 0;
     int32_t out = 0;
@@ -87,9 +94,7 @@ void host_cold(benchmark::State& state, const Setup& setup, int64_t evict_bytes)
         times.push_back(std::max(0.0, std::chrono::duration<double>(end - begin).count() - clock_s));
         state.SetIterationTime(times.back());
     }
-    // On a busy machine the mean is that of the runs that were interrupted.
-    std::nth_element(times.begin(), times.begin() + static_cast<ptrdiff_t>(times.size() / 2), times.end());
-    state.counters["median_ns"] = times[times.size() / 2] * 1e9;
+    state.counters["median_ns"] = median(times) * 1e9;
 }
 
 // The kernel's own time a run, minus that of the same program without the network, both measured here and now.
@@ -100,7 +105,8 @@ void bpf(benchmark::State& state, const Setup& setup) {
         return;
     }
     size_t n = 0;
-    double sum_empty = 0;
+    std::vector<double> times;
+    std::vector<double> empty_times;
     for (auto _ : state) {
         const InputCodes& in = setup.inputs[n++ % kInputs];
         Result<double> with = program->time_network(in, kRepeat);
@@ -109,8 +115,9 @@ void bpf(benchmark::State& state, const Setup& setup) {
             state.SkipWithError((with ? without : with).error().message.c_str());
             return;
         }
-        sum_empty += *without;
-        state.SetIterationTime(std::max(0.0, *with - *without) * 1e-9);
+        times.push_back(std::max(0.0, *with - *without));
+        empty_times.push_back(*without);
+        state.SetIterationTime(times.back() * 1e-9);
         if (n == 1) {
             // After the empty program, which writes to the same entry: run once more for the check.
             Result<double> again = program->time_network(in, 1);
@@ -121,7 +128,8 @@ void bpf(benchmark::State& state, const Setup& setup) {
             }
         }
     }
-    state.counters["empty_program_ns"] = sum_empty / static_cast<double>(n);
+    state.counters["median_ns"] = median(times);
+    state.counters["empty_program_ns"] = median(empty_times);
 }
 
 void torch_peer(benchmark::State& state, const Setup& setup) {

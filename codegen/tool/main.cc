@@ -91,7 +91,7 @@ int freeze(const std::string& path, const std::string& calibration, const std::s
     if (calibration.empty()) {
         fmt::print(stderr, "adapath-codegen: warning: no --calibration: fitting to a random walk, which is like no real link; the "
                            "fidelity below holds for such inputs only\n");
-        codes = random_walk(model->network.input_count(), 1024, 1);
+        codes = random_walk(model->network.input_count(), 8192, 1);
     } else {
         Result<std::vector<InputCodes>> read = read_codes(calibration, model->network.input_count());
         if (!read) return fail(read.error().message);

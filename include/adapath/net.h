@@ -72,6 +72,16 @@ typedef adp_s16 __attribute__((may_alias)) adp_table_output;
 #define ADP_OPAQUE3(a, b, c) ((void)0)
 #endif
 
+/*
+ * Functions of a generated program. Line information for every multiplication would double a BPF object's size; the verifier's
+ * log shows the instructions anyway.
+ */
+#ifdef __clang__
+#define ADP_NET_INLINE __attribute__((nodebug)) ADP_INLINE
+#else
+#define ADP_NET_INLINE ADP_INLINE
+#endif
+
 /* t of the comment above. The product wraps like every other one here; codegen proves that it does not. */
 ADP_INLINE adp_s64 adp_requantise(adp_u64 acc, adp_u64 bias, adp_u64 mult, adp_u32 shift)
 {
