@@ -34,6 +34,7 @@ public:
     ~Child();
 
     [[nodiscard]] const std::string& name() const { return name_; }
+    [[nodiscard]] pid_t pid() const { return pid_; }
     // Whole lines of standard output since the last call. Never waits.
     std::vector<std::string> read_lines();
     // The next line; an error where none came in time or the program ended.

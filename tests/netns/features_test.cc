@@ -1,0 +1,133 @@
+// What the cc program measures and does on a real flow over a moving link: the three features, and the rate.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <random>
+#include <set>
+
+#include "tests/netns/testbed.h"
+#include "userspace/adapathd/backend.h"
+
+namespace adapath::testing {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct Collected {
+    std::vector<adp_cc_sample> samples;
+};
+
+class Features : public ::testing::Test {
+protected:
+    void SetUp() override {
+        if (const std::string why = why_not(); !why.empty()) GTEST_SKIP() << why;
+        options_.congestion_control = fmt::format("adpf{:08x}", std::random_device()());
+        options_.pin_directory = "/sys/fs/bpf/" + options_.congestion_control;
+        Result<Backend> opened = open_bpf_backend(options_);
+        ASSERT_TRUE(opened.ok()) << opened.error().message;
+        backend_ = std::move(*opened);
+        Result<std::string> bytes = frozen_checkpoint(0, 1);
+        ASSERT_TRUE(bytes.ok()) << bytes.error().message;
+        Result<Snapshot> snapshot = parse_snapshot(*bytes, "checkpoint");
+        ASSERT_TRUE(snapshot.ok()) << snapshot.error().message;
+        snapshot_ = std::move(*snapshot);
+    }
+    void TearDown() override {
+        backend_ = {};
+        if (access(options_.pin_directory.c_str(), F_OK) == 0) (void)remove_bpf_backend(options_.pin_directory);
+    }
+    void activate() {
+        Result<uint32_t> slot = backend_.installer->install(snapshot_, 1, snapshot_.probes);
+        ASSERT_TRUE(slot.ok()) << slot.error().message;
+        ASSERT_TRUE(backend_.installer->switch_to(*slot).ok());
+    }
+    void collect() {
+        Result<size_t> got = backend_.collector->collect(20ms, [this](std::span<const std::byte> record) {
+            adp_cc_sample sample;
+            std::memcpy(&sample, record.data(), sizeof(sample));
+            samples_.push_back(sample);
+        });
+        ASSERT_TRUE(got.ok());
+    }
+    bool collect_for(std::chrono::seconds time) {
+        const auto end = std::chrono::steady_clock::now() + time;
+        while (std::chrono::steady_clock::now() < end) collect();
+        return !samples_.empty();
+    }
+
+    BpfBackendOptions options_;
+    Backend backend_;
+    Snapshot snapshot_;
+    std::vector<adp_cc_sample> samples_;
+};
+
+TEST_F(Features, AllThreeVaryOnAMovingLink) {
+    activate();
+    TraceGenerator generator;
+    generator.seed = 5;
+    generator.mean_mbit = 8;
+    Result<Trace> trace = Trace::generate(generator);
+    ASSERT_TRUE(trace.ok());
+    auto uplink = Uplink::create(std::move(*trace));
+    ASSERT_TRUE(uplink.ok()) << uplink.error().message;
+    auto flow = Flow::start(**uplink, options_.congestion_control);
+    ASSERT_TRUE(flow.ok()) << flow.error().message;
+    ASSERT_TRUE(collect_for(8s));
+    std::array<std::set<int>, 3> values;
+    uint64_t decisions = 0;
+    for (const adp_cc_sample& sample : samples_) {
+        if (sample.generation == 0) continue;
+        ++decisions;
+        for (size_t feature = 0; feature < 3; ++feature) values[feature].insert(sample.input[ADP_CC_INPUTS - 3 + feature]);
+        EXPECT_GE(sample.interval.rtt_us, 39'000U) << "less than the emulated path's own delay";
+        EXPECT_GE(sample.interval.rtt_us, sample.interval.min_rtt_us);
+    }
+    EXPECT_GE(decisions, 50U);
+    EXPECT_GE(values[0].size(), 8U) << "latency inflation hardly varies";
+    EXPECT_GE(values[1].size(), 8U) << "latency ratio hardly varies";
+    EXPECT_GE(values[2].size(), 8U) << "send ratio hardly varies";
+}
+
+TEST_F(Features, ThePolicyFillsASteadyLinkWithoutAStandingQueue) {
+    activate();
+    Result<Trace> trace = Trace::constant(12);
+    ASSERT_TRUE(trace.ok());
+    auto uplink = Uplink::create(std::move(*trace), {.delay_ms = 20, .queue_bytes = 300'000});
+    ASSERT_TRUE(uplink.ok());
+    auto flow = Flow::start(**uplink, options_.congestion_control);
+    ASSERT_TRUE(flow.ok());
+    ASSERT_TRUE(collect_for(2s));
+    const uint64_t before = (*flow)->received();
+    samples_.clear();
+    const auto begin = std::chrono::steady_clock::now();
+    ASSERT_TRUE(collect_for(6s));
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    const double mbit = static_cast<double>((*flow)->received() - before) * 8e-6 / seconds;
+    std::vector<uint32_t> rtts;
+    for (const adp_cc_sample& sample : samples_) rtts.push_back(sample.interval.rtt_us);
+    std::sort(rtts.begin(), rtts.end());
+    // A full queue would be 200 ms; the path itself is 40 ms. Wide margins: this is about sense, not about scores.
+    EXPECT_GT(mbit, 12 * 0.7);
+    EXPECT_LT(rtts[rtts.size() / 2], 160'000U);
+}
+
+TEST_F(Features, TheFallbackFillsTheLinkToo) {
+    Result<Trace> trace = Trace::constant(12);
+    ASSERT_TRUE(trace.ok());
+    auto uplink = Uplink::create(std::move(*trace), {.delay_ms = 20, .queue_bytes = 60'000});
+    ASSERT_TRUE(uplink.ok());
+    auto flow = Flow::start(**uplink, options_.congestion_control);
+    ASSERT_TRUE(flow.ok());
+    ASSERT_TRUE(collect_for(2s));
+    const uint64_t before = (*flow)->received();
+    const auto begin = std::chrono::steady_clock::now();
+    ASSERT_TRUE(collect_for(6s));
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    EXPECT_GT(static_cast<double>((*flow)->received() - before) * 8e-6 / seconds, 12 * 0.7);
+    for (const adp_cc_sample& sample : samples_) EXPECT_NE(sample.flags & ADP_CC_FALLBACK_MADE, 0U);
+}
+
+}  // namespace
+}  // namespace adapath::testing
