@@ -131,6 +131,15 @@ TEST(Summary, FrameDelayAwayFromTheBadSnapshot) {
     EXPECT_GT(s.frame_delay_p50_ms, 40);
 }
 
+TEST(Summary, CountsSwitchesBetweenSnapshots) {
+    const Recording r = synthetic_recording();
+    const Summary s = summarise(r);
+    EXPECT_EQ(s.switches_parameter + s.switches_network + 1, r.switches.size());  // all but the first
+    EXPECT_EQ(s.switches_network, 1U);
+    EXPECT_EQ(s.switches_trained, 1U);
+    EXPECT_EQ(s.rollbacks, 1U);
+}
+
 TEST(Criteria, AllMet) {
     const Recording r = synthetic_recording();
     EXPECT_EQ(failed(r), Names{});
@@ -157,7 +166,8 @@ TEST(Criteria, EachCanFail) {
     EXPECT_EQ(broken([](Recording& r) { r.verification.decisions--; }), Names{"decisions_logged"});
     EXPECT_EQ(broken([](Recording& r) { r.forced.burst_done = 99; }), Names{"forced_parameter_switches"});
     EXPECT_EQ(broken([](Recording& r) { r.forced.network_generation = 0; }), Names{"network_switch"});
-    EXPECT_EQ(broken([](Recording& r) { r.counters.switches_trained = 0; }), Names{"trained_switch"});
+    EXPECT_EQ(broken([](Recording& r) { r.switches[1].kind = SwitchKind::parameter; }), Names{"trained_switch"});
+    EXPECT_EQ(broken([](Recording& r) { r.counters.switches_parameter++; }), Names{"switches_seen"});
     EXPECT_EQ(broken([](Recording& r) { r.forced.rolled_back_us = 0; }), Names{"bad_snapshot_rolled_back"});
     EXPECT_EQ(broken([](Recording& r) { r.errors.push_back("adapathd died"); }), Names{"processes"});
     EXPECT_EQ(broken([](Recording& r) { r.interrupted = true; }), Names{"complete"});

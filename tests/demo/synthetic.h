@@ -91,8 +91,9 @@ inline Recording synthetic_recording() {
                 {at(33), at(36), ""},                {at(36), at(42), "other network"},     {at(42), at(44.5), "bad"},
                 {at(44.5), at(60), "training"}};
     r.counters.decisions = r.counters.samples = r.counters.decisions_explained = r.samples.size();
-    r.counters.switches_parameter = 102;
-    r.counters.switches_network = 2;
+    for (const SwitchPoint& point : r.switches) {
+        (point.network_changed ? r.counters.switches_network : r.counters.switches_parameter)++;
+    }
     r.counters.switches_trained = 1;
     r.counters.rollbacks = 1;
     r.counters.acks = 61234;

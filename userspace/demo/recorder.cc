@@ -177,11 +177,12 @@ void Recorder::add_event(const pb::Event& event) {
     point.switch_us = event.switch_us();
     point.hash = event.hash();
     point.text = event.text();
-    point.kind = event.kind() == "rollback"      ? SwitchKind::rollback
-                 : event.trained()               ? SwitchKind::trained
-                 : event.from_generation() == 0  ? SwitchKind::first
-                 : event.network_changed()       ? SwitchKind::network
-                                                 : SwitchKind::parameter;
+    // The checkpoint's first snapshot comes from the trainer too, but no training asked for it.
+    point.kind = event.kind() == "rollback"     ? SwitchKind::rollback
+                 : event.from_generation() == 0 ? SwitchKind::first
+                 : event.trained()              ? SwitchKind::trained
+                 : event.network_changed()      ? SwitchKind::network
+                                                : SwitchKind::parameter;
     switches_.push_back(point);
 }
 

@@ -72,7 +72,7 @@ struct VideoTotals {
     uint64_t bytes = 0;
 };
 
-// The daemon's counters at the end.
+// The daemon's counters at the end. Switches include the first, from the fallback to the checkpoint.
 struct Counters {
     uint64_t decisions = 0;
     uint64_t fallbacks = 0;

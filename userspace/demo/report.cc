@@ -477,9 +477,9 @@ std::string cards(const Recording& r, const Summary& s) {
     out += card(grouped(lost), "decisions lost", "of " + grouped(r.counters.decisions) + " in the kernel's datapath", lost == 0);
     out += card(r.verification.ran ? grouped(unexplained) : "?", "decisions unexplained",
                 grouped(r.verification.decisions) + " run again, bit for bit", r.verification.ran && unexplained == 0);
-    out += card(grouped(r.counters.switches_parameter + r.counters.switches_network), "switches under live flows",
-                fmt::format("{} asked for by training, {} to another network", r.counters.switches_trained,
-                            r.counters.switches_network),
+    out += card(grouped(s.switches_parameter + s.switches_network), "switches under live flows",
+                fmt::format("{} asked for by training, {} to another network", s.switches_trained,
+                            s.switches_network),
                 std::nullopt);
     out += card(fmt::format("{:.1f} ms", s.gaps.at_switch.max), "largest gap at a switch",
                 fmt::format("away from switches up to {:.1f} ms", s.gaps.away.max), std::nullopt);
@@ -515,8 +515,8 @@ std::string figures(const Recording& r, const Summary& s) {
     row("Decisions", fmt::format("{} by a snapshot, {} by the fallback; {} ACKs", grouped(r.counters.decisions),
                                  grouped(r.counters.fallbacks), grouped(r.counters.acks)));
     row("Switches", fmt::format("{} of parameters, {} of the network, {} asked for by training, {} rolled back",
-                                r.counters.switches_parameter, r.counters.switches_network, r.counters.switches_trained,
-                                r.counters.rollbacks));
+                                s.switches_parameter, s.switches_network, s.switches_trained,
+                                s.rollbacks));
     row("The switch itself", fmt::format("p50 {:.2f}, max {:.2f} µs", s.switch_us_p50, s.switch_us_max));
     row("Gap between decisions of a flow",
         fmt::format("away from switches p50 {:.1f}, p99 {:.1f}, max {:.1f} ms; with a switch in it p50 {:.1f}, max {:.1f} ms; "

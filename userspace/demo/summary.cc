@@ -101,12 +101,12 @@ void judge(const Recording& r, Summary& s) {
                       r.forced.burst_end_us > r.forced.burst_start_us
                           ? ms_between(r.forced.burst_start_us, r.forced.burst_end_us) / 1000
                           : 0));
-    c.add("network_switch", r.forced.network_generation > 0 && n.switches_network > 0,
+    c.add("network_switch", r.forced.network_generation > 0 && s.switches_network > 0,
           r.forced.network_generation > 0
               ? fmt::format("another network became active as generation {} under live flows", r.forced.network_generation)
               : "no switch to another network happened");
-    c.add("trained_switch", n.switches_trained > 0,
-          fmt::format("{} switches because training asked for them (want at least 1)", n.switches_trained));
+    c.add("trained_switch", s.switches_trained > 0,
+          fmt::format("{} switches because training asked for them (want at least 1)", s.switches_trained));
     c.add("bad_snapshot_rolled_back",
           r.forced.bad_generation > 0 && r.forced.rolled_back_us > r.forced.bad_us,
           r.forced.rolled_back_us > r.forced.bad_us
@@ -120,6 +120,11 @@ void judge(const Recording& r, Summary& s) {
           fmt::format("largest gap between decisions with a switch in it {:.1f} ms; away from switches p50 {:.1f}, p99 "
                       "{:.1f}, max {:.1f} ms (want at most {:.1f})",
                       s.gaps.at_switch.max, s.gaps.away.p50, s.gaps.away.p99, s.gaps.away.max, bound));
+    // The figures above rest on the events; the daemon's own count says whether any is missing.
+    if (n.switches_parameter + n.switches_network != r.switches.size()) {
+        c.add("switches_seen", false, fmt::format("{} switches were seen as events, the daemon counted {}", r.switches.size(),
+                                                  n.switches_parameter + n.switches_network));
+    }
     for (const std::string& failure : r.forced.failures) {
         c.add("scenario", false, failure);
     }
@@ -265,6 +270,13 @@ Summary summarise(const Recording& recording) {
         s.switch_us_max = *std::max_element(flips.begin(), flips.end());
     }
     s.switch_us_p50 = percentile(std::move(flips), 50);
+    for (const SwitchPoint& point : recording.switches) {
+        if (point.kind != SwitchKind::first) {
+            (point.network_changed ? s.switches_network : s.switches_parameter)++;
+            s.switches_trained += point.kind == SwitchKind::trained ? 1 : 0;
+            s.rollbacks += point.kind == SwitchKind::rollback ? 1 : 0;
+        }
+    }
     judge(recording, s);
     return s;
 }
@@ -320,11 +332,11 @@ std::string to_json(const Recording& r, const Summary& s) {
     out["samples_lost"] = r.counters.samples_lost;
     out["sequence_gaps"] = r.counters.sequence_gaps;
     out["acks"] = r.counters.acks;
-    out["switches_parameter"] = r.counters.switches_parameter;
-    out["switches_network"] = r.counters.switches_network;
-    out["switches_trained"] = r.counters.switches_trained;
+    out["switches_parameter"] = s.switches_parameter;
+    out["switches_network"] = s.switches_network;
+    out["switches_trained"] = s.switches_trained;
     out["switches_forced_burst"] = r.forced.burst_done;
-    out["rollbacks"] = r.counters.rollbacks;
+    out["rollbacks"] = s.rollbacks;
     out["rollback_after_s"] = r.forced.rolled_back_us > r.forced.bad_us
                                   ? json(rounded(ms_between(r.forced.bad_us, r.forced.rolled_back_us) / 1000))
                                   : json(nullptr);
@@ -409,8 +421,8 @@ std::string to_table(const Recording& r, const Summary& s, bool colour) {
                                  std::max(r.verification.unexplained, r.counters.decisions_unexplained),
                                  r.counters.samples_lost));
     row("switches", fmt::format("{} parameter, {} network; {} because training asked; {} rolled back",
-                                r.counters.switches_parameter, r.counters.switches_network, r.counters.switches_trained,
-                                r.counters.rollbacks));
+                                s.switches_parameter, s.switches_network, s.switches_trained,
+                                s.rollbacks));
     row("switch", fmt::format("p50 {:.2f}  max {:.2f} µs", s.switch_us_p50, s.switch_us_max));
     row("gap between decisions", fmt::format("p50 {:.1f}  p99 {:.1f}  max {:.1f} ms; with a switch in it: max {:.1f} ms",
                                              s.gaps.away.p50, s.gaps.away.p99, s.gaps.away.max, s.gaps.at_switch.max));

@@ -58,6 +58,8 @@ struct Summary {
     // The same away from the time that the bad snapshot spoiled (until 2 s after its rollback).
     double frame_delay_p95_without_bad_ms = 0;
     double switch_us_p50 = 0, switch_us_max = 0;
+    // From one snapshot to another: the first, from the fallback, is none of these. A roll back is one of the first two as well.
+    uint64_t switches_parameter = 0, switches_network = 0, switches_trained = 0, rollbacks = 0;
     std::vector<Criterion> criteria;
     bool ok = false;
 };
