@@ -340,5 +340,44 @@ TEST_F(DaemonTest, SimulatedFlowsRunOnWhatIsInstalled) {
     EXPECT_EQ(reply.sequence_gaps(), 0U);
 }
 
+// What the demo shows: a policy that starves its flow and one that fills every queue, on an uplink that moves by itself.
+TEST_F(DaemonTest, AdversarialSnapshotsAreRolledBackWithinSeconds) {
+    pb::DaemonConfig config;
+    config.set_backend("local");
+    config.set_state_directory(directory_.path());
+    config.set_interval_ms(20);
+    Result<FloatModel> checkpoint = read_float_model(ADAPATH_CHECKPOINT "/policy.model");
+    ASSERT_TRUE(checkpoint) << checkpoint.error().message;
+    const Snapshot good = test::freeze_light(*checkpoint);
+    Result<std::unique_ptr<Daemon>> daemon = Daemon::open(config);
+    ASSERT_TRUE(daemon) << daemon.error().message;
+    const auto steps = [&](double seconds, const std::function<bool()>& done) {
+        const uint64_t begin_us = monotonic_us();
+        while (!done() && monotonic_us() - begin_us < static_cast<uint64_t>(seconds * 1e6)) {
+            EXPECT_TRUE((*daemon)->step().ok());
+        }
+        return static_cast<double>(monotonic_us() - begin_us) / 1e6;
+    };
+    const auto decisions = [&] { return (*daemon)->loop().view().explained; };
+    const auto rollbacks = [&] { return (*daemon)->snapshots().counters().rollbacks; };
+    // The good one decides from the start: nothing is known of the fallback.
+    ASSERT_TRUE((*daemon)->snapshots().install(test::file_of(good), true, false, "").ok());
+    steps(60, [&] { return decisions() >= 400; });
+    uint64_t expected = 0;
+    for (const float output : {-1.0F, 1.0F}) {
+        ASSERT_TRUE((*daemon)->snapshots().install(test::file_of(test::constant_snapshot(output)), true, false, "").ok());
+        const double took_s = steps(15, [&] { return rollbacks() > expected; });
+        expected++;
+        EXPECT_EQ(rollbacks(), expected) << output << ": " << (*daemon)->loop().view().watch;
+        EXPECT_LE(took_s, 8) << output;
+        RecordProperty(output < 0 ? "starving_caught_s" : "bloating_caught_s", std::to_string(took_s));
+        printf("output %+.0f caught after %.1f s\n", static_cast<double>(output), took_s);
+        EXPECT_EQ((*daemon)->snapshots().active().hash, good.hash);
+        const uint64_t before = decisions();
+        steps(20, [&] { return decisions() >= before + 150; });  // the queue drains, the rate comes back
+    }
+    EXPECT_EQ((*daemon)->loop().view().unexplained, 0U);
+}
+
 }  // namespace
 }  // namespace adapath

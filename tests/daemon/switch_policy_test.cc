@@ -15,8 +15,8 @@ constexpr uint64_t kStepUs = 50000;  // a decision of a flow every 50 ms
 // Four flows; reward of a flow at a time.
 using Rewards = std::function<double(uint64_t flow, double time_s)>;
 
-struct Run {
-    explicit Run(WatchOptions options = {}) : policy(options) {}
+struct Trial {
+    explicit Trial(WatchOptions options = {}) : policy(options) {}
     SwitchPolicy policy;
     uint64_t now_us = 1000000;
 
@@ -51,7 +51,7 @@ Rewards moving(double level, uint32_t seed = 1) {
 }
 
 TEST(SwitchPolicyTest, GoodSnapshotBecomesTrusted) {
-    Run run;
+    Trial run;
     run.switch_to(1);
     EXPECT_EQ(run.feed(1, 20, moving(3)), -1);
     run.switch_to(2);
@@ -63,7 +63,7 @@ TEST(SwitchPolicyTest, GoodSnapshotBecomesTrusted) {
 }
 
 TEST(SwitchPolicyTest, CollapseIsCaughtWithinSeconds) {
-    Run run;
+    Trial run;
     run.switch_to(1);
     run.feed(1, 20, moving(3));
     run.switch_to(2);
@@ -76,7 +76,7 @@ TEST(SwitchPolicyTest, CollapseIsCaughtWithinSeconds) {
 }
 
 TEST(SwitchPolicyTest, BloatIsCaughtWithinSeconds) {
-    Run run;
+    Trial run;
     run.switch_to(1);
     run.feed(1, 20, moving(3));
     run.switch_to(2);
@@ -89,7 +89,7 @@ TEST(SwitchPolicyTest, BloatIsCaughtWithinSeconds) {
 }
 
 TEST(SwitchPolicyTest, SmallLossIsPutUpWith) {
-    Run run;
+    Trial run;
     run.switch_to(1);
     run.feed(1, 20, steady(3));
     run.switch_to(2);
@@ -98,7 +98,7 @@ TEST(SwitchPolicyTest, SmallLossIsPutUpWith) {
 
 TEST(SwitchPolicyTest, NoiseOfTheLinkWidensTheMargin) {
     // The same loss: over the margin on a still link, within the noise of one that swings.
-    Run still;
+    Trial still;
     still.switch_to(1);
     still.feed(1, 20, steady(3));
     still.switch_to(2);
@@ -107,7 +107,7 @@ TEST(SwitchPolicyTest, NoiseOfTheLinkWidensTheMargin) {
     const auto swinging = [](double level) {
         return [level](uint64_t flow, double t) { return level + static_cast<double>(flow) + 1.2 * std::sin(t / 2); };
     };
-    Run swing;
+    Trial swing;
     swing.switch_to(1);
     swing.feed(1, 20, swinging(3));
     swing.switch_to(2);
@@ -117,7 +117,7 @@ TEST(SwitchPolicyTest, NoiseOfTheLinkWidensTheMargin) {
 TEST(SwitchPolicyTest, FalseAlarmsAreRare) {
     int alarms = 0;
     for (uint32_t seed = 1; seed <= 50; seed++) {
-        Run run;
+        Trial run;
         run.now_us = seed * 777777;
         run.switch_to(1);
         run.feed(1, 20, moving(3, seed));
@@ -128,7 +128,7 @@ TEST(SwitchPolicyTest, FalseAlarmsAreRare) {
 }
 
 TEST(SwitchPolicyTest, FewDecisionsDecideNothing) {
-    Run run;
+    Trial run;
     run.switch_to(1);
     run.feed(1, 20, steady(3));
     run.switch_to(2);
@@ -144,7 +144,7 @@ TEST(SwitchPolicyTest, FewDecisionsDecideNothing) {
 }
 
 TEST(SwitchPolicyTest, ManyDecisionsInAShortTimeDecideNothing) {
-    Run run;
+    Trial run;
     run.switch_to(1);
     run.feed(1, 20, steady(3));
     run.switch_to(2);
@@ -156,14 +156,14 @@ TEST(SwitchPolicyTest, ManyDecisionsInAShortTimeDecideNothing) {
 }
 
 TEST(SwitchPolicyTest, WithoutABaselineNothingIsJudged) {
-    Run run;
+    Trial run;
     run.switch_to(1);
     EXPECT_EQ(run.policy.state(), SwitchPolicy::State::trusted);
     EXPECT_EQ(run.feed(1, 10, steady(-20)), -1);
 }
 
 TEST(SwitchPolicyTest, FallbackIsABaseline) {
-    Run run;
+    Trial run;
     run.feed(0, 10, steady(3));
     run.switch_to(1);
     EXPECT_EQ(run.policy.state(), SwitchPolicy::State::watched);
@@ -171,7 +171,7 @@ TEST(SwitchPolicyTest, FallbackIsABaseline) {
 }
 
 TEST(SwitchPolicyTest, RewardsOfOlderDecisionsDoNotCount) {
-    Run run;
+    Trial run;
     run.switch_to(1);
     run.feed(1, 20, steady(3));
     run.switch_to(2);
@@ -185,7 +185,7 @@ TEST(SwitchPolicyTest, RewardsOfOlderDecisionsDoNotCount) {
 
 TEST(SwitchPolicyTest, EachFlowIsHeldAgainstItself) {
     // The fast flow ends with the switch: the mean of all falls, no flow does worse.
-    Run run;
+    Trial run;
     run.switch_to(1);
     run.feed(1, 20, [](uint64_t flow, double) { return flow == 1 ? 0.0 : 12.0; }, 2);
     run.switch_to(2);
@@ -194,7 +194,7 @@ TEST(SwitchPolicyTest, EachFlowIsHeldAgainstItself) {
 
 TEST(SwitchPolicyTest, UntrustedSnapshotNeverBecomesTheBaseline) {
     // A bad one is replaced by another bad one before it is judged: both are held against the last trusted.
-    Run run;
+    Trial run;
     run.switch_to(1);
     run.feed(1, 20, steady(3));
     run.switch_to(2);
@@ -203,10 +203,30 @@ TEST(SwitchPolicyTest, UntrustedSnapshotNeverBecomesTheBaseline) {
     EXPECT_GT(run.feed(3, 5, steady(-2)), 0);
 }
 
+TEST(SwitchPolicyTest, TheNextIsHeldAgainstTheBetter) {
+    // Worth four more than the fallback, but not trusted yet; what follows falls back to the fallback's level.
+    Trial run;
+    run.feed(0, 10, steady(0));
+    run.switch_to(1);
+    EXPECT_EQ(run.feed(1, 6, steady(4)), -1);
+    run.switch_to(2);
+    EXPECT_GT(run.feed(2, 10, steady(0)), 0);
+}
+
+TEST(SwitchPolicyTest, TrustMovesTheBaselineAtOnce) {
+    Trial run;
+    run.feed(0, 10, steady(0));
+    run.switch_to(1);
+    EXPECT_EQ(run.feed(1, 31, steady(4)), -1);
+    EXPECT_EQ(run.policy.state(), SwitchPolicy::State::trusted);
+    run.switch_to(2);
+    EXPECT_GT(run.feed(2, 10, steady(0)), 0);
+}
+
 TEST(SwitchPolicyTest, RollBackCanBeTurnedOff) {
     WatchOptions options;
     options.rollback = false;
-    Run run(options);
+    Trial run(options);
     run.switch_to(1);
     run.feed(1, 20, steady(3));
     run.switch_to(2);

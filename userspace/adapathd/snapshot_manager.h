@@ -25,7 +25,7 @@ struct DaemonEvent {
     std::string kind{};  // install, refuse, switch, rollback, train, flow, adopt, lost, error
     std::string text{};
     uint32_t generation = 0;
-    std::string hash;
+    std::string hash{};
     bool network_changed = false;
     bool trained = false;
     double switch_us = 0;

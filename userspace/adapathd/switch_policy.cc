@@ -85,11 +85,49 @@ double SwitchPolicy::noise() const {
     return std::sqrt(square / static_cast<double>(values.size() - 1));
 }
 
+void SwitchPolicy::rebase() {
+    double sum = 0;
+    uint64_t count = 0;
+    for (const Block& block : watch_blocks_) {
+        sum += block.sum;
+        count += block.count;
+    }
+    for (Block block : watch_blocks_) {
+        block.sum -= sum / static_cast<double>(count) * static_cast<double>(block.count);
+        baseline_blocks_.push_back(block);
+    }
+    const auto keep = static_cast<uint64_t>(options_.baseline_seconds * 1e6 / kBlockUs) + 1;
+    while (baseline_blocks_.front().index + keep < baseline_blocks_.back().index) {
+        baseline_blocks_.pop_front();
+    }
+    all_ = watch_all_;
+    for (const auto& [id, flow] : watch_flows_) {
+        if (flow.count >= kFlowBaselineMin) {
+            flows_[id] = flow;
+        }
+    }
+    baseline_decisions_ += decisions_;
+}
+
 void SwitchPolicy::on_switch(uint32_t to, uint64_t now_us, bool watch) {
+    if (state_ == State::watched && watch && decisions_ >= options_.min_decisions &&
+        static_cast<double>(now_us - switched_us_) / 1e6 >= options_.min_seconds) {
+        // The next one comes before this one was trusted. Did it do better than the baseline, the next has to do as well; did it
+        // do worse, it must not lower what the next is held against.
+        double sum = 0;
+        for (const Block& block : watch_blocks_) {
+            sum += block.sum;
+        }
+        if (sum > 0) {
+            rebase();
+        }
+    }
     generation_ = to;
     switched_us_ = now_us;
     decisions_ = 0;
     watch_blocks_.clear();
+    watch_flows_.clear();
+    watch_all_ = {};
     // Without a baseline there is nothing to compare with: what comes now becomes it.
     state_ = watch && baseline_decisions_ >= options_.min_decisions ? State::watched : State::trusted;
 }
@@ -100,6 +138,8 @@ void SwitchPolicy::add(uint64_t flow, uint32_t generation, double reward, uint64
     }
     if (state_ == State::watched) {
         append(watch_blocks_, reward - baseline_of(flow), std::max(time_us, switched_us_), options_.seconds);
+        learn(watch_all_, reward, time_us);
+        learn(watch_flows_[flow], reward, time_us);
         decisions_++;
         return;
     }
@@ -130,7 +170,9 @@ SwitchPolicy::Verdict SwitchPolicy::assess(uint64_t now_us) {
     if (elapsed_s >= options_.seconds) {
         verdict.became_trusted = true;
         state_ = State::trusted;
+        rebase();
         watch_blocks_.clear();
+        watch_flows_.clear();
     }
     return verdict;
 }

@@ -42,7 +42,10 @@ public:
     void add(uint64_t flow, uint32_t generation, double reward, uint64_t time_us);
     // Call once a batch.
     Verdict assess(uint64_t now_us);
-    void forget_flow(uint64_t flow) { flows_.erase(flow); }
+    void forget_flow(uint64_t flow) {
+        flows_.erase(flow);
+        watch_flows_.erase(flow);
+    }
 
     [[nodiscard]] State state() const { return state_; }
     [[nodiscard]] uint32_t generation() const { return generation_; }
@@ -66,6 +69,8 @@ private:
         uint64_t count = 0;
     };
 
+    // The watched generation becomes what the next one is held against.
+    void rebase();
     void learn(Flow& flow, double reward, uint64_t time_us) const;
     [[nodiscard]] double baseline_of(uint64_t flow) const;
     static void append(std::deque<Block>& blocks, double deviation, uint64_t time_us, double keep_seconds);
@@ -80,6 +85,8 @@ private:
     uint64_t baseline_decisions_ = 0;
     std::unordered_map<uint64_t, Flow> flows_;
     Flow all_;  // baseline of flows that have none yet
+    std::unordered_map<uint64_t, Flow> watch_flows_;  // the same, of the watched generation
+    Flow watch_all_;
     std::deque<Block> baseline_blocks_;
     std::deque<Block> watch_blocks_;
 };
