@@ -103,10 +103,12 @@ install: ## install programs, units, configuration and checkpoint (PREFIX, SYSCO
 		install -m 755 $(BUILD)/bin/$$t $(DESTDIR)$(PREFIX)/bin/; done
 	@install -m 644 models/cc/*.model models/cc/CARD.md $(DESTDIR)$(PREFIX)/share/adapath/cc/
 	@for u in userspace/adapathd/systemd/*.service; do \
-		sed -e 's|/usr/local/|$(PREFIX)/|g' "$$u" >$(DESTDIR)$(UNITDIR)/$${u##*/}; \
+		sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|g; s|/usr/bin/|$(PREFIX)/bin/|g; s|/usr/share/|$(PREFIX)/share/|g; s|/etc/adapath/|$(SYSCONFDIR)/adapath/|g' \
+			"$$u" >$(DESTDIR)$(UNITDIR)/$${u##*/}; \
 		chmod 644 $(DESTDIR)$(UNITDIR)/$${u##*/}; done
 	@[ -e $(DESTDIR)$(SYSCONFDIR)/adapath/adapathd.conf ] || \
 		install -m 644 userspace/adapathd/adapathd.conf $(DESTDIR)$(SYSCONFDIR)/adapath/
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ] && ! getent group adapath >/dev/null; then groupadd --system adapath; fi
 	@echo "install: done under $(DESTDIR)$(PREFIX); start with: systemctl daemon-reload && systemctl enable --now adapathd adapath-trainer"
 
 clean: ## remove build/ and the results under out/ (the downloaded clip stays)
