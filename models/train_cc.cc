@@ -67,14 +67,14 @@ std::string card(const Options& o, const std::vector<CurvePoint>& curve, const C
     text += fmt::format(
         "- Data: none recorded. {:.0f} simulated hours on random links (models/scenario.cc: 1-50 Mbit/s, RTT "
         "10-120 ms, queues of 0.5-5 bandwidth-delay products or 50-1000 ms, loss 0-1 %, about half of "
-        "them LTE-like, one in six with abrupt steps of up to twenty times), {:.1f} million decisions, seed {}.\n",
+        "them LTE-like, a quarter with abrupt steps of up to twenty times), {:.1f} million decisions, seed {}.\n",
         simulated_s / 3600, static_cast<double>(decisions) / 1e6, o.seed);
     text += o.from.empty()
                 ? fmt::format(
                       "- Warm start: imitation of a hand-written rule (teacher_action() in models/cc_training.cc; "
                       "mean squared error {:.3f}), then PPO.\n",
                       teacher_error)
-                : "- Start: an existing checkpoint, then PPO.\n";
+                : "- Start: the previous checkpoint (see this file's history for how that was trained), then PPO.\n";
     text += fmt::format(
         "- PPO: {} links x {} decisions a batch, exploration {:.2f} falling to {:.2f}, {} iterations, {:.1f} minutes "
         "on "

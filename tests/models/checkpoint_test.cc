@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 
 #include "codegen/codegen.h"
 #include "models/cc_model.h"
@@ -65,32 +66,45 @@ TEST(Checkpoint, BeatsDoingNothingAndTheTeacher) {
     EXPECT_GT(mean_score(policy.mixed).reward, teacher / static_cast<double>(unseen.mixed.size()));
 }
 
-TEST(Checkpoint, FollowsALinkUpAndDown) {
-    // 1 Mbit/s for 10 s, 24 Mbit/s for 10 s, again and again.
-    std::string text;
-    for (int ms = 12; ms <= 10'000; ms += 12) text += std::to_string(ms) + "\n";
-    for (int ms = 10'001; ms <= 20'000; ms++) text += std::to_string(ms) + "\n" + std::to_string(ms) + "\n";
-    auto trace = Trace::parse(text, "steps");
-    ASSERT_TRUE(trace.ok());
+struct Phase {
+    double utilisation;
+    double p95_ms;
+};
+
+// The link is slow for 10 s, fast for 10 s, and again; the last 3 s of the second slow and fast phase.
+std::pair<Phase, Phase> slow_and_fast(double slow_mbit, double fast_mbit, uint64_t queue_bytes) {
     LinkOptions link;
-    link.capacity = Capacity::from_trace(std::make_shared<const Trace>(std::move(*trace)));
+    link.capacity = Capacity::steps({{10, slow_mbit * 1e6 / 8}, {10, fast_mbit * 1e6 / 8}});
     link.rtt_s = 0.04;
-    link.queue_bytes = 500'000;
+    link.queue_bytes = queue_bytes;
     Simulator simulator(std::move(link), {FlowOptions{}}, 1);
     simulator.set_policy(runs(checkpoint()), 1, 0);
-    for (int period = 0; period < 3; period++) {
-        simulator.run_until(20 * period + 7);
+    auto measure = [&](double from_s, double to_s) {
+        simulator.run_until(from_s);
         simulator.reset_stats();
-        simulator.run_until(20 * period + 10);
-        EXPECT_GT(simulator.link_stats().utilisation(), 0.7);
-        EXPECT_LT(simulator.link_stats().sojourn_percentile_ms(0.95), 400);
-        // Five seconds after the link has become 24 times as fast.
-        simulator.run_until(20 * period + 15);
-        simulator.reset_stats();
-        simulator.run_until(20 * period + 20);
-        EXPECT_GT(simulator.link_stats().utilisation(), 0.8);
-        EXPECT_LT(simulator.link_stats().sojourn_percentile_ms(0.95), 60);
-    }
+        simulator.run_until(to_s);
+        const LinkStats stats = simulator.link_stats();
+        return Phase{stats.utilisation(), stats.sojourn_percentile_ms(0.95)};
+    };
+    const Phase slow = measure(27, 30);
+    const Phase fast = measure(37, 40);
+    return {slow, fast};
+}
+
+TEST(Checkpoint, FollowsALinkUpAndDown) {
+    const auto [slow, fast] = slow_and_fast(2, 12, 300'000);
+    EXPECT_GT(slow.utilisation, 0.7);
+    EXPECT_LT(slow.p95_ms, 300);  // the queue alone would be 1.2 s
+    EXPECT_GT(fast.utilisation, 0.85);
+    EXPECT_LT(fast.p95_ms, 60);
+}
+
+// In-flight data of four seconds and hundreds of losses: with a stale RTT the flow once stayed at the floor for good.
+TEST(Checkpoint, ComesBackFromADeepDrop) {
+    const auto [slow, fast] = slow_and_fast(1, 24, 500'000);
+    EXPECT_GT(slow.utilisation, 0.7);
+    EXPECT_GT(fast.utilisation, 0.85);
+    EXPECT_LT(fast.p95_ms, 60);
 }
 
 TEST(Checkpoint, IsSteadyOnASteadyLink) {
