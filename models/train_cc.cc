@@ -137,6 +137,10 @@ Status train(const Options& o) {
         if (!policy) return policy.error();
         auto value = read_float_model(o.from + "/value.model");
         if (!value) return value.error();
+        for (const FloatModel* model : {&*policy, &*value})
+            if (model->network.inputs != cc_network().inputs || model->network.feature_schema != ADP_CC_SCHEMA)
+                return Error{fmt::format("--from {}: trained for other inputs (schema {}, here {}); start from nothing instead",
+                                         o.from, model->network.feature_schema, ADP_CC_SCHEMA)};
         policy_start = *policy;
         value_start = *value;
     }
@@ -235,7 +239,7 @@ int main(int argc, char** argv) {
     app.add_option("--from", o.from, "Folder of a checkpoint to go on from (default: start from nothing)");
     app.add_option("--minutes", o.minutes, "Wall time of training, minutes")
         ->capture_default_str()
-        ->check(CLI::PositiveNumber);
+        ->check(CLI::Range(0.01, 100000.0));
     app.add_option("--iterations", o.iterations,
                    "Batches instead of minutes: the same seed then gives the same checkpoint (0 = by time)")
         ->capture_default_str();

@@ -2,8 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <iostream>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "codegen/codegen.h"
 #include "models/cc_model.h"
@@ -105,6 +107,32 @@ TEST(Checkpoint, ComesBackFromADeepDrop) {
     EXPECT_GT(slow.utilisation, 0.7);
     EXPECT_GT(fast.utilisation, 0.85);
     EXPECT_LT(fast.p95_ms, 60);
+}
+
+// What the kernel runs is the quantised policy.
+TEST(Checkpoint, FrozenItDrivesAsWell) {
+    const FloatModel model = checkpoint();
+    Random random(77);
+    const Scenario scenario = random_lte_scenario(random);
+    std::vector<InputCodes> seen;
+    FloatRunner runner(model);
+    const Score as_float = score_link(scenario, [&](const uint8_t* in) {
+        seen.emplace_back(in, in + ADP_CC_INPUTS);
+        return runner.run_q16(in);
+    });
+    const std::vector<InputCodes> held_out(seen.begin() + static_cast<ptrdiff_t>(seen.size() / 2), seen.end());
+    seen.resize(seen.size() / 2);
+    auto frozen = quantise(model, seen);
+    ASSERT_TRUE(frozen.ok()) << (frozen.ok() ? "" : frozen.error().message);
+    ASSERT_TRUE(prove(*frozen).ok());
+    const Fidelity fidelity = measure_fidelity(model, *frozen, held_out);
+    EXPECT_LT(fidelity.p99_error, 1.0 / 64);
+    const Score as_integers =
+        score_link(scenario, [&](const uint8_t* in) { return interpret(*frozen, {in, ADP_CC_INPUTS}).at(0); });
+    EXPECT_NEAR(as_integers.utilisation, as_float.utilisation, 0.03);
+    EXPECT_NEAR(as_integers.reward, as_float.reward, 0.2);
+    RecordProperty("p99_error_ppm", static_cast<int>(fidelity.p99_error * 1e6));
+    std::cout << "p99 error of the frozen policy: " << fidelity.p99_error * 100 << " % of the output's range\n";
 }
 
 TEST(Checkpoint, IsSteadyOnASteadyLink) {
