@@ -22,7 +22,7 @@ double random_queue_s(Random& random, double rtt_s) {
 Scenario random_scenario(Random& random) {
     Scenario s;
     const double kind = random.uniform();
-    s.kind = kind < 0.45 ? LinkKind::lte : kind < 0.7 ? LinkKind::steps : LinkKind::constant;
+    s.kind = kind < 0.45 ? LinkKind::lte : kind < 0.62 ? LinkKind::steps : LinkKind::constant;
     s.mbit = random.log_uniform(1, 50);
     s.rtt_s = random.log_uniform(0.01, 0.12);
     s.queue_s = random_queue_s(random, s.rtt_s);

@@ -29,7 +29,7 @@ struct Scenario {
 };
 
 // 1-50 Mbit/s, RTT 10-120 ms, queues of 0.5-5 bandwidth-delay products or 50-1000 ms, loss 0-1 % on a third of the
-// links, about half of them LTE-like, a quarter in steps, ACKs in clumps of 2-10 ms on some of both kinds, one link in
+// links, about half of them LTE-like, one in six in steps, ACKs in clumps of 2-10 ms on some of both kinds, one link in
 // five with 2 or 3 flows.
 [[nodiscard]] Scenario random_scenario(Random& random);
 // One flow on an LTE-like link without random loss: what the project is for.

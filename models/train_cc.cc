@@ -67,7 +67,7 @@ std::string card(const Options& o, const std::vector<CurvePoint>& curve, const C
     text += fmt::format(
         "- Data: none recorded. {:.0f} simulated hours on random links (models/scenario.cc: 1-50 Mbit/s, RTT "
         "10-120 ms, queues of 0.5-5 bandwidth-delay products or 50-1000 ms, loss 0-1 %, about half of "
-        "them LTE-like, a quarter with abrupt steps of up to twenty times), {:.1f} million decisions, seed {}.\n",
+        "them LTE-like, one in six with abrupt steps of up to twenty times), {:.1f} million decisions, seed {}.\n",
         simulated_s / 3600, static_cast<double>(decisions) / 1e6, o.seed);
     text += o.from.empty()
                 ? fmt::format(

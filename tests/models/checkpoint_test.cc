@@ -144,6 +144,27 @@ TEST(Checkpoint, IsSteadyOnASteadyLink) {
     EXPECT_LT(score.loss, 0.001);
 }
 
+TEST(Checkpoint, ALatecomerGetsItsShare) {
+    LinkOptions link;
+    link.rtt_s = 0.03;
+    link.queue_bytes = 250'000;
+    std::vector<FlowOptions> flows(2);
+    flows[1].start_s = 10;
+    Simulator simulator(std::move(link), flows, 1);
+    simulator.set_policy(runs(checkpoint()), 1, 0);
+    simulator.run_until(30);
+    const uint64_t first_before = simulator.flow_stats(0).delivered;
+    const uint64_t second_before = simulator.flow_stats(1).delivered;
+    simulator.reset_stats();
+    simulator.run_until(90);
+    const auto first = static_cast<double>(simulator.flow_stats(0).delivered - first_before);
+    const auto second = static_cast<double>(simulator.flow_stats(1).delivered - second_before);
+    EXPECT_GT(second, first * 0.4);
+    EXPECT_GT(first, second * 0.4);
+    EXPECT_GT(simulator.link_stats().utilisation(), 0.9);
+    EXPECT_LT(simulator.link_stats().sojourn_percentile_ms(0.95), 60);
+}
+
 TEST(Checkpoint, SurvivesRandomLoss) {
     Scenario scenario;
     scenario.mbit = 8;
