@@ -25,8 +25,8 @@ private:
     std::condition_variable changed_;
 };
 
-// Blocks SIGINT and SIGTERM in this thread (and those it starts later) and waits for them in a thread of its own, so that no
-// work is done in a signal handler. Construct before any other thread. A second signal a second
+// Keeps SIGINT and SIGTERM from this thread (and those it starts later) and acts on them in a thread of its own, so that no work
+// is done in a signal handler. Construct before any other thread. A second signal a second
 // or more later ends the process at once (sooner, it is most likely the same request: `timeout` and shells send it twice).
 class SignalWatcher {
 public:
@@ -40,7 +40,7 @@ private:
 
     StopToken& token_;
     std::function<void(int)> on_signal_;
-    int signal_fd_ = -1;
+    int pipe_[2] = {-1, -1};
     int quit_fd_ = -1;
     std::thread thread_;
 };

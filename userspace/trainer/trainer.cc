@@ -368,8 +368,9 @@ bool Trainer::step(std::chrono::milliseconds wait) {
         if (OnlineStats stats = online_->step(); stats.trained) {
             last_stats_ = stats;
             counters_.batches++;
-            spdlog::info("batch {}: {} decisions ({} explored), reward {:.2f}, kl {:.4f}, change {:.4f}{}", stats.batch, stats.samples, stats.explored,
-                         stats.mean_reward, stats.kl, stats.change, online_->stable() ? ", settled" : "");
+            spdlog::info("batch {}: {} decisions ({} explored), reward {:.2f}, kl {:.4f}, change {:.4f}, {:.1f} % from what decides{}", stats.batch, stats.samples, stats.explored,
+                         stats.mean_reward, stats.kl, stats.change,
+                         active_known_ ? 100 * online_->fidelity_loss(active_model_) : 100.0, online_->stable() ? ", settled" : "");
             const double since_s = static_cast<double>(monotonic_us() - last_send_us_) / 1e6;
             if (online_->stable() && since_s >= options_.min_interval_s && !send_now_) {
                 if (!active_known_) {
