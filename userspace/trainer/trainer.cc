@@ -383,7 +383,9 @@ bool Trainer::step(std::chrono::milliseconds wait) {
     }
     if (send_now_) {
         send_now_ = false;
-        send(active_hash_.empty() ? "first snapshot, from the checkpoint" : "asked for by train now");
+        send(!active_hash_.empty() ? "asked for by train now"
+             : counters_.batches == 0 ? "first snapshot, from the checkpoint"
+                                      : "the daemon came back without a snapshot");
     }
     return true;
 }
