@@ -67,6 +67,17 @@ TEST(Gaps, SplitBySwitchAndByTheBadSnapshot) {
     EXPECT_EQ(gaps.under_bad.max, 500);
 }
 
+TEST(Gaps, RecoveryFromTheBadSnapshotIsNotTheNormalSpread) {
+    Recording r;
+    r.samples = {decision(1, 0, 1000000, 1), decision(1, 1, 1400000, 1), decision(1, 2, 9000000, 1), decision(1, 3, 9050000, 1)};
+    r.forced.bad_generation = 9;
+    r.forced.rolled_back_us = 900000;
+    const Gaps gaps = decision_gaps(r);
+    EXPECT_EQ(gaps.under_bad.count, 2U);  // those that begin within 2 s of the roll back
+    EXPECT_EQ(gaps.away.count, 1U);
+    EXPECT_EQ(gaps.away.max, 50);
+}
+
 TEST(Gaps, GenerationChangeCountsWhereTheEventIsMissing) {
     Recording r;
     r.samples = {decision(1, 0, 10000, 1), decision(1, 1, 60000, 2)};

@@ -369,7 +369,7 @@ Status Demo::start_trainer() {
                                  .argv = {program("adapath-trainer"), "--socket", socket_, "--checkpoint", options_.checkpoint,
                                           // A minute is all there is: smaller batches, and a smaller difference is worth a
                                           // switch, than in a gateway that runs for days.
-                                          "--batch", "128", "--stable-batches", "2", "--stable-change", "0.03",
+                                          "--batch", "48", "--stable-batches", "2", "--stable-change", "0.03",
                                           "--necessary-loss", "0.01", "--policy-rate", "0.0003", "--min-interval", "4"},
                                  .log = log_of("adapath-trainer"),
                                  .environment = {"OMP_NUM_THREADS=1"}});
@@ -447,7 +447,7 @@ Status Demo::start_video() {
     auto sender = Child::start({.name = "adapath-video-send",
                                 .argv = {program("adapath-video-send"), "--clip", options_.clip, "--server",
                                          fmt::format("{}:{}", server_address, server_port), "--cameras", std::to_string(options_.cameras),
-                                         "--cc", cc_, "--duration", fmt::format("{}", options_.duration_s), "--stats",
+                                         "--cc", cc_, "--saturate", "--duration", fmt::format("{}", options_.duration_s), "--stats",
                                          options_.out + "/sender.jsonl", "--summary", options_.out + "/sender.json"},
                                 .namespace_fd = gateway_->fd(),
                                 .log = log_of("adapath-video-send")});
@@ -462,7 +462,8 @@ Status Demo::start_video() {
 bool Demo::all_alive() {
     bool alive = true;
     for (std::optional<Child>* child : {&daemon_, &trainer_, &linkem_, &receiver_}) {
-        if (*child && !(*child)->running()) {
+        // The receiver ends by itself once it has seen every camera end.
+        if (*child && !(*child)->running() && !(child == &receiver_ && receiver_->exit_code() == 0)) {
             recording_.errors.push_back((*child)->obituary());
             alive = false;
         }
@@ -540,7 +541,6 @@ void Demo::watch_over() {
             recording_.errors.push_back("adapath-video-send did not end 20 s after its time and was ended");
             running = false;
         }
-        // A receiver that has seen every camera end is no failure.
         if (running && !all_alive()) {
             running = false;
         }

@@ -14,6 +14,7 @@ namespace {
 
 // Enough to be other integers in most weights, too little to be another policy.
 constexpr double perturbation = 0.01;
+constexpr float exploration = 0.1F;
 constexpr size_t calibration_inputs = 512;
 constexpr size_t held_out_inputs = 256;
 // Random inputs that each of the burst's hundred freezes is verified on, beside the extremes and what the daemon does again.
@@ -101,6 +102,8 @@ Result<Snapshot> Scenario::freeze(const FloatModel& model, const std::string& no
     options.provenance.note = note;
     options.provenance.created_unix_s = unix_us() / 1000000;
     options.random_inputs = burst_random_inputs;
+    // As the trainer's own: learning goes on from what is forced here, and learns only from decisions that explored.
+    options.explore = exploration;
     options.fidelity_limit = fidelity_limit;
     return freezer_.freeze(model, calibration, held_out, options);
 }

@@ -175,7 +175,11 @@ Gaps decision_gaps(const Recording& recording) {
             // A switch at the very microsecond of a decision belongs to the gap that it begins or ends; both are counted.
             const auto next = std::lower_bound(switches.begin(), switches.end(), before.time_us);
             const bool contains = next != switches.end() && *next <= after.time_us;
-            if (bad != 0 && before.generation == bad) {
+            // The flows need a moment to recover from what the bad policy did to their rate: no measure of the normal spread.
+            const bool recovering = !contains && recording.forced.rolled_back_us > 0 &&
+                                    before.time_us >= recording.forced.rolled_back_us &&
+                                    before.time_us < recording.forced.rolled_back_us + recovery_us;
+            if (bad != 0 && (before.generation == bad || recovering)) {
                 under_bad.push_back(gap);
             } else if (contains || before.generation != after.generation) {
                 at_switch.push_back(gap);

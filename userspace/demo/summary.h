@@ -25,7 +25,7 @@ struct Gaps {
     Spread all;
     Spread away;        // no switch within
     Spread at_switch;   // at least one switch within, the earlier decision not by the bad snapshot
-    Spread under_bad;   // the earlier decision was by the bad snapshot: its policy, not a switch, sets these
+    Spread under_bad;   // the earlier decision was by the bad snapshot (or within 2 s of its roll back): its policy sets these
     uint64_t missing = 0;  // sequence numbers that never came
 };
 [[nodiscard]] Gaps decision_gaps(const Recording& recording);
