@@ -8,7 +8,9 @@
 namespace adapath {
 namespace {
 
-DecodedSample decode(const adp_cc_sample& sample) { return find_app("cc")->decode(std::as_bytes(std::span(&sample, 1))); }
+DecodedSample decode(const adp_cc_sample& sample) {
+    return find_app("cc")->decode(std::as_bytes(std::span(&sample, 1)));
+}
 
 adp_cc_sample example() {
     adp_cc_sample sample{};

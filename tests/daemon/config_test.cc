@@ -18,7 +18,8 @@ void expect_all_set(const google::protobuf::Message& message, const std::string&
     const google::protobuf::Descriptor* type = message.GetDescriptor();
     for (int i = 0; i < type->field_count(); i++) {
         const google::protobuf::FieldDescriptor* field = type->field(i);
-        EXPECT_TRUE(message.GetReflection()->HasField(message, field)) << path << field->name() << " is missing from adapathd.conf";
+        EXPECT_TRUE(message.GetReflection()->HasField(message, field))
+            << path << field->name() << " is missing from adapathd.conf";
         if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) {
             expect_all_set(message.GetReflection()->GetMessage(message, field), path + field->name() + ".");
         }
@@ -76,7 +77,9 @@ TEST(ConfigTest, UnknownFieldNamesFileLineAndField) {
     EXPECT_NE(error.find("intervall"), std::string::npos) << error;
 }
 
-TEST(ConfigTest, WrongTypeNamesLine) { EXPECT_TRUE(error_of("# x\ninterval_ms: \"fast\"\n").starts_with("test.conf:2:")); }
+TEST(ConfigTest, WrongTypeNamesLine) {
+    EXPECT_TRUE(error_of("# x\ninterval_ms: \"fast\"\n").starts_with("test.conf:2:"));
+}
 
 TEST(ConfigTest, ValuesOutOfRange) {
     for (const auto& [text, field] : std::initializer_list<std::pair<const char*, const char*>>{

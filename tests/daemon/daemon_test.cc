@@ -1,4 +1,5 @@
-// The daemon without a socket: installs and refusals, live verification, the log that explains itself, roll back, restarts.
+// The daemon without a socket: installs and refusals, live verification, the log that explains itself, roll back,
+// restarts.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -42,7 +43,9 @@ TEST_F(DaemonTest, EveryDecisionOverManySwitchesIsExplained) {
     HandFlow flow;
     run(hand, flow, 10);  // the fallback
     for (uint32_t seed = 1; seed <= 20; seed++) {
-        const InstallResult result = install(hand, test::random_snapshot(seed, seed % 5 == 0 ? std::vector<uint32_t>{16} : std::vector<uint32_t>{32, 16}, 0.1F));
+        const InstallResult result =
+            install(hand, test::random_snapshot(
+                              seed, seed % 5 == 0 ? std::vector<uint32_t>{16} : std::vector<uint32_t>{32, 16}, 0.1F));
         EXPECT_EQ(result.generation, seed);
         EXPECT_TRUE(result.activated);
         run(hand, flow, 50);
@@ -260,7 +263,9 @@ TEST_F(DaemonTest, AdoptsARunningKernelSide) {
     struct Shared final : Installer {
         std::shared_ptr<Installer> to;
         explicit Shared(std::shared_ptr<Installer> installer) : to(std::move(installer)) {}
-        Result<uint32_t> install(const Snapshot& s, uint32_t g, std::span<const InputCodes> c) override { return to->install(s, g, c); }
+        Result<uint32_t> install(const Snapshot& s, uint32_t g, std::span<const InputCodes> c) override {
+            return to->install(s, g, c);
+        }
         Status switch_to(uint32_t slot) override { return to->switch_to(slot); }
         Status deactivate() override { return to->deactivate(); }
         Status reclaim() override { return to->reclaim(); }
@@ -296,7 +301,8 @@ TEST_F(DaemonTest, AdoptsARunningKernelSide) {
         Result<SwitchResult> back = daemon->snapshots().roll_back("", false);
         ASSERT_TRUE(back) << back.error().message;
         EXPECT_EQ(back->generation, 2U);
-        EXPECT_EQ(daemon->snapshots().install(test::file_of(test::random_snapshot(4)), true, false, "")->generation, 4U);
+        EXPECT_EQ(daemon->snapshots().install(test::file_of(test::random_snapshot(4)), true, false, "")->generation,
+                  4U);
     }
     // Another state directory knows nothing of these slots: they go on deciding, and numbers go on after theirs.
     test::TemporaryDirectory other;
@@ -334,13 +340,16 @@ TEST_F(DaemonTest, SimulatedFlowsRunOnWhatIsInstalled) {
         return reply;
     };
     wait([](const pb::StatusReply& reply) { return reply.fallbacks() > 50 && reply.flows_size() == 4; });
-    ASSERT_TRUE((*daemon)->snapshots().install(test::file_of(test::random_snapshot(1, {32, 16}, 0.1F)), true, false, "").ok());
-    const pb::StatusReply reply = wait([](const pb::StatusReply& status) { return status.decisions_explained() > 200; });
+    ASSERT_TRUE(
+        (*daemon)->snapshots().install(test::file_of(test::random_snapshot(1, {32, 16}, 0.1F)), true, false, "").ok());
+    const pb::StatusReply reply =
+        wait([](const pb::StatusReply& status) { return status.decisions_explained() > 200; });
     EXPECT_EQ(reply.decisions_unexplained(), 0U) << reply.last_unexplained();
     EXPECT_EQ(reply.sequence_gaps(), 0U);
 }
 
-// What the demo shows: a policy that starves its flow and one that fills every queue, on an uplink that moves by itself.
+// What the demo shows: a policy that starves its flow and one that fills every queue, on an uplink that moves by
+// itself.
 TEST_F(DaemonTest, AdversarialSnapshotsAreRolledBackWithinSeconds) {
     pb::DaemonConfig config;
     config.set_backend("local");
@@ -365,7 +374,8 @@ TEST_F(DaemonTest, AdversarialSnapshotsAreRolledBackWithinSeconds) {
     steps(60, [&] { return decisions() >= 400; });
     uint64_t expected = 0;
     for (const float output : {-1.0F, 1.0F}) {
-        ASSERT_TRUE((*daemon)->snapshots().install(test::file_of(test::constant_snapshot(output)), true, false, "").ok());
+        ASSERT_TRUE(
+            (*daemon)->snapshots().install(test::file_of(test::constant_snapshot(output)), true, false, "").ok());
         const double took_s = steps(15, [&] { return rollbacks() > expected; });
         expected++;
         EXPECT_EQ(rollbacks(), expected) << output << ": " << (*daemon)->loop().view().watch;

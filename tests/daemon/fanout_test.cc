@@ -11,7 +11,9 @@ namespace {
 using namespace std::chrono_literals;
 using Numbers = Fanout<int>;
 
-void put(Numbers& fanout, int value, size_t bytes = 10) { fanout.publish(std::make_shared<const int>(value), bytes, 3); }
+void put(Numbers& fanout, int value, size_t bytes = 10) {
+    fanout.publish(std::make_shared<const int>(value), bytes, 3);
+}
 
 TEST(FanoutTest, EveryReaderGetsEverythingInOrder) {
     Numbers fanout;

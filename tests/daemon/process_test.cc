@@ -191,7 +191,8 @@ TEST_F(ProcessTest, KillAtAnyMomentLeavesAnExplainableLog) {
         ASSERT_TRUE(daemon.wait_for("serving")) << daemon.output();
         for (uint32_t n = 0; n < 3; n++) {
             const std::string file = directory_ / "next.snap";
-            std::ofstream(file, std::ios::binary) << test::file_of(test::random_snapshot(static_cast<uint32_t>(round) * 10 + n));
+            std::ofstream(file, std::ios::binary)
+                << test::file_of(test::random_snapshot(static_cast<uint32_t>(round) * 10 + n));
             if (n < 2) {
                 const auto [code, text] = ctl({"install", file});
                 ASSERT_EQ(code, 0) << text;

@@ -24,9 +24,12 @@ std::vector<adp_cc_sample> numbered(uint32_t first, size_t count) {
     return samples;
 }
 
-Status append(SampleLog& log, const std::vector<adp_cc_sample>& samples) { return log.append(std::as_bytes(std::span(samples))); }
+Status append(SampleLog& log, const std::vector<adp_cc_sample>& samples) {
+    return log.append(std::as_bytes(std::span(samples)));
+}
 
-std::vector<uint32_t> numbers_in(const std::string& directory, LogReadResult* result = nullptr, const SampleLog::Position* until = nullptr) {
+std::vector<uint32_t> numbers_in(const std::string& directory, LogReadResult* result = nullptr,
+                                 const SampleLog::Position* until = nullptr) {
     std::vector<uint32_t> numbers;
     Result<LogReadResult> read = read_sample_log(
         directory, app(),

@@ -25,7 +25,8 @@ using test::HandFlow;
 class ServiceTest : public ::testing::Test {
 protected:
     void SetUp() override {
-        hand_ = test::open_hand_daemon(directory_ / "state", [&](pb::DaemonConfig& config) { config.set_socket(socket_); });
+        hand_ =
+            test::open_hand_daemon(directory_ / "state", [&](pb::DaemonConfig& config) { config.set_socket(socket_); });
         Result<std::unique_ptr<ControlServer>> server = ControlServer::start(*hand_.daemon, socket_, "no-such-group");
         ASSERT_TRUE(server) << server.error().message;
         server_ = std::move(*server);
@@ -96,15 +97,18 @@ TEST_F(ServiceTest, OperatorsDay) {
     EXPECT_EQ(status()["active_generation"], 0);
     const std::string a = write_file("a.snap", test::file_of(test::random_snapshot(1)));
     const std::string b = write_file("b.snap", test::file_of(test::random_snapshot(2, {16})));
-    const nlohmann::json first = ctl([&](Client& client, std::ostream& out) { return client.install(a, true, "first", out, true); });
+    const nlohmann::json first =
+        ctl([&](Client& client, std::ostream& out) { return client.install(a, true, "first", out, true); });
     EXPECT_EQ(first["generation"], 1);
     EXPECT_TRUE(first["activated"].get<bool>());
     EXPECT_TRUE(first["network_changed"].get<bool>());
-    const nlohmann::json second = ctl([&](Client& client, std::ostream& out) { return client.install(b, false, "", out, true); });
+    const nlohmann::json second =
+        ctl([&](Client& client, std::ostream& out) { return client.install(b, false, "", out, true); });
     EXPECT_FALSE(second["activated"].get<bool>());
     EXPECT_EQ(status()["active_generation"], 1);
-    const nlohmann::json switched =
-        ctl([&](Client& client, std::ostream& out) { return client.switch_to(second["hash"].get<std::string>().substr(0, 9), "", out, true); });
+    const nlohmann::json switched = ctl([&](Client& client, std::ostream& out) {
+        return client.switch_to(second["hash"].get<std::string>().substr(0, 9), "", out, true);
+    });
     EXPECT_EQ(switched["generation"], 2);
     const nlohmann::json back = ctl([&](Client& client, std::ostream& out) { return client.rollback("", out, true); });
     EXPECT_EQ(back["hash"], first["hash"]);
@@ -113,7 +117,8 @@ TEST_F(ServiceTest, OperatorsDay) {
     for (int i = 0; i < 30; i++) {
         ASSERT_TRUE(test::put(*hand_.datapath, test::decide(*hand_.datapath, flow, 1)));
     }
-    const nlohmann::json now = status_when([](const nlohmann::json& json) { return json["decisions_explained"] == 30; });
+    const nlohmann::json now =
+        status_when([](const nlohmann::json& json) { return json["decisions_explained"] == 30; });
     EXPECT_EQ(now["decisions_unexplained"], 0);
     EXPECT_EQ(now["switches_parameter"].get<int>() + now["switches_network"].get<int>(), 3);
     EXPECT_EQ(now["rollbacks"], 1);
@@ -129,8 +134,10 @@ TEST_F(ServiceTest, OperatorsDay) {
     EXPECT_EQ(list["snapshots"][1]["state"], "standby");
     EXPECT_EQ(list["snapshots"][0]["decisions"], 30);
 
-    for (const std::string& what : {std::string(), std::string("1"), first["hash"].get<std::string>().substr(0, 12), a}) {
-        const nlohmann::json shown = ctl([&](Client& client, std::ostream& out) { return client.show(what, out, true); });
+    for (const std::string& what :
+         {std::string(), std::string("1"), first["hash"].get<std::string>().substr(0, 12), a}) {
+        const nlohmann::json shown =
+            ctl([&](Client& client, std::ostream& out) { return client.show(what, out, true); });
         EXPECT_EQ(shown["hash"], first["hash"]) << what;
         EXPECT_EQ(shown["multiply_accumulates"], 30 * 32 + 32 * 16 + 16);
     }
@@ -166,21 +173,34 @@ TEST_F(ServiceTest, PlainTextNamesWhatMatters) {
 
 TEST_F(ServiceTest, ErrorsArriveAsSentences) {
     const std::string bad = write_file("bad.snap", "nonsense");
-    EXPECT_NE(ctl_error([&](Client& client, std::ostream& out) { return client.install(bad, true, "", out, true); }).find("bad.snap"),
+    EXPECT_NE(ctl_error([&](Client& client, std::ostream& out) {
+                  return client.install(bad, true, "", out, true);
+              }).find("bad.snap"),
               std::string::npos);
-    EXPECT_NE(ctl_error([&](Client& client, std::ostream& out) { return client.install(directory_ / "none", true, "", out, true); }).find("none"),
+    EXPECT_NE(ctl_error([&](Client& client, std::ostream& out) {
+                  return client.install(directory_ / "none", true, "", out, true);
+              }).find("none"),
               std::string::npos);
-    EXPECT_NE(ctl_error([](Client& client, std::ostream& out) { return client.switch_to("99", "", out, true); }).find("generation 99"),
+    EXPECT_NE(ctl_error([](Client& client, std::ostream& out) {
+                  return client.switch_to("99", "", out, true);
+              }).find("generation 99"),
               std::string::npos);
-    EXPECT_NE(ctl_error([](Client& client, std::ostream& out) { return client.rollback("", out, true); }).find("nothing to roll back"),
+    EXPECT_NE(ctl_error([](Client& client, std::ostream& out) {
+                  return client.rollback("", out, true);
+              }).find("nothing to roll back"),
               std::string::npos);
-    EXPECT_NE(ctl_error([](Client& client, std::ostream& out) { return client.train("now", out, true); }).find("no trainer"),
-              std::string::npos);
-    EXPECT_NE(ctl_error([](Client& client, std::ostream& out) { return client.show("", out, true); }).find("no snapshot is active"),
+    EXPECT_NE(
+        ctl_error([](Client& client, std::ostream& out) { return client.train("now", out, true); }).find("no trainer"),
+        std::string::npos);
+    EXPECT_NE(ctl_error([](Client& client, std::ostream& out) {
+                  return client.show("", out, true);
+              }).find("no snapshot is active"),
               std::string::npos);
     Client nobody(directory_ / "other.sock");
     std::ostringstream out;
-    EXPECT_NE(nobody.status(out, true).error().message.find("adapathd is not running at " + (directory_ / "other.sock")), std::string::npos);
+    EXPECT_NE(
+        nobody.status(out, true).error().message.find("adapathd is not running at " + (directory_ / "other.sock")),
+        std::string::npos);
 }
 
 TEST_F(ServiceTest, SamplesStreamWithLogFirstAndNothingTwice) {
@@ -275,12 +295,12 @@ TEST_F(ServiceTest, StoppingEndsStreams) {
     server_.reset();
     EXPECT_FALSE(reader->Read(&batch));
     EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
-    struct stat info {};
+    struct stat info{};
     EXPECT_NE(stat(socket_.c_str(), &info), 0) << "the socket stayed behind";
 }
 
 TEST_F(ServiceTest, SocketIsNotForEveryone) {
-    struct stat info {};
+    struct stat info{};
     ASSERT_EQ(stat(socket_.c_str(), &info), 0);
     EXPECT_EQ(info.st_mode & 0777, 0660U);
     // Another server does not take over a socket that is served.

@@ -61,7 +61,8 @@ TEST_F(SnapshotStoreTest, EveryCutOfTheJournalLeavesWholeEntries) {
     const std::string whole = *read_file(journal);
     const size_t first = whole.find('\n') + 1;
     for (size_t cut = 0; cut <= whole.size(); cut++) {
-        std::ofstream(journal, std::ios::binary | std::ios::trunc).write(whole.data(), static_cast<std::streamsize>(cut));
+        std::ofstream(journal, std::ios::binary | std::ios::trunc)
+            .write(whole.data(), static_cast<std::streamsize>(cut));
         SnapshotStore store = open();
         const size_t entries = cut < first ? 0 : cut < whole.size() ? 1 : 2;
         ASSERT_EQ(store.generations().size(), entries) << "cut at " << cut;

@@ -117,7 +117,9 @@ adp_cc_sample decide(const LocalDatapath& datapath, HandFlow& flow, uint32_t see
     return sample;
 }
 
-bool put(LocalDatapath& datapath, const adp_cc_sample& sample) { return datapath.put(std::as_bytes(std::span(&sample, 1))); }
+bool put(LocalDatapath& datapath, const adp_cc_sample& sample) {
+    return datapath.put(std::as_bytes(std::span(&sample, 1)));
+}
 
 HandDaemon open_hand_daemon(const std::string& state_directory, const std::function<void(pb::DaemonConfig&)>& change) {
     pb::DaemonConfig config;

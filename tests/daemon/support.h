@@ -51,6 +51,7 @@ struct HandDaemon {
     std::shared_ptr<LocalDatapath> datapath;
     std::unique_ptr<Daemon> daemon;
 };
-HandDaemon open_hand_daemon(const std::string& state_directory, const std::function<void(pb::DaemonConfig&)>& change = {});
+HandDaemon open_hand_daemon(const std::string& state_directory,
+                            const std::function<void(pb::DaemonConfig&)>& change = {});
 
 }  // namespace adapath::test

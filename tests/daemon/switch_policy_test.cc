@@ -46,7 +46,8 @@ Rewards moving(double level, uint32_t seed = 1) {
     auto random = std::make_shared<std::mt19937>(seed);
     auto noise = std::make_shared<std::normal_distribution<double>>(0, 0.4);
     return [=](uint64_t flow, double t) {
-        return level + static_cast<double>(flow) + 0.6 * std::sin(t / 2.7) + 0.4 * std::sin(t / 0.9) + (*noise)(*random);
+        return level + static_cast<double>(flow) + 0.6 * std::sin(t / 2.7) + 0.4 * std::sin(t / 0.9) +
+               (*noise)(*random);
     };
 }
 
@@ -70,7 +71,8 @@ TEST(SwitchPolicyTest, CollapseIsCaughtWithinSeconds) {
     const double begin_s = static_cast<double>(run.now_us) / 1e6;
     const Rewards still = moving(3, 2);
     // Output -1: a fifth of an octave less an interval, down to the floor five octaves below.
-    const double caught_s = run.feed(2, 30, [&](uint64_t flow, double t) { return still(flow, t) - std::min(5.0, 0.29 * (t - begin_s) * 20); });
+    const double caught_s = run.feed(
+        2, 30, [&](uint64_t flow, double t) { return still(flow, t) - std::min(5.0, 0.29 * (t - begin_s) * 20); });
     EXPECT_GE(caught_s, 1.5);
     EXPECT_LE(caught_s, 4);
 }
@@ -83,7 +85,8 @@ TEST(SwitchPolicyTest, BloatIsCaughtWithinSeconds) {
     const double begin_s = static_cast<double>(run.now_us) / 1e6;
     const Rewards still = moving(3, 2);
     // Output +1: the queue fills within a second, delay and losses cost four octaves.
-    const double caught_s = run.feed(2, 30, [&](uint64_t flow, double t) { return still(flow, t) - std::min(4.0, 4 * (t - begin_s)); });
+    const double caught_s =
+        run.feed(2, 30, [&](uint64_t flow, double t) { return still(flow, t) - std::min(4.0, 4 * (t - begin_s)); });
     EXPECT_GE(caught_s, 1.5);
     EXPECT_LE(caught_s, 4);
 }

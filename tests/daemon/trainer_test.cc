@@ -98,8 +98,9 @@ TEST_F(TrainerTest, FirstSnapshotThenLearnedOnesThenOverARestart) {
     stop_daemon();
     ASSERT_TRUE(step_until(*trainer, [&] { return !trainer->step(100ms); })) << "the trainer did not notice";
     start_daemon();
-    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->counters().connects == 2 && trainer->counters().installed > installed; }))
-        << trainer->progress();
+    ASSERT_TRUE(step_until(*trainer, [&] {
+        return trainer->counters().connects == 2 && trainer->counters().installed > installed;
+    })) << trainer->progress();
     EXPECT_GT(status().active_generation(), static_cast<uint32_t>(installed));
 }
 

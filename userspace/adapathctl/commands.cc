@@ -32,7 +32,8 @@ void print_json(std::ostream& out, const nlohmann::ordered_json& json) { out << 
 
 pb::SnapshotSelector select(const std::string& what) {
     pb::SnapshotSelector selector;
-    const bool number = !what.empty() && what.size() <= 9 && std::all_of(what.begin(), what.end(), [](char c) { return c >= '0' && c <= '9'; });
+    const bool number = !what.empty() && what.size() <= 9 &&
+                        std::all_of(what.begin(), what.end(), [](char c) { return c >= '0' && c <= '9'; });
     if (number) {
         selector.set_generation(static_cast<uint32_t>(std::stoul(what)));
     } else {
@@ -57,7 +58,8 @@ std::string duration_text(double seconds) {
 }
 
 std::string generation_text(uint32_t generation, const std::string& hash) {
-    return generation == 0 ? std::string("the fallback") : fmt::format("generation {} ({})", generation, short_hash(hash));
+    return generation == 0 ? std::string("the fallback")
+                           : fmt::format("generation {} ({})", generation, short_hash(hash));
 }
 
 }  // namespace
@@ -66,7 +68,8 @@ Client::Client(std::string socket) : socket_(std::move(socket)) {
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(kMessageLimit);
     arguments.SetMaxSendMessageSize(kMessageLimit);
-    stub_ = pb::Control::NewStub(grpc::CreateCustomChannel("unix:" + socket_, grpc::InsecureChannelCredentials(), arguments));
+    stub_ = pb::Control::NewStub(
+        grpc::CreateCustomChannel("unix:" + socket_, grpc::InsecureChannelCredentials(), arguments));
 }
 
 Status Client::reachable() const {
@@ -74,11 +77,14 @@ Status Client::reachable() const {
         return {};
     }
     if (errno == EACCES) {
-        return Error{fmt::format("not allowed to use {}: become a member of group adapath (usermod -aG adapath {}), or use sudo", socket_,
-                                 getlogin() ? getlogin() : "USER")};
+        return Error{
+            fmt::format("not allowed to use {}: become a member of group adapath (usermod -aG adapath {}), or use sudo",
+                        socket_, getlogin() ? getlogin() : "USER")};
     }
-    return Error{fmt::format("adapathd is not running at {}: start it with 'systemctl start adapathd' (or, over simulated flows and without "
-                             "privileges, 'adapathd --backend=local --state-dir DIR --socket PATH'), or name its socket with --socket", socket_)};
+    return Error{fmt::format(
+        "adapathd is not running at {}: start it with 'systemctl start adapathd' (or, over simulated flows and without "
+        "privileges, 'adapathd --backend=local --state-dir DIR --socket PATH'), or name its socket with --socket",
+        socket_)};
 }
 
 Error Client::explain(const grpc::Status& status) const {
@@ -86,7 +92,8 @@ Error Client::explain(const grpc::Status& status) const {
         if (Status status2 = reachable(); !status2) {
             return status2.error();
         }
-        return Error{fmt::format("adapathd does not answer at {} ({}): see its log (journalctl -u adapathd)", socket_, status.error_message())};
+        return Error{fmt::format("adapathd does not answer at {} ({}): see its log (journalctl -u adapathd)", socket_,
+                                 status.error_message())};
     }
     if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
         return Error{fmt::format("adapathd at {} did not answer within 30 s", socket_)};
@@ -108,37 +115,43 @@ Result<int> Client::status(std::ostream& out, bool json) {
         print_json(out, to_json(reply));
         return 0;
     }
-    fmt::print(out, "adapathd {}  pid {}  up {}  {} MB resident{}\n", reply.version(), reply.pid(), duration_text(reply.uptime_s()),
-               reply.resident_bytes() >> 20, reply.adopted() ? "  (adopted a running kernel side)" : "");
+    fmt::print(out, "adapathd {}  pid {}  up {}  {} MB resident{}\n", reply.version(), reply.pid(),
+               duration_text(reply.uptime_s()), reply.resident_bytes() >> 20,
+               reply.adopted() ? "  (adopted a running kernel side)" : "");
     fmt::print(out, "app {}  backend {}{}  state {}\n", reply.app(), reply.backend(),
-               reply.congestion_control().empty() ? "" : "  TCP_CONGESTION \"" + reply.congestion_control() + "\"", reply.state_directory());
+               reply.congestion_control().empty() ? "" : "  TCP_CONGESTION \"" + reply.congestion_control() + "\"",
+               reply.state_directory());
     fmt::print(out, "deciding   {}\n", generation_text(reply.active_generation(), reply.active_hash()));
     fmt::print(out, "watch      {}\n", reply.watch());
-    fmt::print(out, "training   {}, trainer {}\n", reply.train_mode(), reply.trainer_connected() ? "connected" : "not connected");
-    fmt::print(out, "decisions  {}  fallback {}  reward {:.2f}\n", reply.decisions(), reply.fallbacks(), reply.reward());
+    fmt::print(out, "training   {}, trainer {}\n", reply.train_mode(),
+               reply.trainer_connected() ? "connected" : "not connected");
+    fmt::print(out, "decisions  {}  fallback {}  reward {:.2f}\n", reply.decisions(), reply.fallbacks(),
+               reply.reward());
     fmt::print(out, "explained  {}  unexplained {}{}\n", reply.decisions_explained(), reply.decisions_unexplained(),
                reply.last_unexplained().empty() ? "" : "  last: " + reply.last_unexplained());
-    fmt::print(out, "samples    {}  lost {}  gaps {}  log {} MB\n", reply.samples(), reply.samples_lost(), reply.sequence_gaps(),
-               reply.log_bytes() >> 20);
-    fmt::print(out, "switches   {} parameters, {} networks, {} of them trained, {} rolled back\n", reply.switches_parameter(),
-               reply.switches_network(), reply.switches_trained(), reply.rollbacks());
+    fmt::print(out, "samples    {}  lost {}  gaps {}  log {} MB\n", reply.samples(), reply.samples_lost(),
+               reply.sequence_gaps(), reply.log_bytes() >> 20);
+    fmt::print(out, "switches   {} parameters, {} networks, {} of them trained, {} rolled back\n",
+               reply.switches_parameter(), reply.switches_network(), reply.switches_trained(), reply.rollbacks());
     if (reply.installs_refused() > 0) {
         fmt::print(out, "refused    {} installs; last: {}\n", reply.installs_refused(), reply.last_refusal());
     }
-    fmt::print(out, "\n{:<5} {:<9} {:>10}  {:<16} {:>6} {:>7}\n", "SLOT", "STATE", "GENERATION", "HASH", "BOUND", "BYTES");
+    fmt::print(out, "\n{:<5} {:<9} {:>10}  {:<16} {:>6} {:>7}\n", "SLOT", "STATE", "GENERATION", "HASH", "BOUND",
+               "BYTES");
     for (const pb::SlotStatus& slot : reply.slots()) {
         if (slot.state() != "free") {
-            fmt::print(out, "{:<5} {:<9} {:>10}  {:<16} {:>6} {:>7}\n", slot.slot(), slot.state(), slot.generation(), slot.hash(),
-                       slot.bound_flows(), slot.params_bytes());
+            fmt::print(out, "{:<5} {:<9} {:>10}  {:<16} {:>6} {:>7}\n", slot.slot(), slot.state(), slot.generation(),
+                       slot.hash(), slot.bound_flows(), slot.params_bytes());
         }
     }
     if (reply.flows_size() > 0) {
-        fmt::print(out, "\n{:<16} {:>13} {:>10} {:>14} {:>9} {:>9} {:>7} {:>7}\n", "FLOW", "PORTS", "DECISIONS", "RATE", "RTT ms", "MIN ms",
-                   "REWARD", "AGE s");
+        fmt::print(out, "\n{:<16} {:>13} {:>10} {:>14} {:>9} {:>9} {:>7} {:>7}\n", "FLOW", "PORTS", "DECISIONS", "RATE",
+                   "RTT ms", "MIN ms", "REWARD", "AGE s");
         for (const pb::FlowStatus& flow : reply.flows()) {
             fmt::print(out, "{:<16} {:>13} {:>10} {:>14} {:>9.1f} {:>9.1f} {:>7.2f} {:>7.1f}\n", flow.flow(),
-                       fmt::format("{}>{}", flow.local_port(), flow.remote_port()), flow.decisions(), rate_text(flow.rate_bytes_per_s()),
-                       flow.rtt_ms(), flow.min_rtt_ms(), flow.reward(), flow.age_s());
+                       fmt::format("{}>{}", flow.local_port(), flow.remote_port()), flow.decisions(),
+                       rate_text(flow.rate_bytes_per_s()), flow.rtt_ms(), flow.min_rtt_ms(), flow.reward(),
+                       flow.age_s());
         }
     }
     return 0;
@@ -158,12 +171,12 @@ Result<int> Client::snapshots(std::ostream& out, bool json) {
         print_json(out, to_json(reply));
         return 0;
     }
-    fmt::print(out, "{:<12} {:>10} {:<9} {:>10} {:>7}  {:<19} {:<28} {}\n", "HASH", "GENERATION", "STATE", "DECISIONS", "REWARD", "CREATED",
-               "NETWORK", "FROM");
+    fmt::print(out, "{:<12} {:>10} {:<9} {:>10} {:>7}  {:<19} {:<28} {}\n", "HASH", "GENERATION", "STATE", "DECISIONS",
+               "REWARD", "CREATED", "NETWORK", "FROM");
     for (const pb::SnapshotInfo& info : reply.snapshots()) {
         fmt::print(out, "{:<12} {:>10} {:<9} {:>10} {:>7} {:<20} {:<28} {}{}\n", short_hash(info.hash()),
-                   info.generations_size() > 0 ? std::to_string(info.generations(info.generations_size() - 1)) : "-", info.state(),
-                   info.decisions(), info.decisions() > 0 ? fmt::format("{:.2f}", info.reward()) : "-",
+                   info.generations_size() > 0 ? std::to_string(info.generations(info.generations_size() - 1)) : "-",
+                   info.state(), info.decisions(), info.decisions() > 0 ? fmt::format("{:.2f}", info.reward()) : "-",
                    " " + local_time(info.created_unix_s()), info.network(), info.trainer(),
                    info.rolled_back().empty() ? "" : "  ROLLED BACK: " + info.rolled_back());
     }
@@ -230,21 +243,26 @@ Result<int> Client::show(const std::string& what, std::ostream& out, bool json) 
                          {"note", snapshot->provenance.note}});
         return 0;
     }
-    fmt::print(out, "hash        {}\nprogram     {}\napp         {} (feature schema {})\nnetwork     {}: {} multiply-accumulates, {} bytes of "
-               "parameters\n", snapshot->hash, snapshot->program_hash, network.app, network.feature_schema, describe(network), multiplications,
-               layout ? layout->bytes : 0);
+    fmt::print(out,
+               "hash        {}\nprogram     {}\napp         {} (feature schema {})\nnetwork     {}: {} "
+               "multiply-accumulates, {} bytes of "
+               "parameters\n",
+               snapshot->hash, snapshot->program_hash, network.app, network.feature_schema, describe(network),
+               multiplications, layout ? layout->bytes : 0);
     fmt::print(out, "file        {} bytes, of them {} of BPF object\n", bytes.size(), snapshot->bpf_object.size());
-    fmt::print(out, "fidelity    mean {:.5f}, p99 {:.5f}, max {:.5f} of the float output's range over {} samples\n", snapshot->fidelity.mean_error,
-               snapshot->fidelity.p99_error, snapshot->fidelity.max_error, snapshot->fidelity.samples);
-    fmt::print(out, "explore     {} (standard deviation of the noise, in units of the action)\nprobes      {}\n", snapshot->explore,
-               snapshot->probes.size());
+    fmt::print(out, "fidelity    mean {:.5f}, p99 {:.5f}, max {:.5f} of the float output's range over {} samples\n",
+               snapshot->fidelity.mean_error, snapshot->fidelity.p99_error, snapshot->fidelity.max_error,
+               snapshot->fidelity.samples);
+    fmt::print(out, "explore     {} (standard deviation of the noise, in units of the action)\nprobes      {}\n",
+               snapshot->explore, snapshot->probes.size());
     fmt::print(out, "made        {} by {} from {}, {} samples{}\n", local_time(snapshot->provenance.created_unix_s),
                snapshot->provenance.trainer, snapshot->provenance.source, snapshot->provenance.samples,
                snapshot->provenance.note.empty() ? "" : ": " + snapshot->provenance.note);
     return 0;
 }
 
-Result<int> Client::install(const std::string& file, bool activate, const std::string& reason, std::ostream& out, bool json) {
+Result<int> Client::install(const std::string& file, bool activate, const std::string& reason, std::ostream& out,
+                            bool json) {
     Result<std::string> bytes = read_file(file);
     if (!bytes) {
         return bytes.error();
@@ -270,8 +288,9 @@ Result<int> Client::install(const std::string& file, bool activate, const std::s
         print_json(out, to_json(reply));
         return 0;
     }
-    fmt::print(out, "{} {} in slot {}: checked in {:.1f} ms, in place in {:.1f} ms{}{}\n", reply.activated() ? "deciding:" : "installed:",
-               generation_text(reply.generation(), reply.hash()), reply.slot(), reply.check_ms(), reply.install_ms(),
+    fmt::print(out, "{} {} in slot {}: checked in {:.1f} ms, in place in {:.1f} ms{}{}\n",
+               reply.activated() ? "deciding:" : "installed:", generation_text(reply.generation(), reply.hash()),
+               reply.slot(), reply.check_ms(), reply.install_ms(),
                reply.activated() ? fmt::format(", switched in {:.2f} us", reply.switch_us()) : "",
                reply.network_changed() ? " (new network)" : " (same network)");
     return 0;
@@ -293,7 +312,8 @@ Result<int> Client::switch_to(const std::string& what, const std::string& reason
     if (json) {
         print_json(out, to_json(reply));
     } else {
-        fmt::print(out, "deciding: {}, switched in {:.2f} us\n", generation_text(reply.generation(), reply.hash()), reply.switch_us());
+        fmt::print(out, "deciding: {}, switched in {:.2f} us\n", generation_text(reply.generation(), reply.hash()),
+                   reply.switch_us());
     }
     return 0;
 }
@@ -313,7 +333,8 @@ Result<int> Client::rollback(const std::string& reason, std::ostream& out, bool 
     if (json) {
         print_json(out, to_json(reply));
     } else {
-        fmt::print(out, "deciding: {}, rolled back in {:.2f} us\n", generation_text(reply.generation(), reply.hash()), reply.switch_us());
+        fmt::print(out, "deciding: {}, rolled back in {:.2f} us\n", generation_text(reply.generation(), reply.hash()),
+                   reply.switch_us());
     }
     return 0;
 }
@@ -323,7 +344,9 @@ Result<int> Client::train(const std::string& mode, std::ostream& out, bool json)
     limit_time(context);
     pb::TrainRequest request;
     pb::TrainReply reply;
-    request.set_mode(mode == "on" ? pb::TrainRequest::ON : mode == "off" ? pb::TrainRequest::OFF : pb::TrainRequest::UNCHANGED);
+    request.set_mode(mode == "on"    ? pb::TrainRequest::ON
+                     : mode == "off" ? pb::TrainRequest::OFF
+                                     : pb::TrainRequest::UNCHANGED);
     request.set_now(mode == "now");
     if (Status ok = reachable(); !ok) {
         return ok.error();
@@ -334,7 +357,8 @@ Result<int> Client::train(const std::string& mode, std::ostream& out, bool json)
     if (json) {
         print_json(out, to_json(reply));
     } else {
-        fmt::print(out, "training is {}, {}\n", reply.mode(), reply.trainer_connected() ? "a trainer is connected" : "no trainer is connected");
+        fmt::print(out, "training is {}, {}\n", reply.mode(),
+                   reply.trainer_connected() ? "a trainer is connected" : "no trainer is connected");
     }
     return 0;
 }
@@ -353,7 +377,8 @@ Result<int> Client::samples(uint64_t count, bool include_log, std::ostream& out,
     }
     const App* app = find_app(state.app());
     if (app == nullptr) {
-        return Error{fmt::format("the daemon serves app '{}', which this adapathctl does not know: upgrade it", state.app())};
+        return Error{
+            fmt::format("the daemon serves app '{}', which this adapathctl does not know: upgrade it", state.app())};
     }
     grpc::ClientContext context;
     pb::SamplesRequest request;
@@ -362,32 +387,43 @@ Result<int> Client::samples(uint64_t count, bool include_log, std::ostream& out,
     pb::SampleBatch batch;
     uint64_t printed = 0;
     if (!json) {
-        fmt::print(out, "{:>14} {:<16} {:>8} {:>10} {:>9} {:>9} {:>9} {:>14} {:>9} {:>8}\n", "TIME us", "FLOW", "SEQ", "GENERATION", "OUTPUT",
-                   "NOISE", "ACTION", "RATE", "RTT ms", "REWARD");
+        fmt::print(out, "{:>14} {:<16} {:>8} {:>10} {:>9} {:>9} {:>9} {:>14} {:>9} {:>8}\n", "TIME us", "FLOW", "SEQ",
+                   "GENERATION", "OUTPUT", "NOISE", "ACTION", "RATE", "RTT ms", "REWARD");
     }
     while (reader->Read(&batch)) {
         if (batch.schema() != app->schema() || batch.record_bytes() != app->record_bytes()) {
             context.TryCancel();
-            return Error{fmt::format("the daemon's records have schema {} ({} bytes), this adapathctl's {} ({}): upgrade it", batch.schema(),
-                                     batch.record_bytes(), app->schema(), app->record_bytes())};
+            return Error{
+                fmt::format("the daemon's records have schema {} ({} bytes), this adapathctl's {} ({}): upgrade it",
+                            batch.schema(), batch.record_bytes(), app->schema(), app->record_bytes())};
         }
         const std::span records(reinterpret_cast<const std::byte*>(batch.records().data()), batch.records().size());
         for (size_t at = 0; at + app->record_bytes() <= records.size(); at += app->record_bytes()) {
             const DecodedSample sample = app->decode(records.subspan(at, app->record_bytes()));
             if (json) {
-                const nlohmann::ordered_json line = {{"time_us", sample.time_us},   {"flow", sample.flow},
-                                                     {"seq", sample.seq},           {"generation", sample.generation},
-                                                     {"network", sample.made_by_network}, {"output", sample.output[0] / 65536.0},
-                                                     {"noise", sample.noise / 65536.0},   {"action", sample.action / 65536.0},
-                                                     {"rate_bytes_per_s", sample.rate},   {"rtt_us", sample.rtt_us},
-                                                     {"min_rtt_us", sample.min_rtt_us},   {"reward", sample.reward},
-                                                     {"local_port", sample.local_port},   {"remote_port", sample.remote_port},
-                                                     {"input", std::vector<unsigned>(sample.input.begin(), sample.input.end())}};
+                const nlohmann::ordered_json line = {
+                    {"time_us", sample.time_us},
+                    {"flow", sample.flow},
+                    {"seq", sample.seq},
+                    {"generation", sample.generation},
+                    {"network", sample.made_by_network},
+                    {"output", sample.output[0] / 65536.0},
+                    {"noise", sample.noise / 65536.0},
+                    {"action", sample.action / 65536.0},
+                    {"rate_bytes_per_s", sample.rate},
+                    {"rtt_us", sample.rtt_us},
+                    {"min_rtt_us", sample.min_rtt_us},
+                    {"reward", sample.reward},
+                    {"local_port", sample.local_port},
+                    {"remote_port", sample.remote_port},
+                    {"input", std::vector<unsigned>(sample.input.begin(), sample.input.end())}};
                 out << line.dump() << "\n";
             } else {
-                fmt::print(out, "{:>14} {:<16} {:>8} {:>10} {:>9.4f} {:>9.4f} {:>9.4f} {:>14} {:>9.1f} {:>8.2f}\n", sample.time_us, sample.flow,
-                           sample.seq, sample.made_by_network ? std::to_string(sample.generation) : "fallback", sample.output[0] / 65536.0,
-                           sample.noise / 65536.0, sample.action / 65536.0, rate_text(sample.rate), sample.rtt_us / 1e3, sample.reward);
+                fmt::print(out, "{:>14} {:<16} {:>8} {:>10} {:>9.4f} {:>9.4f} {:>9.4f} {:>14} {:>9.1f} {:>8.2f}\n",
+                           sample.time_us, sample.flow, sample.seq,
+                           sample.made_by_network ? std::to_string(sample.generation) : "fallback",
+                           sample.output[0] / 65536.0, sample.noise / 65536.0, sample.action / 65536.0,
+                           rate_text(sample.rate), sample.rtt_us / 1e3, sample.reward);
             }
             if (++printed == count) {
                 context.TryCancel();
@@ -442,8 +478,11 @@ Result<int> Client::verify(std::ostream& out, bool json) {
                          {"lost", reply.samples_lost()},
                          {"last_unexplained", reply.last_unexplained()}});
     } else {
-        fmt::print(out, "{} decisions since adapathd started: {} explained bit for bit, {} unexplained; {} samples missing by number, {} lost in "
-                   "the kernel\n", reply.decisions_explained() + wrong, reply.decisions_explained(), wrong, reply.sequence_gaps(),
+        fmt::print(out,
+                   "{} decisions since adapathd started: {} explained bit for bit, {} unexplained; {} samples missing "
+                   "by number, {} lost in "
+                   "the kernel\n",
+                   reply.decisions_explained() + wrong, reply.decisions_explained(), wrong, reply.sequence_gaps(),
                    reply.samples_lost());
         if (wrong > 0) {
             fmt::print(out, "last: {}\n", reply.last_unexplained());
@@ -453,7 +492,8 @@ Result<int> Client::verify(std::ostream& out, bool json) {
     return wrong > 0 ? 1 : 0;
 }
 
-Result<int> verify_directory(const std::string& state_directory, const std::string& app_name, std::ostream& out, bool json) {
+Result<int> verify_directory(const std::string& state_directory, const std::string& app_name, std::ostream& out,
+                             bool json) {
     const App* app = find_app(app_name);
     if (app == nullptr) {
         return Error{fmt::format("app '{}' is unknown: this program knows {}", app_name, app_names())};
@@ -479,17 +519,20 @@ Result<int> verify_directory(const std::string& state_directory, const std::stri
                          {"seconds", report->seconds},
                          {"details", report->details}});
     } else {
-        fmt::print(out, "{} records in {} files: {} decisions of {} generations over {} flows, {} fallback or start-up\n", report->records,
-                   report->files, report->decisions, report->generations, report->flows, report->fallbacks);
-        fmt::print(out, "{} explained bit for bit, {} unexplained; {} samples missing by number; flows saw {} switches\n", report->explained,
-                   report->unexplained, report->gaps, report->switches);
+        fmt::print(
+            out, "{} records in {} files: {} decisions of {} generations over {} flows, {} fallback or start-up\n",
+            report->records, report->files, report->decisions, report->generations, report->flows, report->fallbacks);
+        fmt::print(out,
+                   "{} explained bit for bit, {} unexplained; {} samples missing by number; flows saw {} switches\n",
+                   report->explained, report->unexplained, report->gaps, report->switches);
         if (report->truncated_bytes > 0) {
             fmt::print(out, "{} bytes of cut-off records skipped (a kill or a power cut)\n", report->truncated_bytes);
         }
         for (const std::string& detail : report->details) {
             fmt::print(out, "  {}\n", detail);
         }
-        fmt::print(out, "{:.2f} s, {:.0f} records/s\n", report->seconds, static_cast<double>(report->records) / std::max(report->seconds, 1e-9));
+        fmt::print(out, "{:.2f} s, {:.0f} records/s\n", report->seconds,
+                   static_cast<double>(report->records) / std::max(report->seconds, 1e-9));
     }
     return report->unexplained > 0 || report->unreadable > 0 ? 1 : 0;
 }

@@ -19,7 +19,8 @@ public:
     Result<int> snapshots(std::ostream& out, bool json);
     // `what`: a file, a generation, or the beginning of a hash; empty = the active one.
     Result<int> show(const std::string& what, std::ostream& out, bool json);
-    Result<int> install(const std::string& file, bool activate, const std::string& reason, std::ostream& out, bool json);
+    Result<int> install(const std::string& file, bool activate, const std::string& reason, std::ostream& out,
+                        bool json);
     Result<int> switch_to(const std::string& what, const std::string& reason, std::ostream& out, bool json);
     Result<int> rollback(const std::string& reason, std::ostream& out, bool json);
     Result<int> train(const std::string& mode, std::ostream& out, bool json);

@@ -13,7 +13,8 @@ using google::protobuf::Reflection;
 // `index` < 0: the field is not repeated.
 nlohmann::ordered_json value_of(const Message& message, const FieldDescriptor* field, int index) {
     const Reflection* reflection = message.GetReflection();
-#define ADAPATH_GET(name) (index < 0 ? reflection->Get##name(message, field) : reflection->GetRepeated##name(message, field, index))
+#define ADAPATH_GET(name) \
+    (index < 0 ? reflection->Get##name(message, field) : reflection->GetRepeated##name(message, field, index))
     switch (field->cpp_type()) {
         case FieldDescriptor::CPPTYPE_INT32:
             return ADAPATH_GET(Int32);

@@ -1,5 +1,5 @@
-// Protobuf messages as JSON that scripts can calculate with: 64-bit numbers are numbers (Protobuf's own mapping makes them
-// strings), every field is there, bytes are left out.
+// Protobuf messages as JSON that scripts can calculate with: 64-bit numbers are numbers (Protobuf's own mapping makes
+// them strings), every field is there, bytes are left out.
 #pragma once
 
 #include <google/protobuf/message.h>

@@ -38,19 +38,24 @@ int main(int argc, char** argv) {
     CLI::App* switch_to = cli.add_subcommand("switch", "Switch to a snapshot that was installed before");
     switch_to->add_option("WHAT", what, "Hash (its first digits) or generation")->required();
     switch_to->add_option("--reason", reason, "For the event log");
-    CLI::App* rollback = cli.add_subcommand("rollback", "Back to what decided before; to the fallback where nothing did");
+    CLI::App* rollback =
+        cli.add_subcommand("rollback", "Back to what decided before; to the fallback where nothing did");
     rollback->add_option("--reason", reason, "For the event log");
     CLI::App* train = cli.add_subcommand("train", "Training: on, off, or send what has been learned now");
-    train->add_option("MODE", mode, "on | off (no exploration noise either) | now")->required()->check(CLI::IsMember({"on", "off", "now"}));
+    train->add_option("MODE", mode, "on | off (no exploration noise either) | now")
+        ->required()
+        ->check(CLI::IsMember({"on", "off", "now"}));
     CLI::App* samples = cli.add_subcommand("samples", "Decisions as they are made");
     samples->add_flag("--follow", follow, "Go on until Ctrl-C");
     samples->add_option("--count", count, "Samples to print")->capture_default_str()->check(CLI::PositiveNumber);
     samples->add_flag("--log", include_log, "Begin with the log on disk");
     CLI::App* verify = cli.add_subcommand(
-        "verify", "Was every decision made by a snapshot reproduced bit for bit? Asks the daemon, or reads a state directory");
+        "verify",
+        "Was every decision made by a snapshot reproduced bit for bit? Asks the daemon, or reads a state directory");
     verify->add_option("--state-dir", state_dir, "Verify this directory's log and snapshots; the daemon need not run");
     verify->add_option("--app", app, "App of the state directory")->capture_default_str();
-    CLI::App* watch = cli.add_subcommand("watch", "Events as they happen: installs, switches, roll backs, refusals, losses");
+    CLI::App* watch =
+        cli.add_subcommand("watch", "Events as they happen: installs, switches, roll backs, refusals, losses");
     watch->add_option("--count", events, "End after so many events; 0 = go on until Ctrl-C")->capture_default_str();
     cli.footer("Exit codes: 0 done; 1 failed, or verify found an unexplained decision; 105 and up bad command line.");
     CLI11_PARSE(cli, argc, argv);

@@ -12,12 +12,13 @@ Status App::accepts(const Network& network) const {
         return Error{fmt::format("the snapshot is for app '{}', this daemon serves '{}'", network.app, name())};
     }
     if (network.feature_schema != schema()) {
-        return Error{fmt::format("the snapshot was trained for feature schema {} of app {}, this program has schema {}: train it again",
-                                 network.feature_schema, name(), schema())};
+        return Error{fmt::format(
+            "the snapshot was trained for feature schema {} of app {}, this program has schema {}: train it again",
+            network.feature_schema, name(), schema())};
     }
     if (network.input_count() != input_count() || network.output_count() != output_count()) {
-        return Error{fmt::format("the snapshot's network has {} inputs and {} outputs, app {} has {} and {}", network.input_count(),
-                                 network.output_count(), name(), input_count(), output_count())};
+        return Error{fmt::format("the snapshot's network has {} inputs and {} outputs, app {} has {} and {}",
+                                 network.input_count(), network.output_count(), name(), input_count(), output_count())};
     }
     return {};
 }

@@ -1,5 +1,5 @@
-// What the daemon's core needs to know of an app. The core names no app: it finds one in the registry by the name in its
-// configuration and reads every record through it. An app is added by one file like cc_app.cc.
+// What the daemon's core needs to know of an app. The core names no app: it finds one in the registry by the name in
+// its configuration and reads every record through it. An app is added by one file like cc_app.cc.
 #pragma once
 
 #include <array>

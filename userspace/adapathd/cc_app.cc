@@ -28,16 +28,18 @@ public:
         decoded.generation = sample.generation;
         decoded.slot = sample.slot;
         decoded.made_by_network = !start && !fallback;
-        // In slow start the rate is no policy's, and an application that does not fill the pipe earns nothing by waiting.
+        // In slow start the rate is no policy's, and an application that does not fill the pipe earns nothing by
+        // waiting.
         decoded.accountable = !start;
         decoded.judged = (sample.flags & ADP_CC_APP_LIMITED) == 0 && sample.interval.us != 0;
-        decoded.input = {reinterpret_cast<const uint8_t*>(record.data()) + offsetof(adp_cc_sample, input), ADP_CC_INPUTS};
+        decoded.input = {reinterpret_cast<const uint8_t*>(record.data()) + offsetof(adp_cc_sample, input),
+                         ADP_CC_INPUTS};
         decoded.output[0] = sample.output;
         decoded.noise = sample.noise;
         decoded.action = sample.action;
-        decoded.action_sound = !decoded.made_by_network ||
-                               sample.action == adp_clamp(static_cast<adp_s64>(sample.output) + sample.noise,
-                                                          -ADP_CC_ACTION_MAX_Q16, ADP_CC_ACTION_MAX_Q16);
+        decoded.action_sound =
+            !decoded.made_by_network || sample.action == adp_clamp(static_cast<adp_s64>(sample.output) + sample.noise,
+                                                                   -ADP_CC_ACTION_MAX_Q16, ADP_CC_ACTION_MAX_Q16);
         decoded.reward = adp_cc_reward(&sample.interval) / static_cast<double>(ADP_Q16_ONE);
         decoded.rate = sample.rate;
         decoded.rtt_us = sample.interval.rtt_us;

@@ -16,7 +16,10 @@ namespace {
 class CcSource final : public DecisionSource {
 public:
     CcSource(const CcSourceOptions& options, LinkOptions link, std::vector<FlowOptions> flows)
-        : speed_(options.speed), begin_us_(monotonic_us()), flow_base_(begin_us_ * 1000), flows_(flows.size()),
+        : speed_(options.speed),
+          begin_us_(monotonic_us()),
+          flow_base_(begin_us_ * 1000),
+          flows_(flows.size()),
           simulator_(std::move(link), std::move(flows), options.seed) {
         simulator_.set_samples([this](const adp_cc_sample& sample) { on_sample(sample); });
     }
@@ -30,7 +33,9 @@ public:
                 simulator_.set_policy({}, 0, 0);
             } else {
                 simulator_.set_policy(
-                    [model = active.model](const uint8_t* input) { return interpret(*model, {input, ADP_CC_INPUTS})[0]; },
+                    [model = active.model](const uint8_t* input) {
+                        return interpret(*model, {input, ADP_CC_INPUTS})[0];
+                    },
                     active.generation, active.explore_q16);
             }
         }
@@ -38,7 +43,8 @@ public:
         more_.flows_opened = first_ ? flows_ : 0;
         first_ = false;
         // After a long pause (a stopped process) the lost time is not caught up.
-        const double target_s = std::min(static_cast<double>(now_us - begin_us_) / 1e6 * speed_, simulator_.now_s() + 1.0 * speed_);
+        const double target_s =
+            std::min(static_cast<double>(now_us - begin_us_) / 1e6 * speed_, simulator_.now_s() + 1.0 * speed_);
         simulator_.run_until(target_s);
         uint64_t delivered = 0;
         for (size_t i = 0; i < flows_; i++) {

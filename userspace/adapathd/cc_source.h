@@ -1,4 +1,5 @@
-// Simulated flows of the app `cc` for the local backend: models/simulator.h over a generated LTE-like uplink, in real time.
+// Simulated flows of the app `cc` for the local backend: models/simulator.h over a generated LTE-like uplink, in real
+// time.
 #pragma once
 
 #include <memory>

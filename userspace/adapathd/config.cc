@@ -24,7 +24,8 @@ public:
             if (plain.starts_with(type)) {
                 plain = "unknown field: " + plain + "; see adapathd --print-default-config";
             }
-            text = line < 0 ? fmt::format("{}: {}", name_, plain) : fmt::format("{}:{}:{}: {}", name_, line + 1, column + 1, plain);
+            text = line < 0 ? fmt::format("{}: {}", name_, plain)
+                            : fmt::format("{}:{}:{}: {}", name_, line + 1, column + 1, plain);
         }
     }
     std::string text;
@@ -66,15 +67,17 @@ Status check_config(const pb::DaemonConfig& config, std::string_view name) {
     if (config.backend() != "bpf" && config.backend() != "local") {
         return wrong("backend", "'" + config.backend() + "'", "use \"bpf\" or \"local\"");
     }
-    for (const auto& [field, path] : {std::pair<const char*, const std::string&>{"state_directory", config.state_directory()},
-                                      {"socket", config.socket()},
-                                      {"pin_directory", config.pin_directory()}}) {
+    for (const auto& [field, path] :
+         {std::pair<const char*, const std::string&>{"state_directory", config.state_directory()},
+          {"socket", config.socket()},
+          {"pin_directory", config.pin_directory()}}) {
         if (path.empty() || path.front() != '/') {
             return wrong(field, "'" + path + "'", "give an absolute path");
         }
     }
     if (config.socket().size() > 107) {
-        return wrong("socket", config.socket().size(), "a Unix socket's path has at most 107 characters: give a shorter one");
+        return wrong("socket", config.socket().size(),
+                     "a Unix socket's path has at most 107 characters: give a shorter one");
     }
     if (config.interval_ms() < 1 || config.interval_ms() > 10000) {
         return wrong("interval_ms", config.interval_ms(), "use 1..10000");
@@ -87,7 +90,8 @@ Status check_config(const pb::DaemonConfig& config, std::string_view name) {
         return wrong("ring_bytes", ring, "use a power of two from 4096 to 1073741824");
     }
     if (config.wakeup_bytes() > ring / 2) {
-        return wrong("wakeup_bytes", config.wakeup_bytes(), fmt::format("use at most half of ring_bytes ({})", ring / 2));
+        return wrong("wakeup_bytes", config.wakeup_bytes(),
+                     fmt::format("use at most half of ring_bytes ({})", ring / 2));
     }
     if (config.consistency() != "decision" && config.consistency() != "flow") {
         return wrong("consistency", "'" + config.consistency() + "'", "use \"decision\" or \"flow\"");
@@ -107,7 +111,8 @@ Status check_config(const pb::DaemonConfig& config, std::string_view name) {
         return wrong("watch.seconds", watch.seconds(), "use at least watch.min_seconds, which is at least 0");
     }
     if (!(watch.window_seconds() >= 0.5) || !(watch.baseline_seconds() >= watch.window_seconds())) {
-        return wrong("watch.baseline_seconds", watch.baseline_seconds(), "use at least watch.window_seconds, which is at least 0.5");
+        return wrong("watch.baseline_seconds", watch.baseline_seconds(),
+                     "use at least watch.window_seconds, which is at least 0.5");
     }
     if (!(watch.margin() >= 0) || !(watch.noise_factor() >= 0) || !(watch.refuse_seconds() >= 0)) {
         return wrong("watch", "below 0 somewhere", "margin, noise_factor and refuse_seconds are at least 0");

@@ -10,7 +10,8 @@
 
 namespace adapath {
 
-// Errors name file, line and field. A field that does not exist is an error: a typing mistake must not pass for a default.
+// Errors name file, line and field. A field that does not exist is an error: a typing mistake must not pass for a
+// default.
 Result<pb::DaemonConfig> parse_config(std::string_view text, std::string_view name_for_errors);
 Result<pb::DaemonConfig> read_config(const std::string& path);
 // Ranges and names; parse_config() does it already, so this is for values from the command line.

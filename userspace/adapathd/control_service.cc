@@ -29,12 +29,14 @@ grpc::Status ControlService::GetStatus(grpc::ServerContext*, const pb::StatusReq
     return grpc::Status::OK;
 }
 
-grpc::Status ControlService::ListSnapshots(grpc::ServerContext*, const pb::ListSnapshotsRequest*, pb::ListSnapshotsReply* reply) {
+grpc::Status ControlService::ListSnapshots(grpc::ServerContext*, const pb::ListSnapshotsRequest*,
+                                           pb::ListSnapshotsReply* reply) {
     daemon_.fill_snapshots(*reply);
     return grpc::Status::OK;
 }
 
-grpc::Status ControlService::GetSnapshot(grpc::ServerContext*, const pb::SnapshotSelector* selector, pb::SnapshotFile* reply) {
+grpc::Status ControlService::GetSnapshot(grpc::ServerContext*, const pb::SnapshotSelector* selector,
+                                         pb::SnapshotFile* reply) {
     Result<std::string> bytes = daemon_.snapshots().snapshot_bytes(selector->hash(), selector->generation());
     if (!bytes) {
         return {grpc::StatusCode::NOT_FOUND, bytes.error().message};
@@ -73,7 +75,8 @@ grpc::Status ControlService::Switch(grpc::ServerContext*, const pb::SwitchReques
     return grpc::Status::OK;
 }
 
-grpc::Status ControlService::Rollback(grpc::ServerContext*, const pb::RollbackRequest* request, pb::SwitchReply* reply) {
+grpc::Status ControlService::Rollback(grpc::ServerContext*, const pb::RollbackRequest* request,
+                                      pb::SwitchReply* reply) {
     Result<SwitchResult> result =
         daemon_.snapshots().roll_back(request->reason().empty() ? "asked by the operator" : request->reason(), false);
     if (!result) {
@@ -134,12 +137,13 @@ grpc::Status ControlService::StreamSamples(grpc::ServerContext* context, const p
         return grpc::Status::OK;
     }
     if (request->include_log()) {
-        Status status = daemon_.loop().read_log(subscription.log_end, [&](std::span<const std::byte> records, const std::string&) {
-            pb::SampleBatch batch;
-            fill(batch);
-            batch.set_records(records.data(), records.size());
-            return !context->IsCancelled() && writer->Write(batch);
-        });
+        Status status =
+            daemon_.loop().read_log(subscription.log_end, [&](std::span<const std::byte> records, const std::string&) {
+                pb::SampleBatch batch;
+                fill(batch);
+                batch.set_records(records.data(), records.size());
+                return !context->IsCancelled() && writer->Write(batch);
+            });
         if (!status) {
             return failed(status.error());
         }
@@ -162,7 +166,8 @@ grpc::Status ControlService::StreamSamples(grpc::ServerContext* context, const p
     return grpc::Status::OK;
 }
 
-grpc::Status ControlService::WatchEvents(grpc::ServerContext* context, const pb::WatchRequest*, grpc::ServerWriter<pb::Event>* writer) {
+grpc::Status ControlService::WatchEvents(grpc::ServerContext* context, const pb::WatchRequest*,
+                                         grpc::ServerWriter<pb::Event>* writer) {
     const std::shared_ptr<Daemon::Events::Reader> reader = daemon_.watch_events();
     // So that a client knows that from here on it misses nothing.
     writer->SendInitialMetadata();
@@ -192,7 +197,8 @@ grpc::Status ControlService::WatchEvents(grpc::ServerContext* context, const pb:
     return grpc::Status::OK;
 }
 
-Result<std::unique_ptr<ControlServer>> ControlServer::start(Daemon& daemon, const std::string& socket, const std::string& group) {
+Result<std::unique_ptr<ControlServer>> ControlServer::start(Daemon& daemon, const std::string& socket,
+                                                            const std::string& group) {
     const size_t slash = socket.rfind('/');
     if (slash == std::string::npos || socket.size() > 107) {
         return Error{fmt::format("socket {}: give an absolute path of at most 107 characters", socket)};
@@ -202,7 +208,7 @@ Result<std::unique_ptr<ControlServer>> ControlServer::start(Daemon& daemon, cons
             return Error{status.error().message + ": give another --socket"};
         }
     }
-    struct stat info {};
+    struct stat info{};
     if (lstat(socket.c_str(), &info) == 0) {
         if (!S_ISSOCK(info.st_mode)) {
             return Error{socket + ": exists and is no socket: remove it, or give another --socket"};
@@ -233,7 +239,8 @@ Result<std::unique_ptr<ControlServer>> ControlServer::start(Daemon& daemon, cons
     }
     if (const struct group* entry = getgrnam(group.c_str()); entry != nullptr) {
         if (chown(socket.c_str(), static_cast<uid_t>(-1), entry->gr_gid) != 0) {
-            spdlog::warn("{}", errno_text(fmt::format("{}: cannot give it to group {}: only this user may use it", socket, group)));
+            spdlog::warn("{}", errno_text(fmt::format("{}: cannot give it to group {}: only this user may use it",
+                                                      socket, group)));
         }
     }
     return server;

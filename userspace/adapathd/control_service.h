@@ -17,24 +17,29 @@ public:
     explicit ControlService(Daemon& daemon) : daemon_(daemon) {}
 
     grpc::Status GetStatus(grpc::ServerContext*, const pb::StatusRequest*, pb::StatusReply* reply) override;
-    grpc::Status ListSnapshots(grpc::ServerContext*, const pb::ListSnapshotsRequest*, pb::ListSnapshotsReply* reply) override;
-    grpc::Status GetSnapshot(grpc::ServerContext*, const pb::SnapshotSelector* selector, pb::SnapshotFile* reply) override;
+    grpc::Status ListSnapshots(grpc::ServerContext*, const pb::ListSnapshotsRequest*,
+                               pb::ListSnapshotsReply* reply) override;
+    grpc::Status GetSnapshot(grpc::ServerContext*, const pb::SnapshotSelector* selector,
+                             pb::SnapshotFile* reply) override;
     grpc::Status Install(grpc::ServerContext*, const pb::InstallRequest* request, pb::InstallReply* reply) override;
     grpc::Status Switch(grpc::ServerContext*, const pb::SwitchRequest* request, pb::SwitchReply* reply) override;
     grpc::Status Rollback(grpc::ServerContext*, const pb::RollbackRequest* request, pb::SwitchReply* reply) override;
     grpc::Status Train(grpc::ServerContext*, const pb::TrainRequest* request, pb::TrainReply* reply) override;
     grpc::Status StreamSamples(grpc::ServerContext* context, const pb::SamplesRequest* request,
                                grpc::ServerWriter<pb::SampleBatch>* writer) override;
-    grpc::Status WatchEvents(grpc::ServerContext* context, const pb::WatchRequest*, grpc::ServerWriter<pb::Event>* writer) override;
+    grpc::Status WatchEvents(grpc::ServerContext* context, const pb::WatchRequest*,
+                             grpc::ServerWriter<pb::Event>* writer) override;
 
 private:
     Daemon& daemon_;
 };
 
-// Serves while it lives. The socket is for its owner and the group (0660); a socket that another process serves is refused.
+// Serves while it lives. The socket is for its owner and the group (0660); a socket that another process serves is
+// refused.
 class ControlServer {
 public:
-    static Result<std::unique_ptr<ControlServer>> start(Daemon& daemon, const std::string& socket, const std::string& group);
+    static Result<std::unique_ptr<ControlServer>> start(Daemon& daemon, const std::string& socket,
+                                                        const std::string& group);
     ~ControlServer();
 
 private:

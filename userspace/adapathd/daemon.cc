@@ -23,7 +23,8 @@ Result<Backend> open_backend(const pb::DaemonConfig& config) {
         if (!source) {
             return source.error();
         }
-        Result<LocalBackend> opened = open_local_backend({config.ring_bytes(), config.wakeup_bytes(), 5}, std::move(*source));
+        Result<LocalBackend> opened =
+            open_local_backend({config.ring_bytes(), config.wakeup_bytes(), 5}, std::move(*source));
         if (!opened) {
             return opened.error();
         }
@@ -140,8 +141,9 @@ void Daemon::run(StopToken& stop) {
         if (now_us - status_us >= 5000000) {
             status_us = now_us;
             const ActiveSnapshot active = manager_->active();
-            notify_status(active.generation == 0 ? "no snapshot: the fallback decides"
-                                                 : fmt::format("generation {} ({}) decides", active.generation, short_hash(active.hash)));
+            notify_status(active.generation == 0
+                              ? "no snapshot: the fallback decides"
+                              : fmt::format("generation {} ({}) decides", active.generation, short_hash(active.hash)));
         }
     }
 }

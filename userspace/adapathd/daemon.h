@@ -1,4 +1,5 @@
-// The daemon as a whole: backend, state directory, loop, snapshots, training's switch. The gRPC service and the tests call this.
+// The daemon as a whole: backend, state directory, loop, snapshots, training's switch. The gRPC service and the tests
+// call this.
 #pragma once
 
 #include <atomic>

@@ -14,7 +14,8 @@ namespace adapath {
 LocalDatapath::Active LocalDatapath::active() const {
     std::lock_guard lock(mutex_);
     const uint32_t slot = find_locked(SlotState::active);
-    return slot == ADP_SLOT_NONE ? Active{} : Active{slot, slots_[slot].generation, slots_[slot].explore_q16, slots_[slot].model};
+    return slot == ADP_SLOT_NONE ? Active{}
+                                 : Active{slot, slots_[slot].generation, slots_[slot].explore_q16, slots_[slot].model};
 }
 
 bool LocalDatapath::put(std::span<const std::byte> record) {
@@ -54,7 +55,8 @@ class LocalInstaller final : public Installer {
 public:
     explicit LocalInstaller(std::shared_ptr<LocalDatapath> datapath) : datapath_(std::move(datapath)) {}
 
-    Result<uint32_t> install(const Snapshot& snapshot, uint32_t generation, std::span<const InputCodes> checks) override {
+    Result<uint32_t> install(const Snapshot& snapshot, uint32_t generation,
+                             std::span<const InputCodes> checks) override {
         Result<std::vector<uint8_t>> params = pack(snapshot.model);
         if (!params) {
             return params.error();
@@ -78,7 +80,10 @@ public:
         if (standby != ADP_SLOT_NONE) {
             datapath_->slots_[standby].state = SlotState::draining;
         }
-        datapath_->slots_[slot] = {SlotState::standby, generation, hash_prefix(snapshot.hash), static_cast<uint32_t>(params->size()),
+        datapath_->slots_[slot] = {SlotState::standby,
+                                   generation,
+                                   hash_prefix(snapshot.hash),
+                                   static_cast<uint32_t>(params->size()),
                                    static_cast<uint32_t>(snapshot.explore * 65536.0F + 0.5F),
                                    std::make_shared<const QuantModel>(snapshot.model)};
         return slot;
@@ -86,7 +91,8 @@ public:
 
     Status switch_to(uint32_t slot) override {
         std::lock_guard lock(datapath_->mutex_);
-        if (slot >= ADP_SLOTS || datapath_->slots_[slot].generation == 0 || datapath_->slots_[slot].state == SlotState::draining) {
+        if (slot >= ADP_SLOTS || datapath_->slots_[slot].generation == 0 ||
+            datapath_->slots_[slot].state == SlotState::draining) {
             return Error{fmt::format("slot {} holds no snapshot that could be switched to", slot)};
         }
         const uint32_t before = datapath_->find_locked(SlotState::active);
@@ -186,7 +192,8 @@ public:
         {
             std::unique_lock lock(datapath_->mutex_);
             datapath_->changed_.wait_for(lock, interval, [this] {
-                return datapath_->woken_ || (datapath_->wakeup_bytes_ != 0 && datapath_->ring_used_ >= datapath_->wakeup_bytes_);
+                return datapath_->woken_ ||
+                       (datapath_->wakeup_bytes_ != 0 && datapath_->ring_used_ >= datapath_->wakeup_bytes_);
             });
             datapath_->woken_ = false;
             batch.swap(datapath_->ring_);

@@ -24,8 +24,9 @@ Result<StateLock> StateLock::take(const std::string& state_directory) {
         }
         const Result<std::string> holder = read_file(path);
         const int pid = holder ? atoi(holder->c_str()) : 0;
-        return Error{fmt::format("another adapathd (pid {}) already runs on {}: stop it first, or give this one a --state-dir of its own", pid,
-                                 state_directory)};
+        return Error{fmt::format(
+            "another adapathd (pid {}) already runs on {}: stop it first, or give this one a --state-dir of its own",
+            pid, state_directory)};
     }
     const std::string pid = fmt::format("{}\n", getpid());
     if (ftruncate(fd.get(), 0) != 0) {

@@ -23,9 +23,15 @@ constexpr uint64_t kSecondUs = 1'000'000;
 
 Loop::Loop(const App& app, Collector& collector, SnapshotManager& manager, SampleLog log, std::string log_directory,
            const Options& options, EventSink events)
-    : app_(app), collector_(collector), manager_(manager), log_directory_(std::move(log_directory)), options_(options),
-      events_(std::move(events)), verifier_([this](uint32_t generation) { return manager_.model_of(generation); }),
-      log_(std::move(log)), policy_(options.watch) {
+    : app_(app),
+      collector_(collector),
+      manager_(manager),
+      log_directory_(std::move(log_directory)),
+      options_(options),
+      events_(std::move(events)),
+      verifier_([this](uint32_t generation) { return manager_.model_of(generation); }),
+      log_(std::move(log)),
+      policy_(options.watch) {
     // Where the flows were before a restart: samples lost meanwhile show as gaps.
     const std::string boot = boot_id();
     (void)read_sample_log(
@@ -49,8 +55,11 @@ Status Loop::step() {
         if (record.size() == app_.record_bytes()) {
             batch_.insert(batch_.end(), record.begin(), record.end());
         } else {
-            events_({.kind = "error", .text = fmt::format("the kernel side sent a record of {} bytes, app {} has {}: reload it with adapathd "
-                                                          "--remove", record.size(), app_.name(), app_.record_bytes())});
+            events_({.kind = "error",
+                     .text = fmt::format(
+                         "the kernel side sent a record of {} bytes, app {} has {}: reload it with adapathd "
+                         "--remove",
+                         record.size(), app_.name(), app_.record_bytes())});
         }
     });
     const uint64_t now_us = monotonic_us();
@@ -82,7 +91,9 @@ Status Loop::step() {
         }
     }
     if (unexplained > 0) {
-        events_({.time_us = now_us, .kind = "error", .text = fmt::format("{} decisions could not be explained; last: {}", unexplained, last_unexplained)});
+        events_({.time_us = now_us,
+                 .kind = "error",
+                 .text = fmt::format("{} decisions could not be explained; last: {}", unexplained, last_unexplained)});
     }
 
     SwitchPolicy::Verdict verdict;
@@ -167,9 +178,11 @@ void Loop::account(const DecodedSample& sample) {
         flow.rewarded = true;
     }
     if (fresh) {
-        events_({.time_us = sample.time_us, .kind = "flow",
-                 .text = fmt::format("flow {} (port {} to {}) seen", sample.flow, sample.local_port, sample.remote_port),
-                 .generation = sample.generation});
+        events_(
+            {.time_us = sample.time_us,
+             .kind = "flow",
+             .text = fmt::format("flow {} (port {} to {}) seen", sample.flow, sample.local_port, sample.remote_port),
+             .generation = sample.generation});
     }
     flow.seq = sample.seq;
     flow.generation = sample.made_by_network ? sample.generation : 0;
@@ -221,8 +234,10 @@ void Loop::report_losses(uint64_t now_us) {
     losses_looked_us_ = now_us;
     const uint64_t lost = collector_.stats().samples_lost;
     if (lost > lost_reported_ && !first) {
-        events_({.time_us = now_us, .kind = "lost",
-                 .text = fmt::format("{} samples lost, the ring was full: raise ring_bytes or lower interval_ms", lost - lost_reported_)});
+        events_({.time_us = now_us,
+                 .kind = "lost",
+                 .text = fmt::format("{} samples lost, the ring was full: raise ring_bytes or lower interval_ms",
+                                     lost - lost_reported_)});
     }
     lost_reported_ = lost;
 }
@@ -274,7 +289,8 @@ LoopView Loop::view() const {
         std::lock_guard lock(publish_mutex_);
         view.log_bytes = log_.bytes();
     }
-    std::sort(view.flows.begin(), view.flows.end(), [](const FlowView& a, const FlowView& b) { return a.flow < b.flow; });
+    std::sort(view.flows.begin(), view.flows.end(),
+              [](const FlowView& a, const FlowView& b) { return a.flow < b.flow; });
     return view;
 }
 

@@ -1,5 +1,5 @@
-// The collecting half of the daemon: batch after batch, every decision is explained, logged, handed on, and its reward held
-// against the snapshot that made it.
+// The collecting half of the daemon: batch after batch, every decision is explained, logged, handed on, and its reward
+// held against the snapshot that made it.
 #pragma once
 
 #include <atomic>
@@ -102,14 +102,15 @@ private:
     const std::string log_directory_;
     const Options options_;
     EventSink events_;
-    Verifier verifier_;            // of step()'s thread alone
-    std::vector<std::byte> batch_; // likewise
+    Verifier verifier_;             // of step()'s thread alone
+    std::vector<std::byte> batch_;  // likewise
     uint64_t lost_reported_ = 0;
     uint64_t losses_looked_us_ = 0;
     uint64_t log_error_us_ = 0;
     uint32_t trusted_told_ = 0;
 
-    mutable std::mutex publish_mutex_;  // log and fan-out together, so that a new reader misses nothing and gets nothing twice
+    mutable std::mutex
+        publish_mutex_;  // log and fan-out together, so that a new reader misses nothing and gets nothing twice
     SampleLog log_;
     Samples samples_;
 

@@ -41,8 +41,11 @@ int remove_kernel_side(const std::string& pin_directory) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    CLI::App cli{"adapathd: runs neural networks in the datapath, collects what they decide, installs what was learned and rolls back "
-                 "what does badly.\nStops on SIGINT or SIGTERM; the kernel side goes on deciding unless --detach-on-exit is given."};
+    CLI::App cli{
+        "adapathd: runs neural networks in the datapath, collects what they decide, installs what was learned and "
+        "rolls back "
+        "what does badly.\nStops on SIGINT or SIGTERM; the kernel side goes on deciding unless --detach-on-exit is "
+        "given."};
     cli.set_version_flag("--version", kVersion);
     std::string config_path;
     std::string backend;
@@ -58,21 +61,30 @@ int main(int argc, char** argv) {
     bool foreground = false;
     bool detach = false;
     bool remove = false;
-    cli.add_option("--config", config_path, "Configuration file (Protobuf text format); without it every field has its default");
+    cli.add_option("--config", config_path,
+                   "Configuration file (Protobuf text format); without it every field has its default");
     cli.add_flag("--check-config", check, "Check the configuration, print nothing but errors, exit 0 or 1");
-    cli.add_flag("--print-default-config", print_default, "Print the shipped configuration with every field explained, and exit");
-    cli.add_option("--backend", backend, "Where snapshots run: bpf (kernel) or local (this process, simulated flows, no privileges) [bpf]");
+    cli.add_flag("--print-default-config", print_default,
+                 "Print the shipped configuration with every field explained, and exit");
+    cli.add_option("--backend", backend,
+                   "Where snapshots run: bpf (kernel) or local (this process, simulated flows, no privileges) [bpf]");
     cli.add_option("--state-dir", state_dir, "Directory of sample log, snapshots and lock [/var/lib/adapath]");
     cli.add_option("--socket", socket, "Unix socket for adapathctl and adapath-trainer [/run/adapath/adapathd.sock]");
     cli.add_option("--pin-dir", pin_dir, "Directory on a BPF file system for the kernel side [/sys/fs/bpf/adapath]");
-    cli.add_option("--cc-name", cc_name, "Name that sockets ask for with TCP_CONGESTION, at most 15 characters [adapath]");
+    cli.add_option("--cc-name", cc_name,
+                   "Name that sockets ask for with TCP_CONGESTION, at most 15 characters [adapath]");
     cli.add_option("--interval", interval_ms, "Milliseconds between two batches of samples, 1..10000 [100]");
-    cli.add_option("--train", train, "on or off: learn, and explore, from the start [on]")->check(CLI::IsMember({"on", "off"}));
+    cli.add_option("--train", train, "on or off: learn, and explore, from the start [on]")
+        ->check(CLI::IsMember({"on", "off"}));
     cli.add_option("--log-level", log_level, "trace, debug, info, warning, error or off [info]");
-    cli.add_flag("--foreground", foreground, "Stay in the foreground (adapathd always does: this is for scripts that say so)");
-    cli.add_flag("--detach-on-exit", detach, "On exit, take the kernel side away as well: sockets opened later get no adapath (bpf)");
+    cli.add_flag("--foreground", foreground,
+                 "Stay in the foreground (adapathd always does: this is for scripts that say so)");
+    cli.add_flag("--detach-on-exit", detach,
+                 "On exit, take the kernel side away as well: sockets opened later get no adapath (bpf)");
     cli.add_flag("--remove", remove, "Detach and unpin a kernel side that was left running, and exit");
-    cli.footer("Exit codes: 0 stopped as asked, 1 could not start (the reason is on standard error), 105 and up bad command line.");
+    cli.footer(
+        "Exit codes: 0 stopped as asked, 1 could not start (the reason is on standard error), 105 and up bad command "
+        "line.");
     CLI11_PARSE(cli, argc, argv);
 
     if (print_default) {
@@ -125,7 +137,8 @@ int main(int argc, char** argv) {
     if (!daemon) {
         return fail(daemon.error().message);
     }
-    Result<std::unique_ptr<ControlServer>> server = ControlServer::start(**daemon, config.socket(), config.socket_group());
+    Result<std::unique_ptr<ControlServer>> server =
+        ControlServer::start(**daemon, config.socket(), config.socket_group());
     if (!server) {
         return fail(server.error().message);
     }

@@ -38,9 +38,10 @@ Status check_privileges(const std::string& backend) {
     if (missing.empty()) {
         return {};
     }
-    return Error{fmt::format("the bpf backend needs {}, which this process does not have: start adapathd as root or through its systemd "
-                             "unit (systemctl start adapathd), or without privileges over simulated flows with --backend=local",
-                             fmt::join(missing, ", "))};
+    return Error{fmt::format(
+        "the bpf backend needs {}, which this process does not have: start adapathd as root or through its systemd "
+        "unit (systemctl start adapathd), or without privileges over simulated flows with --backend=local",
+        fmt::join(missing, ", "))};
 }
 
 }  // namespace adapath

@@ -37,7 +37,7 @@ Result<SampleLog> SampleLog::open(const std::string& directory, const App& app, 
     log.limit_bytes_ = limit_bytes;
     log.file_limit_bytes_ = std::max(limit_bytes / kFiles, kFileMin);
     for (const std::string& name : *names) {
-        struct stat info {};
+        struct stat info{};
         if (stat((directory + "/" + name).c_str(), &info) == 0) {
             log.files_.push_back(File{name, static_cast<uint64_t>(info.st_size)});
             log.next_number_ = std::max<uint64_t>(log.next_number_, strtoull(name.c_str(), nullptr, 10) + 1);
@@ -58,8 +58,8 @@ SampleLog::Position SampleLog::position() const {
     return files_.empty() ? Position{} : Position{files_.back().name, files_.back().bytes};
 }
 
-// Begins the next file and removes the oldest ones over the limit. A restart begins a new file too: the tail of the last may be
-// cut off, and records are whole only from a header on.
+// Begins the next file and removes the oldest ones over the limit. A restart begins a new file too: the tail of the
+// last may be cut off, and records are whole only from a header on.
 Status SampleLog::roll() {
     const std::string name = fmt::format("{:010}{}", next_number_, kSuffix);
     const std::string path = directory_ + "/" + name;
@@ -103,7 +103,8 @@ Status SampleLog::append(std::span<const std::byte> records) {
             return status;
         }
     }
-    if (Status status = write_all(fd_.get(), records.data(), records.size(), directory_ + "/" + files_.back().name); !status) {
+    if (Status status = write_all(fd_.get(), records.data(), records.size(), directory_ + "/" + files_.back().name);
+        !status) {
         // A full disk may have taken half a record. What follows goes to a new file, so that it stays readable.
         fd_.reset();
         return status;
@@ -148,14 +149,15 @@ Result<LogReadResult> read_sample_log(const std::string& directory, const App& a
         header.app[sizeof(header.app) - 1] = 0;
         header.boot_id[sizeof(header.boot_id) - 1] = 0;
         if (app.name() != header.app || header.schema != app.schema() || header.record_bytes != app.record_bytes()) {
-            result.unreadable.push_back(fmt::format("{}: holds records of app {} schema {} ({} bytes each), not of app {} schema {} ({})",
-                                                    path, header.app, header.schema, header.record_bytes, app.name(), app.schema(),
-                                                    app.record_bytes()));
+            result.unreadable.push_back(fmt::format(
+                "{}: holds records of app {} schema {} ({} bytes each), not of app {} schema {} ({})", path, header.app,
+                header.schema, header.record_bytes, app.name(), app.schema(), app.record_bytes()));
             continue;
         }
         result.files++;
-        uint64_t left = until != nullptr && name == until->file ? until->bytes - std::min<uint64_t>(until->bytes, sizeof(header))
-                                                                : UINT64_MAX;
+        uint64_t left = until != nullptr && name == until->file
+                            ? until->bytes - std::min<uint64_t>(until->bytes, sizeof(header))
+                            : UINT64_MAX;
         size_t have = 0;
         while (true) {
             const size_t want = static_cast<size_t>(std::min<uint64_t>(chunk.size() - have, left));

@@ -1,5 +1,6 @@
-// The samples on disk: rolling files of raw records, bounded in size. Nothing is synced per batch: after a kill -9 the kernel
-// still writes what was handed to it, after a power cut the tail is lost; a reader takes a cut-off tail for what it is.
+// The samples on disk: rolling files of raw records, bounded in size. Nothing is synced per batch: after a kill -9 the
+// kernel still writes what was handed to it, after a power cut the tail is lost; a reader takes a cut-off tail for what
+// it is.
 //
 // A file is a LogHeader, then whole records of the app. Numbers are the machine's own (the log never leaves it).
 #pragma once
@@ -65,11 +66,11 @@ private:
 struct LogReadResult {
     uint64_t files = 0;
     uint64_t records = 0;
-    uint64_t truncated_bytes = 0;          // cut-off tails
-    std::vector<std::string> unreadable;   // files skipped, with the reason
+    uint64_t truncated_bytes = 0;         // cut-off tails
+    std::vector<std::string> unreadable;  // files skipped, with the reason
 };
-// Every record of the log, oldest first, a chunk of whole records at a time. The sink gets the chunk and its file's boot id;
-// it returns false to stop.
+// Every record of the log, oldest first, a chunk of whole records at a time. The sink gets the chunk and its file's
+// boot id; it returns false to stop.
 using LogSink = std::function<bool(std::span<const std::byte> records, const std::string& boot_id)>;
 Result<LogReadResult> read_sample_log(const std::string& directory, const App& app, const LogSink& sink,
                                       const SampleLog::Position* until = nullptr, size_t newest_files = SIZE_MAX);

@@ -26,15 +26,21 @@ uint32_t explore_q16(float explore) {
 }
 
 std::string name_of(uint32_t generation, const std::string& hash) {
-    return generation == 0 ? std::string("the fallback") : fmt::format("generation {} ({})", generation, short_hash(hash));
+    return generation == 0 ? std::string("the fallback")
+                           : fmt::format("generation {} ({})", generation, short_hash(hash));
 }
 
 }  // namespace
 
-SnapshotManager::SnapshotManager(const App& app, Installer& installer, SnapshotStore store, const Options& options, EventSink events,
-                                 RecentInputs recent, OnSwitch on_switch)
-    : app_(app), installer_(installer), options_(options), events_(std::move(events)), recent_(std::move(recent)),
-      on_switch_(std::move(on_switch)), store_(std::move(store)) {}
+SnapshotManager::SnapshotManager(const App& app, Installer& installer, SnapshotStore store, const Options& options,
+                                 EventSink events, RecentInputs recent, OnSwitch on_switch)
+    : app_(app),
+      installer_(installer),
+      options_(options),
+      events_(std::move(events)),
+      recent_(std::move(recent)),
+      on_switch_(std::move(on_switch)),
+      store_(std::move(store)) {}
 
 void SnapshotManager::adopt() {
     std::lock_guard lock(mutex_);
@@ -47,16 +53,20 @@ void SnapshotManager::adopt() {
         const std::string hash = store_.hash_of(slot.generation);
         const bool active = slot.state == SlotState::active;
         if (hash.empty() || hash_prefix(hash) != slot.hash) {
-            events_({.kind = "error",
-                     .text = fmt::format("slot {} holds generation {} (snapshot {}...), which the journal of this state directory {}: it goes on "
-                                         "deciding, but its decisions can't be explained. Start with the state directory that installed "
-                                         "it, or install a snapshot",
-                                         slot.slot, slot.generation, hash_prefix_text(slot.hash),
-                                         hash.empty() ? "does not know" : "has as " + short_hash(hash)),
-                     .generation = slot.generation});
+            events_(
+                {.kind = "error",
+                 .text = fmt::format(
+                     "slot {} holds generation {} (snapshot {}...), which the journal of this state directory {}: it "
+                     "goes on "
+                     "deciding, but its decisions can't be explained. Start with the state directory that installed "
+                     "it, or install a snapshot",
+                     slot.slot, slot.generation, hash_prefix_text(slot.hash),
+                     hash.empty() ? "does not know" : "has as " + short_hash(hash)),
+                 .generation = slot.generation});
         } else {
             events_({.kind = "adopt",
-                     .text = fmt::format("slot {} holds {}{}", slot.slot, name_of(slot.generation, hash), active ? ", active" : ""),
+                     .text = fmt::format("slot {} holds {}{}", slot.slot, name_of(slot.generation, hash),
+                                         active ? ", active" : ""),
                      .generation = slot.generation,
                      .hash = hash});
         }
@@ -161,7 +171,8 @@ Result<std::shared_ptr<const QuantModel>> SnapshotManager::model_of(uint32_t gen
 
 const SlotInfo* SnapshotManager::find_slot(const std::vector<SlotInfo>& slots, uint32_t generation) const {
     for (const SlotInfo& slot : slots) {
-        if (generation != 0 && slot.generation == generation && (slot.state == SlotState::active || slot.state == SlotState::standby)) {
+        if (generation != 0 && slot.generation == generation &&
+            (slot.state == SlotState::active || slot.state == SlotState::standby)) {
             return &slot;
         }
     }
@@ -183,7 +194,8 @@ Result<InstallResult> SnapshotManager::install_locked(const Snapshot& snapshot, 
     if (known_.size() >= kKnown) {
         known_.clear();
     }
-    known_[snapshot.hash] = {snapshot.program_hash, explore_q16(snapshot.explore), std::make_shared<const QuantModel>(snapshot.model)};
+    known_[snapshot.hash] = {snapshot.program_hash, explore_q16(snapshot.explore),
+                             std::make_shared<const QuantModel>(snapshot.model)};
     const Known* before = known_locked(active_.hash);
     InstallResult result;
     result.network_changed = before == nullptr || before->program_hash != snapshot.program_hash;
@@ -208,12 +220,14 @@ Result<InstallResult> SnapshotManager::install_locked(const Snapshot& snapshot, 
     return result;
 }
 
-Result<SwitchResult> SnapshotManager::flip_locked(uint32_t slot, uint32_t generation, const std::string& hash, bool trained, bool watch,
-                                                  const std::string& kind, const std::string& reason) {
+Result<SwitchResult> SnapshotManager::flip_locked(uint32_t slot, uint32_t generation, const std::string& hash,
+                                                  bool trained, bool watch, const std::string& kind,
+                                                  const std::string& reason) {
     const Known* known = known_locked(hash);
     const std::string program = known ? known->program_hash : "";
     const Known* before = known_locked(active_.hash);
-    const bool network_changed = generation != 0 && active_.generation != 0 && (before == nullptr || before->program_hash != program);
+    const bool network_changed =
+        generation != 0 && active_.generation != 0 && (before == nullptr || before->program_hash != program);
     // Told before the flip: a sample of the new generation must find its watch armed.
     const ActiveSnapshot from = active_;
     on_switch_(generation, watch);
@@ -244,7 +258,8 @@ Result<SwitchResult> SnapshotManager::flip_locked(uint32_t slot, uint32_t genera
     events_({.time_us = now_us,
              .kind = kind,
              .text = fmt::format("{} from {} to {} in {:.2f} us{}{}", kind == "rollback" ? "rolled back" : "switched",
-                                 name_of(from.generation, from.hash), name_of(generation, hash), took_us, reason.empty() ? "" : ": ", reason),
+                                 name_of(from.generation, from.hash), name_of(generation, hash), took_us,
+                                 reason.empty() ? "" : ": ", reason),
              .generation = generation,
              .hash = hash,
              .network_changed = network_changed,
@@ -254,7 +269,8 @@ Result<SwitchResult> SnapshotManager::flip_locked(uint32_t slot, uint32_t genera
     return SwitchResult{hash, generation, took_us};
 }
 
-Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool activate, bool trained, const std::string& reason) {
+Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool activate, bool trained,
+                                               const std::string& reason) {
     const uint64_t begin_ns = monotonic_ns();
     // The costly half (hash, ranges, proof) runs without the lock: nothing waits for it.
     Result<Snapshot> snapshot = parse_snapshot(bytes, "snapshot");
@@ -271,8 +287,8 @@ Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool acti
     if (const SnapshotStore::Bad* bad = store_.bad(snapshot->hash); trained && bad != nullptr) {
         const int64_t left_s = bad->until_unix_s - unix_us() / 1000000;
         if (left_s > 0) {
-            const std::string why = fmt::format("snapshot {} was rolled back ({}) and is refused for another {} s", short_hash(snapshot->hash),
-                                                bad->why, left_s);
+            const std::string why = fmt::format("snapshot {} was rolled back ({}) and is refused for another {} s",
+                                                short_hash(snapshot->hash), bad->why, left_s);
             lock.unlock();
             return refuse(snapshot->hash, why);
         }
@@ -290,22 +306,25 @@ Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool acti
     }
     Result<InstallResult> result = install_locked(*snapshot, bytes, checks);
     if (!result) {
-        const std::string why = fmt::format("snapshot {} was not installed: {}", short_hash(snapshot->hash), result.error().message);
+        const std::string why =
+            fmt::format("snapshot {} was not installed: {}", short_hash(snapshot->hash), result.error().message);
         lock.unlock();
         return refuse(snapshot->hash, why);
     }
     result->check_ms = check_ms;
-    events_({.kind = "install",
-             .text = fmt::format("installed {} into slot {}: {} {}, checked in {:.1f} ms, in place in {:.1f} ms{}{}",
-                                 name_of(result->generation, result->hash), result->slot, describe(snapshot->model.network),
-                                 result->network_changed ? "(new program)" : "(new parameters)", result->check_ms, result->install_ms,
-                                 reason.empty() ? "" : ": ", reason),
-             .generation = result->generation,
-             .hash = result->hash,
-             .network_changed = result->network_changed,
-             .trained = trained});
+    events_(
+        {.kind = "install",
+         .text = fmt::format("installed {} into slot {}: {} {}, checked in {:.1f} ms, in place in {:.1f} ms{}{}",
+                             name_of(result->generation, result->hash), result->slot, describe(snapshot->model.network),
+                             result->network_changed ? "(new program)" : "(new parameters)", result->check_ms,
+                             result->install_ms, reason.empty() ? "" : ": ", reason),
+         .generation = result->generation,
+         .hash = result->hash,
+         .network_changed = result->network_changed,
+         .trained = trained});
     if (activate) {
-        Result<SwitchResult> flip = flip_locked(result->slot, result->generation, result->hash, trained, true, "switch", reason);
+        Result<SwitchResult> flip =
+            flip_locked(result->slot, result->generation, result->hash, trained, true, "switch", reason);
         if (!flip) {
             return flip.error();
         }
@@ -316,7 +335,8 @@ Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool acti
     return result;
 }
 
-// Makes a snapshot that was installed before decide again: by a flip where it is still in a slot, else anew from the store.
+// Makes a snapshot that was installed before decide again: by a flip where it is still in a slot, else anew from the
+// store.
 Result<SwitchResult> SnapshotManager::activate_stored_locked(const std::string& hash, uint32_t generation, bool watch,
                                                              const std::string& kind, const std::string& reason) {
     const std::vector<SlotInfo> slots = installer_.slots();
@@ -341,7 +361,8 @@ Result<SwitchResult> SnapshotManager::activate_stored_locked(const std::string& 
     return flip_locked(installed->slot, installed->generation, hash, false, watch, kind, reason);
 }
 
-Result<SwitchResult> SnapshotManager::switch_to(const std::string& hash_prefix, uint32_t generation, const std::string& reason) {
+Result<SwitchResult> SnapshotManager::switch_to(const std::string& hash_prefix, uint32_t generation,
+                                                const std::string& reason) {
     std::lock_guard lock(mutex_);
     std::string hash;
     if (!hash_prefix.empty()) {
@@ -370,7 +391,9 @@ Result<SwitchResult> SnapshotManager::roll_back(const std::string& reason, bool 
     }
     const ActiveSnapshot from = active_;
     if (automatic && !from.hash.empty()) {
-        if (Status status = store_.mark_bad(from.hash, unix_us() / 1000000 + static_cast<int64_t>(options_.refuse_seconds), reason); !status) {
+        if (Status status =
+                store_.mark_bad(from.hash, unix_us() / 1000000 + static_cast<int64_t>(options_.refuse_seconds), reason);
+            !status) {
             events_({.kind = "error", .text = status.error().message});
         }
     }
@@ -382,7 +405,8 @@ Result<SwitchResult> SnapshotManager::roll_back(const std::string& reason, bool 
         if (past.hash.empty() || past.hash == from.hash || bad) {
             continue;
         }
-        Result<SwitchResult> result = activate_stored_locked(past.hash, past.generation, !past.trusted, "rollback", reason);
+        Result<SwitchResult> result =
+            activate_stored_locked(past.hash, past.generation, !past.trusted, "rollback", reason);
         if (result) {
             // The one that was left must not become the target of the next roll back.
             if (!history_.empty() && history_.back().generation == from.generation) {
@@ -390,7 +414,9 @@ Result<SwitchResult> SnapshotManager::roll_back(const std::string& reason, bool 
             }
             return result;
         }
-        events_({.kind = "error", .text = fmt::format("cannot roll back to {}: {}", name_of(past.generation, past.hash), result.error().message)});
+        events_({.kind = "error",
+                 .text = fmt::format("cannot roll back to {}: {}", name_of(past.generation, past.hash),
+                                     result.error().message)});
     }
     Result<SwitchResult> result = flip_locked(ADP_SLOT_NONE, 0, "", false, false, "rollback", reason);
     if (result && !history_.empty()) {
@@ -414,7 +440,8 @@ void SnapshotManager::set_explore(bool on) {
             continue;
         }
         const Known* known = known_locked(store_.hash_of(slot.generation));
-        if (Status status = installer_.set_explore(slot.slot, on && known != nullptr ? known->explore_q16 : 0); !status) {
+        if (Status status = installer_.set_explore(slot.slot, on && known != nullptr ? known->explore_q16 : 0);
+            !status) {
             events_({.kind = "error", .text = status.error().message});
         }
     }
@@ -473,7 +500,9 @@ std::vector<SnapshotManager::Stored> SnapshotManager::stored() const {
         if (slot.generation == 0 || hash.empty() || slot.state == SlotState::free || states[hash] == "active") {
             continue;
         }
-        states[hash] = slot.state == SlotState::active ? "active" : slot.state == SlotState::standby ? "standby" : "draining";
+        states[hash] = slot.state == SlotState::active    ? "active"
+                       : slot.state == SlotState::standby ? "standby"
+                                                          : "draining";
     }
     std::vector<Stored> result;
     Result<std::vector<std::string>> hashes = store_.hashes();
@@ -486,7 +515,8 @@ std::vector<SnapshotManager::Stored> SnapshotManager::stored() const {
     }
     for (const std::string& hash : *hashes) {
         const SnapshotStore::Bad* bad = store_.bad(hash);
-        result.push_back({hash, generations[hash], states[hash].empty() ? "stored" : states[hash], bad ? bad->why : ""});
+        result.push_back(
+            {hash, generations[hash], states[hash].empty() ? "stored" : states[hash], bad ? bad->why : ""});
     }
     std::sort(result.begin(), result.end(), [](const Stored& a, const Stored& b) {
         return (a.generations.empty() ? 0 : a.generations.back()) < (b.generations.empty() ? 0 : b.generations.back());
@@ -499,8 +529,9 @@ Result<std::string> SnapshotManager::snapshot_bytes(const std::string& hash_pref
     if (hash_prefix.empty()) {
         const std::string hash = generation == 0 ? active_.hash : store_.hash_of(generation);
         if (hash.empty()) {
-            return Error{generation == 0 ? std::string("no snapshot is active")
-                                         : fmt::format("there is no generation {}: see adapathctl snapshots", generation)};
+            return Error{generation == 0
+                             ? std::string("no snapshot is active")
+                             : fmt::format("there is no generation {}: see adapathctl snapshots", generation)};
         }
         return store_.bytes(hash);
     }

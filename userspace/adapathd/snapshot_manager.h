@@ -1,5 +1,5 @@
-// Snapshots in the daemon: checked, stored, numbered, installed, switched to, rolled back. Everything that changes a slot goes
-// through here, one at a time.
+// Snapshots in the daemon: checked, stored, numbered, installed, switched to, rolled back. Everything that changes a
+// slot goes through here, one at a time.
 #pragma once
 
 #include <atomic>
@@ -71,8 +71,8 @@ public:
         double refuse_seconds = 600;
         uint64_t store_limit_bytes = 256ULL << 20;
     };
-    // `recent` gives recent inputs to check a snapshot on. `on_switch` is told of each switch, before any sample of it can
-    // be seen: `to` decides now; `watch`: it has to prove itself.
+    // `recent` gives recent inputs to check a snapshot on. `on_switch` is told of each switch, before any sample of it
+    // can be seen: `to` decides now; `watch`: it has to prove itself.
     using RecentInputs = std::function<std::vector<InputCodes>()>;
     using OnSwitch = std::function<void(uint32_t to, bool watch)>;
 
@@ -84,8 +84,8 @@ public:
 
     Result<InstallResult> install(std::string_view bytes, bool activate, bool trained, const std::string& reason);
     Result<SwitchResult> switch_to(const std::string& hash_prefix, uint32_t generation, const std::string& reason);
-    // To what decided before; where nothing did, to the fallback. `automatic`: the active snapshot did badly, and is refused
-    // when the trainer sends it again.
+    // To what decided before; where nothing did, to the fallback. `automatic`: the active snapshot did badly, and is
+    // refused when the trainer sends it again.
     Result<SwitchResult> roll_back(const std::string& reason, bool automatic);
     // The active snapshot has proved itself: it is what a later roll back may return to.
     void trust(uint32_t generation);
@@ -116,11 +116,12 @@ private:
         std::shared_ptr<const QuantModel> model;
     };
 
-    Result<InstallResult> install_locked(const Snapshot& snapshot, std::string_view bytes, std::span<const InputCodes> checks);
-    Result<SwitchResult> flip_locked(uint32_t slot, uint32_t generation, const std::string& hash, bool trained, bool watch,
-                                     const std::string& kind, const std::string& reason);
-    Result<SwitchResult> activate_stored_locked(const std::string& hash, uint32_t generation, bool watch, const std::string& kind,
-                                                const std::string& reason);
+    Result<InstallResult> install_locked(const Snapshot& snapshot, std::string_view bytes,
+                                         std::span<const InputCodes> checks);
+    Result<SwitchResult> flip_locked(uint32_t slot, uint32_t generation, const std::string& hash, bool trained,
+                                     bool watch, const std::string& kind, const std::string& reason);
+    Result<SwitchResult> activate_stored_locked(const std::string& hash, uint32_t generation, bool watch,
+                                                const std::string& kind, const std::string& reason);
     Error refuse(const std::string& hash, const std::string& why);
     Known* known_locked(const std::string& hash);
     [[nodiscard]] std::vector<InputCodes> checks_for(const Snapshot& snapshot) const;

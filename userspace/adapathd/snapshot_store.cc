@@ -95,7 +95,7 @@ Status SnapshotStore::append(const std::string& line) {
 std::string SnapshotStore::path(const std::string& hash) const { return directory_ + "/" + hash + ".snap"; }
 
 Status SnapshotStore::put(const std::string& hash, std::string_view bytes) {
-    struct stat info {};
+    struct stat info{};
     if (stat(path(hash).c_str(), &info) == 0 && static_cast<size_t>(info.st_size) == bytes.size()) {
         return {};
     }
@@ -192,13 +192,14 @@ Status SnapshotStore::trim(uint64_t limit_bytes, const std::set<std::string>& ke
     std::vector<Entry> entries;
     uint64_t total = 0;
     for (const std::string& hash : *all) {
-        struct stat info {};
+        struct stat info{};
         if (stat(path(hash).c_str(), &info) == 0) {
             entries.push_back({newest_generation_of(hash), hash, static_cast<uint64_t>(info.st_size)});
             total += entries.back().bytes;
         }
     }
-    std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.generation < b.generation; });
+    std::sort(entries.begin(), entries.end(),
+              [](const Entry& a, const Entry& b) { return a.generation < b.generation; });
     for (const Entry& entry : entries) {
         if (total <= limit_bytes) {
             break;

@@ -1,7 +1,7 @@
 // Snapshots on disk, and which generation was which: <state_dir>/snapshots/<hash>.snap and <state_dir>/generations.
 //
-// A generation is in the journal, synced, before its snapshot is put into a slot. So whatever a kill -9 cuts off, each sample
-// of the log finds the snapshot that made it.
+// A generation is in the journal, synced, before its snapshot is put into a slot. So whatever a kill -9 cuts off, each
+// sample of the log finds the snapshot that made it.
 #pragma once
 
 #include <algorithm>
@@ -33,7 +33,7 @@ public:
     // Remembers (across restarts) why a snapshot was rolled back, and until when the trainer may not install it again.
     Status mark_bad(const std::string& hash, int64_t until_unix_s, const std::string& why);
 
-    [[nodiscard]] std::string hash_of(uint32_t generation) const;  // empty = unknown
+    [[nodiscard]] std::string hash_of(uint32_t generation) const;                // empty = unknown
     [[nodiscard]] uint32_t newest_generation_of(const std::string& hash) const;  // 0 = none
     [[nodiscard]] const std::map<uint32_t, std::string>& generations() const { return generations_; }
     struct Bad {

@@ -19,7 +19,8 @@ void SwitchPolicy::learn(Flow& flow, double reward, uint64_t time_us) const {
     flow.count++;
     const double elapsed_s = time_us > flow.time_us ? static_cast<double>(time_us - flow.time_us) / 1e6 : 0;
     // An exponential mean over baseline_seconds that begins as a plain mean.
-    const double weight = std::max(1.0 / static_cast<double>(flow.count), 1 - std::exp(-elapsed_s / options_.baseline_seconds));
+    const double weight =
+        std::max(1.0 / static_cast<double>(flow.count), 1 - std::exp(-elapsed_s / options_.baseline_seconds));
     flow.mean += (flow.count == 1 ? 1.0 : std::min(weight, 1.0)) * (reward - flow.mean);
     flow.time_us = time_us;
 }
@@ -66,11 +67,13 @@ double SwitchPolicy::noise() const {
     std::vector<double> blocks;
     for (const Block& block : baseline_blocks_) {
         blocks.push_back(block.sum / static_cast<double>(block.count));
-        if (block.index >= baseline_blocks_.front().index + static_cast<uint64_t>(options_.window_seconds * 1e6 / kBlockUs)) {
+        if (block.index >=
+            baseline_blocks_.front().index + static_cast<uint64_t>(options_.window_seconds * 1e6 / kBlockUs)) {
             windows.push_back(tail(baseline_blocks_, block.index, options_.window_seconds).mean);
         }
     }
-    const std::vector<double>& values = windows.size() >= 6 ? windows : blocks;  // little history: the more cautious figure
+    const std::vector<double>& values =
+        windows.size() >= 6 ? windows : blocks;  // little history: the more cautious figure
     if (values.size() < 2) {
         return 0;
     }
@@ -112,8 +115,8 @@ void SwitchPolicy::rebase() {
 void SwitchPolicy::on_switch(uint32_t to, uint64_t now_us, bool watch) {
     if (state_ == State::watched && watch && decisions_ >= options_.min_decisions &&
         static_cast<double>(now_us - switched_us_) / 1e6 >= options_.min_seconds) {
-        // The next one comes before this one was trusted. Did it do better than the baseline, the next has to do as well; did it
-        // do worse, it must not lower what the next is held against.
+        // The next one comes before this one was trusted. Did it do better than the baseline, the next has to do as
+        // well; did it do worse, it must not lower what the next is held against.
         double sum = 0;
         for (const Block& block : watch_blocks_) {
             sum += block.sum;
@@ -160,10 +163,12 @@ SwitchPolicy::Verdict SwitchPolicy::assess(uint64_t now_us) {
     const Window recent = tail(watch_blocks_, watch_blocks_.back().index, options_.window_seconds);
     const double limit = options_.margin + options_.noise_factor * noise();
     Verdict verdict;
-    verdict.text = fmt::format("reward {:+.2f} against the snapshot before over {} decisions, limit -{:.2f} (margin {:.2f} + noise {:.2f})",
-                               recent.mean, recent.count, limit, options_.margin, limit - options_.margin);
+    verdict.text = fmt::format(
+        "reward {:+.2f} against the snapshot before over {} decisions, limit -{:.2f} (margin {:.2f} + noise {:.2f})",
+        recent.mean, recent.count, limit, options_.margin, limit - options_.margin);
     // A window with a handful of decisions says nothing about the last seconds.
-    if (options_.rollback && recent.count >= std::max<uint64_t>(1, options_.min_decisions / 2) && recent.mean < -limit) {
+    if (options_.rollback && recent.count >= std::max<uint64_t>(1, options_.min_decisions / 2) &&
+        recent.mean < -limit) {
         verdict.roll_back = true;
         return verdict;
     }
@@ -185,8 +190,8 @@ std::string SwitchPolicy::describe() const {
         return "watched, no decisions yet";
     }
     const Window recent = tail(watch_blocks_, watch_blocks_.back().index, options_.window_seconds);
-    return fmt::format("watched, reward {:+.2f} against the snapshot before over {} decisions, limit -{:.2f}", recent.mean, decisions_,
-                       options_.margin + options_.noise_factor * noise());
+    return fmt::format("watched, reward {:+.2f} against the snapshot before over {} decisions, limit -{:.2f}",
+                       recent.mean, decisions_, options_.margin + options_.noise_factor * noise());
 }
 
 }  // namespace adapath

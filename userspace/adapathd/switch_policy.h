@@ -1,9 +1,9 @@
-// Watches a new snapshot's reward after a switch and says when to roll back. Pure: times come in as arguments, nothing is read
-// from the world.
+// Watches a new snapshot's reward after a switch and says when to roll back. Pure: times come in as arguments, nothing
+// is read from the world.
 //
-// Each flow has a baseline, what it earned under the snapshot before; what counts is how far a flow's rewards under the new one
-// are from its own baseline, so that flows on paths of any speed weigh alike. A link moves by itself: what the old snapshot's
-// windows varied by is added to the margin.
+// Each flow has a baseline, what it earned under the snapshot before; what counts is how far a flow's rewards under the
+// new one are from its own baseline, so that flows on paths of any speed weigh alike. A link moves by itself: what the
+// old snapshot's windows varied by is added to the margin.
 #pragma once
 
 #include <cstdint>
@@ -84,7 +84,7 @@ private:
     uint64_t decisions_ = 0;  // rewards of the watched generation
     uint64_t baseline_decisions_ = 0;
     std::unordered_map<uint64_t, Flow> flows_;
-    Flow all_;  // baseline of flows that have none yet
+    Flow all_;                                        // baseline of flows that have none yet
     std::unordered_map<uint64_t, Flow> watch_flows_;  // the same, of the watched generation
     Flow watch_all_;
     std::deque<Block> baseline_blocks_;

@@ -42,7 +42,9 @@ const Verifier::Entry& Verifier::find(uint32_t generation) {
 }
 
 std::string Verifier::explain(const App& app, const DecodedSample& sample) {
-    const auto where = [&] { return fmt::format("flow {} decision {} generation {}", sample.flow, sample.seq, sample.generation); };
+    const auto where = [&] {
+        return fmt::format("flow {} decision {} generation {}", sample.flow, sample.seq, sample.generation);
+    };
     if (sample.generation == 0) {
         return where() + ": made by a network, but names no generation";
     }
@@ -56,12 +58,13 @@ std::string Verifier::explain(const App& app, const DecodedSample& sample) {
     const std::vector<int32_t> expected = interpret(*entry.model, sample.input);
     for (size_t i = 0; i < app.output_count(); i++) {
         if (sample.output[i] != expected[i]) {
-            return fmt::format("{}: output {} is {}, the snapshot gives {} for this input", where(), i, sample.output[i], expected[i]);
+            return fmt::format("{}: output {} is {}, the snapshot gives {} for this input", where(), i,
+                               sample.output[i], expected[i]);
         }
     }
     if (!sample.action_sound) {
-        return fmt::format("{}: action {} does not follow from output {} and noise {}", where(), sample.action, sample.output[0],
-                           sample.noise);
+        return fmt::format("{}: action {} does not follow from output {} and noise {}", where(), sample.action,
+                           sample.output[0], sample.noise);
     }
     return {};
 }

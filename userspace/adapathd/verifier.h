@@ -1,5 +1,5 @@
-// Explains decisions: runs the reference interpreter on a sample's input with the snapshot of its generation and compares
-// every output. Used live by the daemon, for every decision, and over a log by `adapathctl verify`.
+// Explains decisions: runs the reference interpreter on a sample's input with the snapshot of its generation and
+// compares every output. Used live by the daemon, for every decision, and over a log by `adapathctl verify`.
 #pragma once
 
 #include <cstdint>
@@ -41,16 +41,16 @@ private:
 struct VerifyReport {
     uint64_t files = 0;
     uint64_t records = 0;
-    uint64_t decisions = 0;    // made by a snapshot
+    uint64_t decisions = 0;  // made by a snapshot
     uint64_t explained = 0;
     uint64_t unexplained = 0;
-    uint64_t fallbacks = 0;    // made by no snapshot: start-up or fallback
-    uint64_t gaps = 0;         // samples missing by sequence number
+    uint64_t fallbacks = 0;  // made by no snapshot: start-up or fallback
+    uint64_t gaps = 0;       // samples missing by sequence number
     uint64_t flows = 0;
     uint64_t generations = 0;  // seen in the log
     uint64_t switches = 0;     // changes of generation, within flows
     uint64_t truncated_bytes = 0;
-    uint64_t unreadable = 0;   // files that are no log of this app
+    uint64_t unreadable = 0;           // files that are no log of this app
     std::vector<std::string> details;  // of the first unexplained decisions, and of unreadable files
     double seconds = 0;
 };

@@ -94,7 +94,7 @@ Status make_directories(const std::string& path, unsigned mode) {
             break;
         }
     }
-    struct stat info {};
+    struct stat info{};
     if (stat(path.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
         return Error{path + ": is not a directory"};
     }

@@ -48,13 +48,13 @@ SignalWatcher::SignalWatcher(StopToken& token, std::function<void(int)> on_signa
     }
     quit_fd_ = eventfd(0, EFD_CLOEXEC);
     signal_pipe = pipe_[1];
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = on_any_signal;
     action.sa_flags = SA_RESTART;
     sigaction(SIGINT, &action, nullptr);
     sigaction(SIGTERM, &action, nullptr);
-    // This thread and those it starts are not interrupted. Threads that libraries started before main() may be: the handler
-    // does for them as well, where a signalfd would leave them to the default action.
+    // This thread and those it starts are not interrupted. Threads that libraries started before main() may be: the
+    // handler does for them as well, where a signalfd would leave them to the default action.
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);

@@ -15,9 +15,8 @@ namespace adapath {
 std::string short_hash(std::string_view hash) { return std::string(hash.substr(0, 12)); }
 
 bool is_hex(std::string_view text) {
-    return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-    });
+    return !text.empty() && std::all_of(text.begin(), text.end(),
+                                        [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
 uint64_t hash_prefix(std::string_view hash) {

@@ -12,9 +12,12 @@
 
 int main(int argc, char** argv) {
     using namespace adapath;
-    CLI::App cli{"adapath-trainer: learns from adapathd's samples, and sends a snapshot when training has settled on something that\n"
-                 "differs enough from what decides. Needs no privileges but the use of the socket. Waits for the daemon, and goes on over its\n"
-                 "restarts. Stops on SIGINT or SIGTERM."};
+    CLI::App cli{
+        "adapath-trainer: learns from adapathd's samples, and sends a snapshot when training has settled on something "
+        "that\n"
+        "differs enough from what decides. Needs no privileges but the use of the socket. Waits for the daemon, and "
+        "goes on over its\n"
+        "restarts. Stops on SIGINT or SIGTERM."};
     TrainerOptions options;
     std::string socket = "/run/adapath/adapathd.sock";
     std::string address;
@@ -22,27 +25,46 @@ int main(int argc, char** argv) {
     std::string log_level = "info";
     options.checkpoint = "/usr/share/adapath/cc";
     cli.add_option("--socket", socket, "adapathd's Unix socket")->capture_default_str()->envname("ADAPATH_SOCKET");
-    cli.add_option("--address", address, "HOST:PORT of a daemon on another machine instead (behind a tunnel: nothing is encrypted)");
-    cli.add_option("--checkpoint", options.checkpoint, "Directory with policy.model and value.model to start from")->capture_default_str();
-    cli.add_option("--save", options.save, "Directory to keep what was learned in, and to go on from [nowhere]");
-    cli.add_option("--train", train, "on or off: tell the daemon, once, whether to train [leave it as it is]")->check(CLI::IsMember({"on", "off"}));
-    cli.add_option("--explore", options.explore, "Standard deviation of the exploration noise, in units of the action (0..1)")
-        ->capture_default_str()->check(CLI::Range(0.0, 1.0));
-    cli.add_option("--batch", options.online.batch, "Decisions in a training batch")->capture_default_str()->check(CLI::Range(16, 65536));
-    cli.add_option("--stable-change", options.online.stable_change, "Settled: outputs move by less than this fraction of the range per batch")
-        ->capture_default_str()->check(CLI::Range(0.0, 1.0));
-    cli.add_option("--stable-batches", options.online.stable_batches, "... for so many batches in a row")->capture_default_str();
-    cli.add_option("--necessary-loss", options.online.necessary_loss, "Worth a switch: difference from what decides, fraction of the range")
-        ->capture_default_str()->check(CLI::Range(0.0, 1.0));
-    cli.add_option("--policy-rate", options.online.policy_rate, "Learning rate of the policy")->capture_default_str();
-    cli.add_option("--min-interval", options.min_interval_s, "Seconds between two snapshots")->capture_default_str()->check(CLI::NonNegativeNumber);
-    cli.add_option("--fidelity-limit", options.fidelity_limit, "Largest p99 error of the integers, fraction of the output range; 0 = any")
+    cli.add_option("--address", address,
+                   "HOST:PORT of a daemon on another machine instead (behind a tunnel: nothing is encrypted)");
+    cli.add_option("--checkpoint", options.checkpoint, "Directory with policy.model and value.model to start from")
         ->capture_default_str();
-    cli.add_option("--threads", options.online.threads, "Threads of LibTorch")->capture_default_str()->check(CLI::Range(1, 64));
+    cli.add_option("--save", options.save, "Directory to keep what was learned in, and to go on from [nowhere]");
+    cli.add_option("--train", train, "on or off: tell the daemon, once, whether to train [leave it as it is]")
+        ->check(CLI::IsMember({"on", "off"}));
+    cli.add_option("--explore", options.explore,
+                   "Standard deviation of the exploration noise, in units of the action (0..1)")
+        ->capture_default_str()
+        ->check(CLI::Range(0.0, 1.0));
+    cli.add_option("--batch", options.online.batch, "Decisions in a training batch")
+        ->capture_default_str()
+        ->check(CLI::Range(16, 65536));
+    cli.add_option("--stable-change", options.online.stable_change,
+                   "Settled: outputs move by less than this fraction of the range per batch")
+        ->capture_default_str()
+        ->check(CLI::Range(0.0, 1.0));
+    cli.add_option("--stable-batches", options.online.stable_batches, "... for so many batches in a row")
+        ->capture_default_str();
+    cli.add_option("--necessary-loss", options.online.necessary_loss,
+                   "Worth a switch: difference from what decides, fraction of the range")
+        ->capture_default_str()
+        ->check(CLI::Range(0.0, 1.0));
+    cli.add_option("--policy-rate", options.online.policy_rate, "Learning rate of the policy")->capture_default_str();
+    cli.add_option("--min-interval", options.min_interval_s, "Seconds between two snapshots")
+        ->capture_default_str()
+        ->check(CLI::NonNegativeNumber);
+    cli.add_option("--fidelity-limit", options.fidelity_limit,
+                   "Largest p99 error of the integers, fraction of the output range; 0 = any")
+        ->capture_default_str();
+    cli.add_option("--threads", options.online.threads, "Threads of LibTorch")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 64));
     cli.add_option("--seed", options.online.seed, "Seed of the training")->capture_default_str();
     cli.add_flag("--dry-run", options.dry_run, "Learn and report, but send no snapshot");
     cli.add_option("--log-level", log_level, "trace, debug, info, warning, error or off")->capture_default_str();
-    cli.footer("Exit codes: 0 stopped as asked, 1 could not start (the reason is on standard error), 105 and up bad command line.");
+    cli.footer(
+        "Exit codes: 0 stopped as asked, 1 could not start (the reason is on standard error), 105 and up bad command "
+        "line.");
     CLI11_PARSE(cli, argc, argv);
 
     if (Status status = setup_log("adapath-trainer", log_level); !status) {

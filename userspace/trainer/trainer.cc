@@ -76,7 +76,8 @@ struct Trainer::Stream {
     std::thread thread;
 };
 
-Trainer::Trainer(const TrainerOptions& options, FloatModel policy, FloatModel value) : options_(options), start_(policy) {
+Trainer::Trainer(const TrainerOptions& options, FloatModel policy, FloatModel value)
+    : options_(options), start_(policy) {
     online_ = std::make_unique<OnlineTrainer>(policy, value, options.online);
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(kMessageLimit);
@@ -84,7 +85,8 @@ Trainer::Trainer(const TrainerOptions& options, FloatModel policy, FloatModel va
     // gRPC's own backoff goes up to two minutes: a restarted daemon should be found within seconds.
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
-    stub_ = pb::Control::NewStub(grpc::CreateCustomChannel(options_.target, grpc::InsecureChannelCredentials(), arguments));
+    stub_ =
+        pb::Control::NewStub(grpc::CreateCustomChannel(options_.target, grpc::InsecureChannelCredentials(), arguments));
 }
 
 Trainer::~Trainer() { disconnect(); }
@@ -102,12 +104,17 @@ Result<std::unique_ptr<Trainer>> Trainer::open(const TrainerOptions& options) {
     }
     Result<FloatModel> policy = read_float_model(directory + "/policy.model");
     if (!policy) {
-        return Error{policy.error().message + ": name a directory with policy.model and value.model with --checkpoint (models/cc in the source tree)"};
+        return Error{
+            policy.error().message +
+            ": name a directory with policy.model and value.model with --checkpoint (models/cc in the source tree)"};
     }
-    if (policy->network.app != "cc" || policy->network.feature_schema != ADP_CC_SCHEMA || policy->network.input_count() != ADP_CC_INPUTS) {
-        return Error{fmt::format("{}/policy.model is for app '{}' feature schema {} with {} inputs; this trainer learns app 'cc' schema {} with {}",
-                                 directory, policy->network.app, policy->network.feature_schema, policy->network.input_count(), ADP_CC_SCHEMA,
-                                 ADP_CC_INPUTS)};
+    if (policy->network.app != "cc" || policy->network.feature_schema != ADP_CC_SCHEMA ||
+        policy->network.input_count() != ADP_CC_INPUTS) {
+        return Error{
+            fmt::format("{}/policy.model is for app '{}' feature schema {} with {} inputs; this trainer learns app "
+                        "'cc' schema {} with {}",
+                        directory, policy->network.app, policy->network.feature_schema, policy->network.input_count(),
+                        ADP_CC_SCHEMA, ADP_CC_INPUTS)};
     }
     FloatModel value;
     if (Result<FloatModel> read = read_float_model(directory + "/value.model")) {
@@ -152,7 +159,8 @@ void Trainer::take(const pb::SampleBatch& batch) {
         counters_.connects++;
         train_now_ = batch.train_now();
         spdlog::info("connected to {}: training is {}, {}", options_.target, batch.train() ? "on" : "off",
-                     batch.active_hash().empty() ? "no snapshot decides yet" : "snapshot " + short_hash(batch.active_hash()) + " decides");
+                     batch.active_hash().empty() ? "no snapshot decides yet"
+                                                 : "snapshot " + short_hash(batch.active_hash()) + " decides");
         if (batch.active_hash().empty()) {
             send_now_ = true;  // the first start: the checkpoint decides until something better is learned
         }
@@ -185,8 +193,9 @@ void Trainer::take(const pb::SampleBatch& batch) {
         return;
     }
     if (batch.schema() != ADP_CC_SCHEMA || batch.record_bytes() != sizeof(adp_cc_sample)) {
-        spdlog::error("the daemon's records have schema {} ({} bytes), this trainer's {} ({}): build both from one source", batch.schema(),
-                      batch.record_bytes(), ADP_CC_SCHEMA, sizeof(adp_cc_sample));
+        spdlog::error(
+            "the daemon's records have schema {} ({} bytes), this trainer's {} ({}): build both from one source",
+            batch.schema(), batch.record_bytes(), ADP_CC_SCHEMA, sizeof(adp_cc_sample));
         return;
     }
     // A message's bytes need not be aligned for the record.
@@ -198,8 +207,8 @@ void Trainer::take(const pb::SampleBatch& batch) {
     }
 }
 
-// Keeps the float model of what decides at hand: necessity is measured against it. A snapshot that is not the newest one sent
-// from here means that the daemon rolled back or an operator switched: learning goes on from there.
+// Keeps the float model of what decides at hand: necessity is measured against it. A snapshot that is not the newest
+// one sent from here means that the daemon rolled back or an operator switched: learning goes on from there.
 void Trainer::follow_active(const std::string& hash) {
     if (hash == active_hash_) {
         return;
@@ -229,7 +238,8 @@ void Trainer::follow_active(const std::string& hash) {
     active_model_ = std::move(snapshot->reference);
     active_known_ = true;
     if (!sent_hash_.empty() && hash != sent_hash_ && active_model_.network == start_.network) {
-        spdlog::info("snapshot {} decides instead of {}: learning goes on from it", short_hash(hash), short_hash(sent_hash_));
+        spdlog::info("snapshot {} decides instead of {}: learning goes on from it", short_hash(hash),
+                     short_hash(sent_hash_));
         online_->restart_from(active_model_);
         sent_hash_.clear();
     }
@@ -284,7 +294,8 @@ bool Trainer::send(const std::string& reason) {
     counters_.frozen++;
     const double freeze_ms = static_cast<double>(monotonic_us() - begin_us) / 1e3;
     if (options_.dry_run) {
-        spdlog::info("would send {}: {} (frozen in {:.0f} ms, p99 {:.5f})", short_hash(snapshot->hash), reason, freeze_ms, snapshot->fidelity.p99_error);
+        spdlog::info("would send {}: {} (frozen in {:.0f} ms, p99 {:.5f})", short_hash(snapshot->hash), reason,
+                     freeze_ms, snapshot->fidelity.p99_error);
         return true;
     }
     Result<std::string> bytes = serialise(*snapshot);
@@ -311,9 +322,11 @@ bool Trainer::send(const std::string& reason) {
     switches_ = reply.switches();
     active_model_ = std::move(snapshot->reference);
     active_known_ = !active_model_.weights.empty();
-    spdlog::info("generation {} ({}) decides: {}; frozen in {:.0f} ms (p99 {:.5f}), checked in {:.1f} ms, in place in {:.1f} ms, switched in {:.2f} us",
-                 reply.generation(), short_hash(reply.hash()), reason, freeze_ms, snapshot->fidelity.p99_error, reply.check_ms(),
-                 reply.install_ms(), reply.switch_us());
+    spdlog::info(
+        "generation {} ({}) decides: {}; frozen in {:.0f} ms (p99 {:.5f}), checked in {:.1f} ms, in place in {:.1f} "
+        "ms, switched in {:.2f} us",
+        reply.generation(), short_hash(reply.hash()), reason, freeze_ms, snapshot->fidelity.p99_error, reply.check_ms(),
+        reply.install_ms(), reply.switch_us());
     save();
     return true;
 }
@@ -322,7 +335,8 @@ void Trainer::save() {
     if (options_.save.empty()) {
         return;
     }
-    for (const auto& [model, name] : {std::pair<FloatModel, const char*>{online_->current(), "policy.model"}, {online_->value(), "value.model"}}) {
+    for (const auto& [model, name] :
+         {std::pair<FloatModel, const char*>{online_->current(), "policy.model"}, {online_->value(), "value.model"}}) {
         if (Status status = write_float_model(model, options_.save + "/" + name); !status) {
             spdlog::warn("{}", status.error().message);
         }
@@ -338,7 +352,8 @@ bool Trainer::step(std::chrono::milliseconds wait) {
     std::string error;
     {
         std::unique_lock lock(stream_->mutex);
-        stream_->changed.wait_for(lock, wait, [this] { return !stream_->queue.empty() || stream_->ended || stream_->interrupted; });
+        stream_->changed.wait_for(lock, wait,
+                                  [this] { return !stream_->queue.empty() || stream_->ended || stream_->interrupted; });
         batches.swap(stream_->queue);
         ended = stream_->ended;
         error = stream_->error;
@@ -368,22 +383,26 @@ bool Trainer::step(std::chrono::milliseconds wait) {
         if (OnlineStats stats = online_->step(); stats.trained) {
             last_stats_ = stats;
             counters_.batches++;
-            spdlog::info("batch {}: {} decisions ({} explored), reward {:.2f}, kl {:.4f}, change {:.4f}, {:.1f} % from what decides{}", stats.batch, stats.samples, stats.explored,
-                         stats.mean_reward, stats.kl, stats.change,
-                         active_known_ ? 100 * online_->fidelity_loss(active_model_) : 100.0, online_->stable() ? ", settled" : "");
+            spdlog::info(
+                "batch {}: {} decisions ({} explored), reward {:.2f}, kl {:.4f}, change {:.4f}, {:.1f} % from what "
+                "decides{}",
+                stats.batch, stats.samples, stats.explored, stats.mean_reward, stats.kl, stats.change,
+                active_known_ ? 100 * online_->fidelity_loss(active_model_) : 100.0,
+                online_->stable() ? ", settled" : "");
             const double since_s = static_cast<double>(monotonic_us() - last_send_us_) / 1e6;
             if (online_->stable() && since_s >= options_.min_interval_s && !send_now_) {
                 if (!active_known_) {
                     send("settled; what decides is not known here");
                 } else if (online_->necessary(active_model_)) {
-                    send(fmt::format("settled, and {:.1f} % of the output range from what decided", 100 * online_->fidelity_loss(active_model_)));
+                    send(fmt::format("settled, and {:.1f} % of the output range from what decided",
+                                     100 * online_->fidelity_loss(active_model_)));
                 }
             }
         }
     }
     if (send_now_) {
         send_now_ = false;
-        send(!active_hash_.empty() ? "asked for by train now"
+        send(!active_hash_.empty()    ? "asked for by train now"
              : counters_.batches == 0 ? "first snapshot, from the checkpoint"
                                       : "the daemon came back without a snapshot");
     }
@@ -391,8 +410,9 @@ bool Trainer::step(std::chrono::milliseconds wait) {
 }
 
 std::string Trainer::progress() const {
-    return fmt::format("{}, {} samples, {} batches, {} snapshots installed, reward {:.2f}", greeted_ ? "connected" : "waiting for the daemon",
-                       counters_.samples, counters_.batches, counters_.installed, last_stats_.mean_reward);
+    return fmt::format("{}, {} samples, {} batches, {} snapshots installed, reward {:.2f}",
+                       greeted_ ? "connected" : "waiting for the daemon", counters_.samples, counters_.batches,
+                       counters_.installed, last_stats_.mean_reward);
 }
 
 void Trainer::run(StopToken& stop) {

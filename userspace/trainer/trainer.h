@@ -1,5 +1,5 @@
-// The trainer's loop: samples in, batches of training, and a snapshot out when training has settled on something that differs
-// enough from what decides now. Speaks to one daemon; outlives its restarts.
+// The trainer's loop: samples in, batches of training, and a snapshot out when training has settled on something that
+// differs enough from what decides now. Speaks to one daemon; outlives its restarts.
 #pragma once
 
 #include <chrono>
@@ -19,12 +19,12 @@ namespace adapath {
 
 struct TrainerOptions {
     std::string target = "unix:/run/adapath/adapathd.sock";  // gRPC's name of the daemon
-    std::string checkpoint;    // directory with policy.model and value.model
-    std::string save;          // directory to keep what was learned in; read first at a start. Empty = nowhere
-    double explore = 0.1;      // standard deviation of the noise that snapshots ask for, units of the action
-    double min_interval_s = 5; // between two snapshots, so that each is judged before the next comes
+    std::string checkpoint;                                  // directory with policy.model and value.model
+    std::string save;           // directory to keep what was learned in; read first at a start. Empty = nowhere
+    double explore = 0.1;       // standard deviation of the noise that snapshots ask for, units of the action
+    double min_interval_s = 5;  // between two snapshots, so that each is judged before the next comes
     double fidelity_limit = 1.0 / 256;
-    bool dry_run = false;      // learn and report, send nothing
+    bool dry_run = false;  // learn and report, send nothing
     OnlineOptions online;
 };
 
@@ -43,8 +43,8 @@ public:
     static Result<std::unique_ptr<Trainer>> open(const TrainerOptions& options);
     ~Trainer();
 
-    // Connects if need be, takes what has come (waits up to `wait` for it), trains at most one batch, and sends a snapshot if
-    // it is time. False: not connected; try again after a while.
+    // Connects if need be, takes what has come (waits up to `wait` for it), trains at most one batch, and sends a
+    // snapshot if it is time. False: not connected; try again after a while.
     bool step(std::chrono::milliseconds wait);
     // step() until the token is set, with growing pauses while the daemon is away.
     void run(StopToken& stop);
@@ -77,14 +77,14 @@ private:
     std::mutex stream_mutex_;  // the pointer, against interrupt()
 
     std::optional<bool> ask_train_;
-    bool greeted_ = false;        // the stream's first batch has come
+    bool greeted_ = false;  // the stream's first batch has come
     bool train_ = false;
-    uint32_t train_now_ = 0;      // last count seen
+    uint32_t train_now_ = 0;  // last count seen
     bool send_now_ = false;
     std::string active_hash_;
-    uint64_t switches_ = 0;       // the daemon's count when that was so
-    std::string sent_hash_;       // the newest that this trainer had installed
-    FloatModel active_model_;     // what decides now; empty layers where unknown
+    uint64_t switches_ = 0;    // the daemon's count when that was so
+    std::string sent_hash_;    // the newest that this trainer had installed
+    FloatModel active_model_;  // what decides now; empty layers where unknown
     bool active_known_ = false;
     uint64_t last_send_us_ = 0;
     OnlineStats last_stats_;
