@@ -30,6 +30,13 @@ public:
                        static_cast<socklen_t>(congestion_control.size())) != 0)
             return;
         // Loopback has no bottleneck, and four unbounded flows would leave a small machine no time for the test itself.
+        // Ethernet's segment size instead of loopback's 64 KiB: a random policy ends at the least rate, which is then still
+        // several packets a second.
+        const int segment = 1400;
+        setsockopt(sender_, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment));
+        // Little in the socket, so that the end of the flow does not wait for megabytes at a low rate.
+        const int buffer = 64 * 1024;
+        setsockopt(sender_, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
         const uint64_t bytes_per_s = 10'000'000;
         setsockopt(sender_, SOL_SOCKET, SO_MAX_PACING_RATE, &bytes_per_s, sizeof(bytes_per_s));
         if (connect(sender_, reinterpret_cast<sockaddr*>(&address), length) != 0) return;
