@@ -330,7 +330,10 @@ Status Demo::set_up() {
 Status Demo::start_daemon() {
     const std::string pins = "/sys/fs/bpf/" + cc_;
     const std::string config = options_.out + "/adapathd.conf";
-    std::string text = fmt::format("# Made by adapath-demo.\ntrain: false\ncongestion_control: \"{}\"\npin_directory: \"{}\"\n", cc_, pins);
+    std::string text = fmt::format("# Made by adapath-demo.\ntrain: false\ncongestion_control: \"{}\"\npin_directory: \"{}\"\n"
+                                   // The generated uplink falls to a quarter within seconds, which no snapshot is to blame for.
+                                   "watch {{\n  margin: 2.0\n}}\n",
+                                   cc_, pins);
     if (local_) {
         text += fmt::format("local {{\n  flows: {}\n  mean_mbit: {}\n  seed: {}\n  rtt_ms: {}\n  queue_ms: {}\n}}\n", options_.cameras,
                             options_.mean_rate, options_.seed, 2 * options_.delay_ms, options_.queue_ms);
@@ -370,7 +373,7 @@ Status Demo::start_trainer() {
                                           // A minute is all there is: smaller batches, and a smaller difference is worth a
                                           // switch, than in a gateway that runs for days.
                                           "--batch", "48", "--stable-batches", "2", "--stable-change", "0.03",
-                                          "--necessary-loss", "0.01", "--policy-rate", "0.0003", "--min-interval", "4"},
+                                          "--necessary-loss", "0.01", "--policy-rate", "0.001", "--min-interval", "4"},
                                  .log = log_of("adapath-trainer"),
                                  .environment = {"OMP_NUM_THREADS=1"}});
     if (!trainer) {

@@ -182,8 +182,8 @@ Status Scenario::other_network() {
 }
 
 Status Scenario::bad_snapshot() {
-    // Starves its flows; whatever it is asked it says "slower".
-    auto snapshot = freeze(adversarial_cc(-1.0F), "adversarial, to be rolled back", 0);
+    // Fills every queue: whatever it is asked it says "faster".
+    auto snapshot = freeze(adversarial_cc(1.0F), "adversarial, to be rolled back", 0);
     if (!snapshot) {
         return snapshot.error();
     }

@@ -113,9 +113,9 @@ void judge(const Recording& r, Summary& s) {
               ? fmt::format("generation {} (adversarial) was rolled back after {:.1f} s", r.forced.bad_generation,
                             ms_between(r.forced.bad_us, r.forced.rolled_back_us) / 1000)
               : r.forced.bad_generation > 0 ? "the bad snapshot was not rolled back" : "the bad snapshot was never active");
-    // The spread away from switches has some twenty times as many gaps, so its maximum is a fair bound; where a run is too
-    // short for that, three times the 99th percentile.
-    const double bound = std::max(s.gaps.away.max, 3 * s.gaps.away.p99);
+    // The spread away from switches has several times as many gaps, so its maximum is a fair bound; in a short run that
+    // maximum is a matter of luck, so half above the 99th percentile is within the spread too.
+    const double bound = std::max(s.gaps.away.max, 1.5 * s.gaps.away.p99);
     c.add("switch_gap", s.gaps.at_switch.count > 0 && s.gaps.at_switch.max <= bound,
           fmt::format("largest gap between decisions with a switch in it {:.1f} ms; away from switches p50 {:.1f}, p99 "
                       "{:.1f}, max {:.1f} ms (want at most {:.1f})",
