@@ -168,7 +168,16 @@ Result<std::string> Child::wait_line(std::chrono::milliseconds timeout, const St
             return Error{"interrupted"};
         }
         const int left = remaining_ms(deadline);
-        if (!fill(std::min(left, 100)) || (!running() && pending_.find('\n') == std::string::npos)) {
+        const bool open = fill(std::min(left, 100));
+        if (pending_.find('\n') != std::string::npos) {
+            continue;
+        }
+        if (!open || !running()) {
+            // Its last words may have come between the reading and the end.
+            fill(0);
+            if (pending_.find('\n') != std::string::npos) {
+                continue;
+            }
             wait_exit(std::chrono::seconds(1));
             return Error{obituary()};
         }

@@ -20,7 +20,7 @@ struct Options {
     uint64_t seed = 0;     // 0 = by chance
     double mean_rate = 8;  // Mbit/s of the generated trace
     double delay_ms = 20;
-    double queue_ms = 300;
+    double queue_ms = 200;
     std::string out = "out/demo";
     std::string bin;        // directory of the programs
     std::string checkpoint = "models/cc";

@@ -195,8 +195,8 @@ double axis_top(const std::vector<Bin>& bins, double Bin::*value) {
         values.push_back(bin.*value);
         most = std::max(most, bin.*value);
     }
-    const double usual = percentile(std::move(values), 95);
-    const double top = most > 3 * usual ? 3 * usual : most;
+    const double usual = percentile(std::move(values), 85);
+    const double top = most > 4 * usual ? 4 * usual : most;
     const double step = nice_step(std::max(top, 1.0), 4);
     return std::ceil(top / step) * step;
 }
@@ -389,6 +389,12 @@ Drawn binned_chart(const Recording& r, const std::vector<Point>& points, double 
     chart.ribbon(bins, &Bin::p50, &Bin::p95, css + "-fill");
     chart.curve(drawn.series, css, 4 * bin);
     draw_marks(chart, r);
+    // What the axis leaves out is said.
+    const auto peak = std::max_element(bins.begin(), bins.end(), [](const Bin& a, const Bin& b) { return a.p95 < b.p95; });
+    if (peak != bins.end() && peak->p95 > axis_top(bins, &Bin::p95)) {
+        chart.add(fmt::format("<text class='on-chart' x='{:.1f}' y='{:.1f}' text-anchor='middle'>peak {:.0f} ms</text>",
+                              std::clamp(chart.x(peak->t), left + 40, right - 40), chart.top() + 12, peak->p95));
+    }
     drawn.svg = chart.svg(id, description);
     return drawn;
 }
