@@ -93,7 +93,8 @@ void judge(const Recording& r, Summary& s) {
                             "(want 0); the daemon, as they came: {}",
                             r.verification.decisions, r.verification.unexplained, n.decisions_unexplained)
               : "adapathctl verify did not run: " + r.verification.error);
-    c.add("decisions_logged", r.verification.ran && r.verification.decisions == n.decisions,
+    // The local backend's flows go on until the daemon ends, a moment after it was asked for its count.
+    c.add("decisions_logged", r.verification.ran && r.verification.decisions >= n.decisions && n.decisions > 0,
           fmt::format("{} decisions in the log of {} that the {} counted", r.verification.decisions, n.decisions,
                       r.settings.backend == "bpf" ? "kernel" : "backend"));
     c.add("forced_parameter_switches", r.forced.burst_wanted > 0 && r.forced.burst_done == r.forced.burst_wanted,
