@@ -48,11 +48,11 @@ protected:
 // Every decision in the log reproduced, none missing.
 void expect_verified(TestDaemon& daemon, uint64_t at_least) {
     int code = -1;
-    nlohmann::json verified = daemon.ctl({"verify"}, &code);
+    nlohmann::json verified = daemon.ctl({"verify", "--state-dir", daemon.state()}, &code);
     EXPECT_EQ(code, 0) << verified.dump();
-    EXPECT_EQ(verified.value("decisions_unexplained", 99U), 0U) << verified.dump();
-    EXPECT_GE(verified.value("decisions_explained", 0U), at_least) << verified.dump();
-    EXPECT_EQ(verified.value("sequence_gaps", 99U), 0U) << verified.dump();
+    EXPECT_EQ(verified.value("unexplained", 99U), 0U) << verified.dump();
+    EXPECT_GE(verified.value("explained", 0U), at_least) << verified.dump();
+    EXPECT_EQ(verified.value("gaps", 99U), 0U) << verified.dump();
 }
 
 TEST_F(DaemonOnKernel, KilledInMidBatchTheFlowsGoOnAndNothingIsLost) {
@@ -79,9 +79,10 @@ TEST_F(DaemonOnKernel, KilledInMidBatchTheFlowsGoOnAndNothingIsLost) {
     EXPECT_EQ(daemon.status()->samples_lost(), 0U);
     // A batch that was taken from the ring and not yet written when the kill came is the one thing that can be missing.
     int code = -1;
-    nlohmann::json verified = daemon.ctl({"verify"}, &code);
-    EXPECT_EQ(verified.value("decisions_unexplained", 99U), 0U) << verified.dump();
-    EXPECT_GE(verified.value("decisions_explained", 0U), 90U) << verified.dump();
+    nlohmann::json verified = daemon.ctl({"verify", "--state-dir", daemon.state()}, &code);
+    EXPECT_EQ(code, 0) << verified.dump();
+    EXPECT_EQ(verified.value("unexplained", 99U), 0U) << verified.dump();
+    EXPECT_GE(verified.value("explained", 0U), 90U) << verified.dump();
 }
 
 TEST_F(DaemonOnKernel, KilledInMidInstallTheLogStaysExplainable) {
@@ -124,9 +125,9 @@ TEST_F(DaemonOnKernel, KilledInMidInstallTheLogStaysExplainable) {
     }
     finish_flows();
     int code = -1;
-    nlohmann::json verified = daemon.ctl({"verify"}, &code);
-    EXPECT_EQ(verified.value("decisions_unexplained", 99U), 0U) << verified.dump();
-    EXPECT_GE(verified.value("decisions_explained", 0U), 50U) << verified.dump();
+    nlohmann::json verified = daemon.ctl({"verify", "--state-dir", daemon.state()}, &code);
+    EXPECT_EQ(verified.value("unexplained", 99U), 0U) << verified.dump();
+    EXPECT_GE(verified.value("explained", 0U), 50U) << verified.dump();
 }
 
 TEST_F(DaemonOnKernel, TenThousandSwitchesUnderFourFlows) {
@@ -165,8 +166,9 @@ TEST_F(DaemonOnKernel, TenThousandSwitchesUnderFourFlows) {
 
 TEST_F(DaemonOnKernel, AReaderThatSleepsLosesCountedSamplesOnly) {
     open();
-    TestDaemon daemon("ring_bytes: 4096");
-    ASSERT_TRUE(daemon.start().ok());
+    TestDaemon daemon("ring_bytes: 4096 wakeup_bytes: 2048");
+    Status started = daemon.start();
+    ASSERT_TRUE(started.ok()) << started.error().message;
     auto bytes = frozen_checkpoint(0, 1);
     ASSERT_TRUE(bytes.ok());
     ASSERT_TRUE(daemon.install(*bytes).ok());
