@@ -32,7 +32,9 @@ struct adp_control {
 	adp_u32 abi_version;
 	/* Bytes that wait in the sample ring before its reader is woken early (fill mark). 0 = only by interval. */
 	adp_u32 wakeup_bytes;
-	adp_u32 pad[13];
+	/* 1: a flow keeps the snapshot it began with. For the daemon that adopts; the program has it as a constant. */
+	adp_u32 flow_consistency;
+	adp_u32 pad[12];
 };
 
 /* Parameters of one snapshot. Written only while no reader can hold the slot; immutable from the switch until drained. */

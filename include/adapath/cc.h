@@ -40,6 +40,7 @@
 #define ADP_CC_SEND_ZERO 128
 
 #define ADP_CC_INTERVAL_MIN_US 10000  /* Aurora's least; below it an interval holds too few ACKs to measure */
+#define ADP_CC_DELACK_US 40000	      /* how late a receiver may acknowledge a lone packet */
 #define ADP_CC_INTERVAL_MAX_US 200000 /* a bloated queue must not slow down the decisions that would drain it */
 /* The output is clamped to [-1, 1] and moves the rate by e^(output * step): at most +22 % or -18 % an interval. */
 #define ADP_CC_STEP_Q16 13107 /* 0.2 */
@@ -259,6 +260,13 @@ ADP_INLINE enum adp_cc_event adp_cc_on_ack(struct adp_cc_flow *f, const struct a
 		/* Not measured: the old value fades, or a flow that only retransmits would back off from it for ever. */
 		f->rtt_us -= (f->rtt_us - a->min_rtt_us) / 4;
 	v->us = (adp_u32)adp_min_u64(a->now_us - f->start_us, 0xffffffffu);
+	/*
+	 * Packets further apart than a delayed ACK's timer are acknowledged one by one, each that much late (Linux:
+	 * TCP_DELACK_MIN, 40 ms; two packets together are answered at once). Read as queueing, it would hold a slow flow slow.
+	 */
+	if ((adp_u64)(a->delivered - f->delivered_base) * ADP_CC_DELACK_US < v->us)
+		f->rtt_us = (adp_u32)adp_max_u64(f->rtt_us - adp_min_u64(f->rtt_us, ADP_CC_DELACK_US),
+						 adp_min_u64(a->min_rtt_us, f->rtt_us));
 	v->rtt_us = f->rtt_us;
 	v->min_rtt_us = (adp_u32)adp_min_u64(a->min_rtt_us ? a->min_rtt_us : f->rtt_us, f->rtt_us);
 	v->sent = a->sent - f->sent_base;

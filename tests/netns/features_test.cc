@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <iostream>
 #include <random>
 #include <set>
 
@@ -111,6 +112,44 @@ TEST_F(Features, ThePolicyFillsASteadyLinkWithoutAStandingQueue) {
     // A full queue would be 200 ms; the path itself is 40 ms. Wide margins: this is about sense, not about scores.
     EXPECT_GT(mbit, 12 * 0.7);
     EXPECT_LT(rtts[rtts.size() / 2], 160'000U);
+}
+
+// A policy that starves its flow leaves it at the least rate: packets far apart, each acknowledged late. The next policy has
+// to get out of there.
+TEST_F(Features, AFlowThatWasStarvedRecovers) {
+    Result<FloatModel> starving = read_float_model(ADAPATH_POLICY);
+    ASSERT_TRUE(starving.ok());
+    for (auto& layer : starving->weights)
+        for (float& weight : layer) weight = 0;
+    starving->biases.back()[0] = -1;
+    Result<std::string> bytes = freeze_bytes(*starving);
+    ASSERT_TRUE(bytes.ok()) << bytes.error().message;
+    Result<Snapshot> bad = parse_snapshot(*bytes, "starving");
+    ASSERT_TRUE(bad.ok());
+    activate();
+    Result<Trace> trace = Trace::constant(12);
+    ASSERT_TRUE(trace.ok());
+    auto uplink = Uplink::create(std::move(*trace), {.delay_ms = 20, .queue_bytes = 300'000});
+    ASSERT_TRUE(uplink.ok());
+    auto flow = Flow::start(**uplink, options_.congestion_control);
+    ASSERT_TRUE(flow.ok());
+    ASSERT_TRUE(collect_for(2s));
+    Result<uint32_t> slot = backend_.installer->install(*bad, 2, bad->probes);
+    ASSERT_TRUE(slot.ok()) << slot.error().message;
+    ASSERT_TRUE(backend_.installer->switch_to(*slot).ok());
+    const auto end = std::chrono::steady_clock::now() + 20s;
+    while ((samples_.empty() || samples_.back().rate > ADP_CC_RATE_MIN * 11 / 10) && std::chrono::steady_clock::now() < end)
+        collect();
+    ASSERT_LE(samples_.back().rate, ADP_CC_RATE_MIN * 11 / 10) << "the bad policy does not starve: nothing is tested";
+    ASSERT_TRUE(backend_.installer->switch_to(backend_.installer->standby_slot()).ok());
+    const auto switched = std::chrono::steady_clock::now();
+    while (samples_.back().rate < 1'000'000 && std::chrono::steady_clock::now() < switched + 20s) collect();
+    EXPECT_GE(samples_.back().rate, 1'000'000U) << "still at " << samples_.back().rate << " bytes/s, RTT "
+                                                << samples_.back().interval.rtt_us << " us, least "
+                                                << samples_.back().interval.min_rtt_us << " us";
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - switched).count();
+    RecordProperty("seconds_to_8_mbit", std::to_string(seconds));
+    std::cout << "recovered to 8 Mbit/s in " << seconds << " s\n";
 }
 
 TEST_F(Features, TheFallbackFillsTheLinkToo) {

@@ -127,6 +127,10 @@ Result<int> Client::status(std::ostream& out, bool json) {
                reply.trainer_connected() ? "connected" : "not connected");
     fmt::print(out, "decisions  {}  fallback {}  reward {:.2f}\n", reply.decisions(), reply.fallbacks(),
                reply.reward());
+    if (reply.program_missing() > 0) {
+        fmt::print(out, "MISSING    {} decisions fell back because the active slot had no program: report this\n",
+                   reply.program_missing());
+    }
     fmt::print(out, "explained  {}  unexplained {}{}\n", reply.decisions_explained(), reply.decisions_unexplained(),
                reply.last_unexplained().empty() ? "" : "  last: " + reply.last_unexplained());
     fmt::print(out, "samples    {}  lost {}  gaps {}  log {} MB\n", reply.samples(), reply.samples_lost(),

@@ -76,6 +76,7 @@ struct Backend {
     std::string name;                // "bpf"
     std::string congestion_control;  // what a socket asks for with TCP_CONGESTION
     bool adopted = false;            // took over a kernel side that was already running
+    std::vector<std::string> warnings{};  // what the options ask for and the adopted kernel side does not do
     std::unique_ptr<Installer> installer;
     std::unique_ptr<Collector> collector;
 };

@@ -97,6 +97,10 @@ Status Daemon::start() {
     loop_options.watch = watch_options(config_.watch());
     loop_ = std::make_unique<Loop>(*app_, *backend_.collector, *manager_, std::move(*log), samples, loop_options, sink);
     manager_->adopt();
+    manager_->restore();
+    for (const std::string& warning : backend_.warnings) {
+        on_event({.kind = "error", .text = warning});
+    }
     return {};
 }
 
@@ -198,6 +202,7 @@ void Daemon::fill_status(pb::StatusReply& reply) const {
     reply.set_fallbacks(stats.fallbacks);
     reply.set_samples(stats.samples);
     reply.set_samples_lost(stats.samples_lost);
+    reply.set_program_missing(stats.program_missing);
     reply.set_acks(stats.acks);
     reply.set_decisions_explained(view.explained);
     reply.set_decisions_unexplained(view.unexplained);

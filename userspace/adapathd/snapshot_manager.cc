@@ -153,6 +153,28 @@ SnapshotManager::Known* SnapshotManager::known_locked(const std::string& hash) {
     return &found->second;
 }
 
+void SnapshotManager::restore() {
+    std::lock_guard lock(mutex_);
+    for (const SlotInfo& slot : installer_.slots()) {
+        if (slot.generation != 0) {
+            return;
+        }
+    }
+    const std::map<uint32_t, std::string> generations = store_.generations();
+    for (auto it = generations.rbegin(); it != generations.rend(); ++it) {
+        if (store_.bad(it->second) != nullptr || !store_.bytes(it->second).ok()) {
+            continue;
+        }
+        // Checked like any other install; one that fails its checks is said and the fallback goes on.
+        Result<SwitchResult> restored = activate_stored_locked(it->second, it->first, false, "adopt",
+                                                               "the kernel side is new: what decided before goes on");
+        if (!restored) {
+            events_({.kind = "error", .text = "restoring the last snapshot: " + restored.error().message});
+        }
+        return;
+    }
+}
+
 Result<std::shared_ptr<const QuantModel>> SnapshotManager::model_of(uint32_t generation) {
     std::lock_guard lock(mutex_);
     const std::string hash = store_.hash_of(generation);

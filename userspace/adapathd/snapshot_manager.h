@@ -81,6 +81,9 @@ public:
 
     // Takes over what is in the slots. Call once, first.
     void adopt();
+    // Where nothing decides (the kernel side is new, as after a reboot): the newest stored snapshot that was not rolled
+    // back decides again. Call after adopt().
+    void restore();
 
     Result<InstallResult> install(std::string_view bytes, bool activate, bool trained, const std::string& reason);
     Result<SwitchResult> switch_to(const std::string& hash_prefix, uint32_t generation, const std::string& reason);

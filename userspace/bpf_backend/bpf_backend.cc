@@ -302,6 +302,7 @@ Result<Backend> open_bpf_backend(const BpfBackendOptions& options) {
     backend.name = "bpf";
     backend.congestion_control = side->congestion_control;
     backend.adopted = side->adopted;
+    backend.warnings = side->warnings;
     backend.installer = std::make_unique<BpfInstaller>(side);
     auto collector = BpfCollector::open(side);
     if (!collector) return collector.error();

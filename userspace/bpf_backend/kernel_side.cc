@@ -14,6 +14,8 @@
 #include <cerrno>
 #include <cstring>
 #include <mutex>
+#include <utility>
+#include <vector>
 
 #include "cc.skel.h"
 
@@ -177,7 +179,7 @@ Status load_fresh(KernelSide& side, const BpfBackendOptions& options) {
     std::memcpy(name, options.congestion_control.data(), options.congestion_control.size());
 
     if (int err = cc_bpf::load(skeleton.get()); err != 0)
-        return Error{fmt::format("loading the cc program: {}\n{}", reason(err), libbpf_log)};
+        return Error{fmt::format("loading the cc program: {}\n{}", reason(err), take_libbpf_log())};
 
     const std::array<std::pair<BpfFd KernelSide::*, bpf_map*>, kPins.size()> maps = {{
         {&KernelSide::control_map, skeleton->maps.adp_cc_control_map},
@@ -197,6 +199,7 @@ Status load_fresh(KernelSide& side, const BpfBackendOptions& options) {
     if (Status status = map_shared(side); !status) return status;
     side.control()->abi_version = ADP_ABI_VERSION;
     side.control()->wakeup_bytes = options.wakeup_bytes;
+    side.control()->flow_consistency = options.flow_consistency;
     __atomic_store_n(&side.control()->active, ADP_SLOT_NONE, __ATOMIC_RELEASE);
 
     const uint32_t zero = 0;
@@ -220,8 +223,8 @@ Status load_fresh(KernelSide& side, const BpfBackendOptions& options) {
         const std::string path = pin_path(side.pin_directory, pin.name);
         if (bpf_obj_pin((side.*(pin.fd)).get(), path.c_str()) != 0) {
             const int err = errno;
-            (void)remove_bpf_backend(side.pin_directory);
             bpf_map_delete_elem(side.ops_map.get(), &zero);
+            for (const Pin& made : kPins) unlink(pin_path(side.pin_directory, made.name).c_str());
             return Error{fmt::format("pinning {}: {}", path, reason(err))};
         }
     }
@@ -279,6 +282,16 @@ Status adopt(KernelSide& side, const BpfBackendOptions& options) {
                                  "--pin-dir",
                                  side.pin_directory, *name, options.congestion_control, *name)};
     side.control()->wakeup_bytes = options.wakeup_bytes;
+    bpf_map_info ring = {};
+    uint32_t ring_info_bytes = sizeof(ring);
+    if (bpf_map_get_info_by_fd(side.ring_map.get(), &ring, &ring_info_bytes) == 0 && ring.max_entries != options.ring_bytes)
+        side.warnings.push_back(fmt::format("ring_bytes {}: the running kernel side has {}; it changes with 'adapathd --remove' "
+                                            "and a new start",
+                                            options.ring_bytes, ring.max_entries));
+    if ((side.control()->flow_consistency != 0) != options.flow_consistency)
+        side.warnings.push_back(fmt::format("consistency: the running kernel side has '{}'; it changes with 'adapathd "
+                                            "--remove' and a new start",
+                                            side.control()->flow_consistency != 0 ? "flow" : "decision"));
     side.congestion_control = *name;
     side.adopted = true;
     return {};
@@ -335,10 +348,11 @@ Result<std::unique_ptr<KernelSide>> open_kernel_side(const BpfBackendOptions& op
     return side;
 }
 
-Status remove_bpf_backend(const std::string& pin_directory) {
+namespace {
+
+// The lock is the caller's business.
+Status remove_locked(const std::string& pin_directory) {
     const uint32_t zero = 0;
-    if (access(pin_directory.c_str(), F_OK) != 0)
-        return Error{fmt::format("pin directory {}: {}: nothing to remove", pin_directory, reason(errno))};
     BpfFd ops(bpf_obj_get(pin_path(pin_directory, "ops").c_str()));
     if (ops && bpf_map_delete_elem(ops.get(), &zero) != 0 && errno != ENOENT && errno != EINPROGRESS)
         return Error{fmt::format("unregistering the congestion control under {}: {}", pin_directory, reason(errno))};
@@ -347,5 +361,17 @@ Status remove_bpf_backend(const std::string& pin_directory) {
         return Error{fmt::format("removing {}: {}", pin_directory, reason(errno))};
     return {};
 }
+
+}  // namespace
+
+Status remove_bpf_backend(const std::string& pin_directory) {
+    if (access(pin_directory.c_str(), F_OK) != 0)
+        return Error{fmt::format("pin directory {}: {}: nothing to remove", pin_directory, reason(errno))};
+    Result<BpfFd> lock = lock_pin_directory(pin_directory);
+    if (!lock) return lock.error();
+    return remove_locked(pin_directory);
+}
+
+std::string take_libbpf_log() { return std::exchange(libbpf_log, {}); }
 
 }  // namespace adapath

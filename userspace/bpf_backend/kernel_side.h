@@ -7,6 +7,7 @@
 #include <array>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "codegen/result.h"
 #include "userspace/adapathd/backend.h"
@@ -37,6 +38,7 @@ struct KernelSide {
     bool adopted = false;
     std::string congestion_control;
     std::string pin_directory;
+    std::vector<std::string> warnings;
 
     [[nodiscard]] struct adp_control* control() const { return control_mapping.as<struct adp_control>(); }
     [[nodiscard]] struct adp_slot* slots() const { return slots_mapping.as<struct adp_slot>(); }
@@ -50,5 +52,8 @@ Result<std::unique_ptr<KernelSide>> open_kernel_side(const BpfBackendOptions& op
 // Makes libbpf load programs of section "adp_net/..." as struct_ops programs of tcp_congestion_ops.cong_control without a
 // struct_ops map. Idempotent; call before opening an object that has one.
 Status register_network_section();
+
+// What libbpf and the verifier said since the last call, in this thread: the reason behind a failed load.
+std::string take_libbpf_log();
 
 }  // namespace adapath

@@ -83,8 +83,9 @@ Result<std::unique_ptr<NetworkProgram>> NetworkProgram::load(const KernelSide& s
         }
     }
     if (net == nullptr || test == nullptr) return Error{"the snapshot's BPF object lacks adp_cc_net or adp_test_net"};
+    (void)take_libbpf_log();
     if (int err = bpf_object__load(program->object_); err != 0)
-        return Error{fmt::format("the kernel refuses the snapshot's program: {}", reason(err))};
+        return Error{fmt::format("the kernel refuses the snapshot's program: {}\n{}", reason(err), take_libbpf_log())};
     program->net_fd_ = bpf_program__fd(net);
     program->test_fd_ = bpf_program__fd(test);
     Result<MapMapping> params = map_of(program->object_, "adp_test_params", round_to_page(sizeof(adp_test_params_value)));
