@@ -244,9 +244,11 @@ TEST_F(DaemonTest, ARestartGoesOnWithNumbersAndLog) {
     }
     flow.seq += 3;  // lost while no daemon read
     HandDaemon hand = test::open_hand_daemon(directory_.path());
-    // The local backend's slots are gone with the process: the fallback decides until something is installed.
-    EXPECT_EQ(status(hand).active_generation(), 0U);
-    EXPECT_EQ(install(hand, test::random_snapshot(2)).generation, 2U);
+    // The local backend's slots are gone with the process, as the kernel's are after a reboot: what decided before is
+    // installed again from the store, under a new number.
+    EXPECT_EQ(status(hand).active_generation(), 2U);
+    EXPECT_EQ(hand.daemon->snapshots().active().hash, test::random_snapshot(1).hash);
+    EXPECT_EQ(install(hand, test::random_snapshot(2)).generation, 3U);
     run(hand, flow, 20);
     EXPECT_EQ(status(hand).sequence_gaps(), 3U);
     Result<VerifyReport> report = verify_state_directory(directory_.path(), *find_app("cc"));
@@ -254,6 +256,17 @@ TEST_F(DaemonTest, ARestartGoesOnWithNumbersAndLog) {
     EXPECT_EQ(report->explained, 40U);
     EXPECT_EQ(report->unexplained, 0U);
     EXPECT_EQ(report->gaps, 3U);
+}
+
+TEST_F(DaemonTest, WhatWasRolledBackIsNotRestored) {
+    {
+        HandDaemon hand = test::open_hand_daemon(directory_.path());
+        install(hand, test::random_snapshot(1));
+        install(hand, test::random_snapshot(2));
+        ASSERT_TRUE(hand.daemon->snapshots().roll_back("does badly", true).ok());
+    }
+    HandDaemon hand = test::open_hand_daemon(directory_.path());
+    EXPECT_EQ(hand.daemon->snapshots().active().hash, test::random_snapshot(1).hash);
 }
 
 // Slots that outlive the daemon, as the kernel's do: the second daemon finds what the first left.

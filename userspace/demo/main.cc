@@ -118,6 +118,8 @@ int main(int argc, char** argv) {
     if (options.seed == 0) {
         options.seed = 1 + std::random_device{}() % 1000000;
     }
+    // The daemon takes absolute paths only, since a service has no directory that a person would think of.
+    options.out = std::filesystem::absolute(options.out).lexically_normal().string();
     signal(SIGPIPE, SIG_IGN);
     StopToken stop;
     const SignalWatcher watcher(stop);
