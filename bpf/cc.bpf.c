@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0
+// SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
  * The app cc as a TCP congestion control in BPF (struct_ops). What an ACK means, what a decision does and what a sample
  * holds is in include/adapath/cc.h; this file only connects it to the socket.

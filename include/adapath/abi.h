@@ -34,7 +34,9 @@ struct adp_control {
 	adp_u32 wakeup_bytes;
 	/* 1: a flow keeps the snapshot it began with. For the daemon that adopts; the program has it as a constant. */
 	adp_u32 flow_consistency;
-	adp_u32 pad[12];
+	/* The app's schema (ADP_CC_SCHEMA) that the kernel side was built with. */
+	adp_u32 schema;
+	adp_u32 pad[11];
 };
 
 /* Parameters of one snapshot. Written only while no reader can hold the slot; immutable from the switch until drained. */

@@ -159,6 +159,26 @@ ADP_INLINE void adp_cc_init(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 mss, 
 	adp_u32 rtt = srtt_us ? srtt_us : 100000; /* no sample yet: the sender waits one RTT for its first ACK anyway */
 	int i;
 
+	/* The storage outlives a change of the socket's congestion control and back: nothing of the last time may stay. */
+	f->rtt_sum_us = 0;
+	f->rtt_count = 0;
+	f->acks = 0;
+	f->limited_acks = 0;
+	f->lost = 0;
+	f->rtt_us = 0;
+	f->slow_rounds = 0;
+	f->total_acks = 0;
+	f->generation = 0;
+	f->cwnd = 0;
+	f->interval.us = 0;
+	f->interval.rtt_us = 0;
+	f->interval.min_rtt_us = 0;
+	f->interval.sent = 0;
+	f->interval.delivered = 0;
+	f->interval.lost = 0;
+	f->interval.rate = 0;
+	f->interval.mss = mss;
+	f->interval.app_limited = 0;
 	f->start_us = now_us;
 	f->sent_base = sent;
 	f->delivered_base = delivered;

@@ -254,6 +254,21 @@ TEST_F(BpfBackend, AnotherDaemonAdoptsWhatRuns) {
     EXPECT_TRUE(flow.finish());
 }
 
+// A slot that was freed is empty to the next daemon too: what is in it must not come back as the target of a roll back.
+TEST_F(BpfBackend, AFreedSlotIsNotAdopted) {
+    open();
+    activate(freeze(random_cc_model({32, 16}, Activation::tanh, 1)));
+    activate(freeze(random_cc_model({32, 16}, Activation::tanh, 2)));
+    ASSERT_TRUE(backend_.installer->switch_to(backend_.installer->standby_slot()).ok());  // back to generation 1
+    activate(freeze(random_cc_model({32, 16}, Activation::tanh, 3)));                     // 2 drains
+    ASSERT_TRUE(backend_.installer->reclaim().ok());
+    backend_ = {};
+    open();
+    ASSERT_NE(backend_.installer->standby_slot(), ADP_SLOT_NONE);
+    EXPECT_EQ(backend_.installer->slots()[backend_.installer->standby_slot()].generation, 1U);
+    for (const SlotInfo& slot : backend_.installer->slots()) EXPECT_NE(slot.generation, 2U);
+}
+
 TEST_F(BpfBackend, ASecondDaemonIsRefused) {
     open();
     Result<Backend> second = open_bpf_backend(options_);

@@ -141,7 +141,7 @@ TEST_F(BpfPrograms, AuroraAgreesInTheKernel) {
 }
 
 TEST_F(BpfPrograms, RandomNetworksAgreeInTheKernel) {
-    uint64_t networks = test::environment("ADAPATH_PROPERTY_NETWORKS", 200) / 4;
+    uint64_t networks = test::environment("ADAPATH_PROPERTY_NETWORKS", 200);
     std::mt19937_64 random(12);
     uint64_t fit = 0;
     for (uint64_t n = 0; n < networks; n++) {

@@ -55,7 +55,7 @@ void expect_verified(TestDaemon& daemon, uint64_t at_least) {
     EXPECT_EQ(verified.value("gaps", 99U), 0U) << verified.dump();
 }
 
-TEST_F(DaemonOnKernel, KilledInMidBatchTheFlowsGoOnAndNothingIsLost) {
+TEST_F(DaemonOnKernel, KilledInMidBatchTheFlowsGoOn) {
     open();
     TestDaemon daemon;
     ASSERT_TRUE(daemon.start().ok());
@@ -101,7 +101,7 @@ TEST_F(DaemonOnKernel, KilledInMidInstallTheLogStaysExplainable) {
     ASSERT_TRUE(daemon.install(snapshots[0]).ok());
     start_flows(daemon, 2);
     std::mt19937 random(11);
-    for (int round = 0; round < 8; ++round) {
+    for (int round = 0; round < 6; ++round) {
         std::atomic<bool> stop = false;
         std::atomic<uint64_t> installs = 0;
         std::thread installer([&] {
@@ -122,10 +122,17 @@ TEST_F(DaemonOnKernel, KilledInMidInstallTheLogStaysExplainable) {
         ASSERT_TRUE(daemon.install(snapshots[static_cast<size_t>(round) % snapshots.size()]).ok());
         const uint64_t decisions = daemon.status()->decisions();
         ASSERT_TRUE(wait_until([&] { return daemon.status()->decisions() >= decisions + 10; }));
+        // What the dead daemon left half written must not be what a roll back finds.
+        int code = -1;
+        daemon.ctl({"rollback"}, &code);
+        EXPECT_EQ(code, 0);
+        ASSERT_TRUE(wait_until([&] { return daemon.status()->decisions() >= decisions + 20; }));
+        EXPECT_EQ(daemon.status()->decisions_unexplained(), 0U) << daemon.status()->last_unexplained();
     }
     finish_flows();
     int code = -1;
     nlohmann::json verified = daemon.ctl({"verify", "--state-dir", daemon.state()}, &code);
+    EXPECT_EQ(code, 0) << verified.dump();
     EXPECT_EQ(verified.value("unexplained", 99U), 0U) << verified.dump();
     EXPECT_GE(verified.value("explained", 0U), 50U) << verified.dump();
 }
@@ -161,7 +168,7 @@ TEST_F(DaemonOnKernel, TenThousandSwitchesUnderFourFlows) {
     EXPECT_GE(status->switches_network(), switches / 7 * 2 - 2);
     EXPECT_EQ(status->samples_lost(), 0U);
     EXPECT_EQ(status->sequence_gaps(), 0U);
-    expect_verified(daemon, 500);
+    expect_verified(daemon, switches / 20);
 }
 
 TEST_F(DaemonOnKernel, AReaderThatSleepsLosesCountedSamplesOnly) {

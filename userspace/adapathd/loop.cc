@@ -73,6 +73,7 @@ Status Loop::step() {
     samples.reserve(batch_.size() / app_.record_bytes());
     uint64_t explained = 0;
     uint64_t unexplained = 0;
+    uint32_t mismatched_generation = 0;  // its snapshot is known, and gives another output
     std::string last_unexplained;
     for (size_t at = 0; at < batch_.size(); at += app_.record_bytes()) {
         samples.push_back(app_.decode(std::span(batch_).subspan(at, app_.record_bytes())));
@@ -88,6 +89,9 @@ Status Loop::step() {
                 spdlog::error("unexplained decision: {}", why);
             }
             last_unexplained = std::move(why);
+            if (manager_.model_of(samples.back().generation)) {
+                mismatched_generation = samples.back().generation;
+            }
         }
     }
     if (unexplained > 0) {
@@ -115,7 +119,12 @@ Status Loop::step() {
         state = policy_.state();
         forget_old_flows(now_us);
     }
-    if (verdict.roll_back) {
+    if (mismatched_generation != 0 && manager_.active().generation == mismatched_generation) {
+        // A program that does not compute its own snapshot: whatever its reward, it must not decide.
+        if (Result<SwitchResult> result = manager_.roll_back("its decisions are not the reference interpreter's", true); !result) {
+            events_({.kind = "error", .text = "roll back failed: " + result.error().message});
+        }
+    } else if (verdict.roll_back) {
         // Between the verdict and here an operator may have switched: only the judged snapshot is rolled back.
         if (manager_.active().generation == generation) {
             if (Result<SwitchResult> result = manager_.roll_back(verdict.text, true); !result) {

@@ -73,7 +73,7 @@ void SnapshotManager::adopt() {
         if (active) {
             active_ = {slot.generation, slot.slot, hash, 0};
             active_trusted_ = true;
-        } else if (slot.state == SlotState::standby && !hash.empty()) {
+        } else if (slot.state == SlotState::standby && !hash.empty() && store_.bad(hash) == nullptr) {
             history_.push_back({slot.generation, hash, true});
         }
     }
@@ -165,13 +165,14 @@ void SnapshotManager::restore() {
         if (store_.bad(it->second) != nullptr || !store_.bytes(it->second).ok()) {
             continue;
         }
-        // Checked like any other install; one that fails its checks is said and the fallback goes on.
+        // Checked like any other install; where one fails its checks, the one before it is tried.
         Result<SwitchResult> restored = activate_stored_locked(it->second, it->first, false, "adopt",
                                                                "the kernel side is new: what decided before goes on");
-        if (!restored) {
-            events_({.kind = "error", .text = "restoring the last snapshot: " + restored.error().message});
+        if (restored) {
+            return;
         }
-        return;
+        events_({.kind = "error",
+                 .text = fmt::format("restoring {}: {}", name_of(it->first, it->second), restored.error().message)});
     }
 }
 

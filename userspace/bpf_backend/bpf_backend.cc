@@ -68,6 +68,9 @@ public:
         }
         if (slot == ADP_SLOT_NONE) return Error{"no free slot: flows are still bound to every old snapshot"};
 
+        // Empty until it is complete: a daemon that is killed in between leaves nothing that the next one could take for the
+        // snapshot that was here before.
+        __atomic_store_n(&side_->slots()[slot].generation, 0, __ATOMIC_RELEASE);
         if (slot_program_[slot] != snapshot.program_hash) {
             const int fd = program->second->fd();
             if (bpf_map_update_elem(side_->nets_map.get(), &slot, &fd, BPF_ANY) != 0)
@@ -79,7 +82,7 @@ public:
         target.params_bytes = static_cast<uint32_t>(params->size());
         target.explore_q16 = static_cast<uint32_t>(std::lround(std::clamp(snapshot.explore, 0.0F, 1.0F) * 65536));
         target.hash = short_hash(snapshot.hash);
-        target.generation = generation;
+        __atomic_store_n(&target.generation, generation, __ATOMIC_RELEASE);
         // Installed, not yet anybody's: it drains (and is freed) unless it is switched to before the next but one reclaim.
         state_[slot] = SlotState::standby;
         prepared_[slot] = true;
@@ -91,8 +94,8 @@ public:
         std::lock_guard lock(mutex_);
         if (slot >= ADP_SLOTS || side_->slots()[slot].generation == 0)
             return Error{fmt::format("slot {} holds no snapshot", slot)};
-        if (state_[slot] == SlotState::draining && !prepared_[slot])
-            return Error{fmt::format("slot {} is draining and may be reused: install its snapshot again", slot)};
+        if (state_[slot] == SlotState::free || (state_[slot] == SlotState::draining && !prepared_[slot]))
+            return Error{fmt::format("slot {} is free or draining and may be reused: install its snapshot again", slot)};
         const uint32_t active = load_active();
         if (slot == active) return {};
         // Pairs with the address dependency in slot_for() of bpf/cc.bpf.c: whoever sees the index sees the slot's contents.
@@ -177,6 +180,8 @@ private:
             state_[i] = SlotState::free;
             prepared_[i] = false;
             prepared_age_[i] = 0;
+            // Empty for whoever adopts this slot too: a generation promises its whole contents.
+            __atomic_store_n(&side_->slots()[i].generation, 0, __ATOMIC_RELEASE);
         }
         return {};
     }
@@ -242,8 +247,9 @@ public:
 
     BackendStats stats() const override {
         const int cpus = libbpf_num_possible_cpus();
-        std::vector<struct adp_stats> values(static_cast<size_t>(cpus));
         BackendStats sum;
+        if (cpus < 0) return sum;
+        std::vector<struct adp_stats> values(static_cast<size_t>(cpus));
         const uint32_t zero = 0;
         if (bpf_map_lookup_elem(side_->stats_map.get(), &zero, values.data()) != 0) return sum;
         for (const struct adp_stats& value : values) {

@@ -1,6 +1,7 @@
 // Loading, pinning and adopting the kernel side of the bpf backend.
 #include "userspace/bpf_backend/kernel_side.h"
 
+#include <adapath/cc.h>
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
@@ -200,6 +201,7 @@ Status load_fresh(KernelSide& side, const BpfBackendOptions& options) {
     side.control()->abi_version = ADP_ABI_VERSION;
     side.control()->wakeup_bytes = options.wakeup_bytes;
     side.control()->flow_consistency = options.flow_consistency;
+    side.control()->schema = ADP_CC_SCHEMA;
     __atomic_store_n(&side.control()->active, ADP_SLOT_NONE, __ATOMIC_RELEASE);
 
     const uint32_t zero = 0;
@@ -212,7 +214,8 @@ Status load_fresh(KernelSide& side, const BpfBackendOptions& options) {
         const int err = errno;
         return Error{fmt::format("registering congestion control '{}': {}{}", options.congestion_control, reason(err),
                                  err == EEXIST ? "; another one of that name is registered: stop the daemon that owns it "
-                                                 "(adapathd --remove), or choose another --cc-name"
+                                                 "(adapathd --remove), or choose another --cc-name. Where no daemon and no pin "
+                                                 "is left of it: bpftool struct_ops unregister name adp_cc_ops"
                                                : "")};
     }
     // Registered until its element is deleted: the daemon's end must not end it.
@@ -271,10 +274,11 @@ Status adopt(KernelSide& side, const BpfBackendOptions& options) {
                                      side.pin_directory, pin.name, reason(errno))};
     }
     if (Status status = map_shared(side); !status) return status;
-    if (side.control()->abi_version != ADP_ABI_VERSION)
-        return Error{fmt::format("the kernel side under {} has ABI version {}, this daemon {}: 'adapathd --remove' detaches it "
-                                 "(live flows go on with CUBIC), then start again",
-                                 side.pin_directory, side.control()->abi_version, ADP_ABI_VERSION)};
+    if (side.control()->abi_version != ADP_ABI_VERSION || side.control()->schema != ADP_CC_SCHEMA)
+        return Error{fmt::format("the kernel side under {} has ABI version {} and schema {}, this daemon {} and {}: 'adapathd "
+                                 "--remove' detaches it (live flows go on with CUBIC), then start again",
+                                 side.pin_directory, side.control()->abi_version, side.control()->schema, ADP_ABI_VERSION,
+                                 ADP_CC_SCHEMA)};
     Result<std::string> name = registered_name(side.ops_map.get());
     if (!name) return name.error();
     if (*name != options.congestion_control)

@@ -639,7 +639,7 @@ std::string to_html(const Recording& r, const Summary& s) {
     charts += "<figure><figcaption><b>Reward by generation</b><span class='key reward-key'>mean of all decisions</span><span "
               "class='key generation-key'>mean of the generation while it decided</span></figcaption>" +
               reward.svg +
-              "<p class='hint'>1 more is twice the throughput, or half the delay. The link moves by itself, so rewards of "
+              "<p class='hint'>1 more is twice the throughput, or a quarter of the delay. The link moves by itself, so rewards of "
               "different times compare only roughly.</p></figure>";
 
     const std::string legend = "<div class='legend'>"
