@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "codegen/version.h"
 #include "codegen/codegen.h"
 #include "models/cc_model.h"
 #include "models/cc_training.h"
@@ -235,6 +236,7 @@ int main(int argc, char** argv) {
     CLI::App app{
         "Trains the congestion control policy in the simulator and writes policy.model, value.model and CARD.md.\n"
         "Ctrl-C ends the training early and writes the best checkpoint so far."};
+    app.set_version_flag("--version", adapath::kVersion);
     app.add_option("--out", o.out, "Folder for the checkpoint")->capture_default_str();
     app.add_option("--from", o.from, "Folder of a checkpoint to go on from (default: start from nothing)");
     app.add_option("--minutes", o.minutes, "Wall time of training, minutes")

@@ -18,11 +18,12 @@
 #include <adapath/cc.h>
 
 #include "codegen/codegen.h"
+#include "codegen/version.h"
 
 namespace adapath {
 namespace {
 
-constexpr const char* kVersion = "adapath-codegen 0.1.0";
+const std::string kTool = std::string("adapath-codegen ") + kVersion;
 constexpr const char* kFileMagic = "ADAPSNAP";
 
 const char* name_of(Activation activation) {
@@ -102,7 +103,7 @@ int freeze(const std::string& path, const std::string& calibration, const std::s
     std::span<const InputCodes> all(codes);
 
     FreezeOptions options;
-    options.provenance = {kVersion, path, 0, static_cast<int64_t>(std::time(nullptr)), note};
+    options.provenance = {kTool, path, 0, static_cast<int64_t>(std::time(nullptr)), note};
     options.explore = explore;
     options.fidelity_limit = limit;
     Freezer freezer;

@@ -4,11 +4,13 @@
 
 #include <iostream>
 
+#include "codegen/version.h"
 #include "userspace/adapathctl/commands.h"
 
 int main(int argc, char** argv) {
     using namespace adapath;
     CLI::App cli{"adapathctl: see and steer what decides in the datapath."};
+    cli.set_version_flag("--version", adapath::kVersion);
     cli.require_subcommand(1);
     cli.fallthrough();
     std::string socket = "/run/adapath/adapathd.sock";

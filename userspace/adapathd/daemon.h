@@ -9,6 +9,7 @@
 #include <string>
 
 #include "codegen/result.h"
+#include "codegen/version.h"
 #include "userspace/adapathd/app.h"
 #include "userspace/adapathd/backend.h"
 #include "userspace/adapathd/fanout.h"
@@ -21,7 +22,6 @@
 
 namespace adapath {
 
-inline constexpr const char* kVersion = "0.1.0";
 
 class Daemon {
 public:

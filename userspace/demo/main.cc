@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <random>
 
+#include "codegen/version.h"
 #include "userspace/common/file.h"
 #include "userspace/common/log.h"
 #include "userspace/common/stop.h"
@@ -72,6 +73,7 @@ int main(int argc, char** argv) {
     options.bin = own_directory();
     CLI::App app{"Runs Adapath's main job: live video over a moving uplink whose congestion control learns and switches in the kernel.\n"
                  "Results: OUT/summary.json and OUT/report.html; the programs' logs: OUT/log."};
+    app.set_version_flag("--version", adapath::kVersion);
     app.name("adapath-demo");
     app.add_option("--duration", options.duration_s, "Seconds of video; at least 30, since the scenario's parts need their time")
         ->capture_default_str();

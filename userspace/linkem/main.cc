@@ -10,6 +10,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "codegen/version.h"
 #include "codegen/trace/trace.h"
 #include "userspace/common/stop.h"
 #include "userspace/linkem/emulator.h"
@@ -293,6 +294,7 @@ void add_options(CLI::App& app, Options& options) {
 int main(int argc, char** argv) {
     Options options;
     CLI::App app{"Emulates a link between two network namespaces: delivery opportunities of a trace, a droptail queue, a delay"};
+    app.set_version_flag("--version", adapath::kVersion);
     app.name("adapath-linkem");
     add_options(app, options);
     CLI::App* generator = app.add_subcommand("generate", "Write a generated LTE-like trace to standard output");

@@ -5,6 +5,7 @@
 
 #include <atomic>
 
+#include "codegen/version.h"
 #include "userspace/common/log.h"
 #include "userspace/common/notify.h"
 #include "userspace/common/stop.h"
@@ -18,6 +19,7 @@ int main(int argc, char** argv) {
         "differs enough from what decides. Needs no privileges but the use of the socket. Waits for the daemon, and "
         "goes on over its\n"
         "restarts. Stops on SIGINT or SIGTERM."};
+    cli.set_version_flag("--version", adapath::kVersion);
     TrainerOptions options;
     std::string socket = "/run/adapath/adapathd.sock";
     std::string address;

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <spdlog/spdlog.h>
 
+#include "codegen/version.h"
 #include "userspace/video/receiver.h"
 #include "userspace/video/report.h"
 #include "userspace/video/tool.h"
@@ -132,6 +133,7 @@ int main(int argc, char** argv) {
         "Receives cameras from adapath-video-send, decodes every frame and measures it. Prints \"ready ADDR:PORT\" on stdout "
         "when it listens, and ends when all cameras have ended.\n"
         "Exit codes: 0 done (also after SIGINT or SIGTERM), 1 a stream broke off or a file failed, 2 wrong usage."};
+    app.set_version_flag("--version", adapath::kVersion);
     Options options;
     app.add_option("--listen", options.listen, "ADDR:PORT to listen on; port 0 lets the kernel choose")->required();
     app.add_option("--cameras", options.cameras, "End when this many cameras have ended")

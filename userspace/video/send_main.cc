@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <spdlog/spdlog.h>
 
+#include "codegen/version.h"
 #include "userspace/video/camera.h"
 #include "userspace/video/clip.h"
 #include "userspace/video/report.h"
@@ -164,6 +165,7 @@ int main(int argc, char** argv) {
         "Plays a clip as N live cameras: H.264 (x264, zero latency) over one TCP connection each. The bitrate follows what "
         "each socket delivers; a frame that the socket does not want in time is skipped before it is encoded.\n"
         "Exit codes: 0 done (also after SIGINT or SIGTERM), 1 a stream or file failed, 2 wrong usage."};
+    app.set_version_flag("--version", adapath::kVersion);
     Options options;
     app.add_option("--clip", options.clip, "Video file, anything that libav reads; played in a loop, one picture a frame")
         ->required();
