@@ -116,7 +116,9 @@ void judge(const Recording& r, Summary& s) {
               : r.forced.bad_generation > 0 ? "the bad snapshot was not rolled back" : "the bad snapshot was never active");
     // The spread away from switches has several times as many gaps, so its maximum is a fair bound; in a short run that
     // maximum is a matter of luck, so half above the 99th percentile is within the spread too.
-    const double bound = std::max(s.gaps.away.max, 1.5 * s.gaps.away.p99);
+    // The largest of either kind is itself a random draw from the link's moods: a quarter above the largest seen elsewhere is
+    // still that, while a switch that held up or lost a decision would add a whole gap.
+    const double bound = std::max(1.25 * s.gaps.away.max, 1.5 * s.gaps.away.p99);
     c.add("switch_gap", s.gaps.at_switch.count > 0 && s.gaps.at_switch.max <= bound,
           fmt::format("largest gap between decisions with a switch in it {:.1f} ms; away from switches p50 {:.1f}, p99 "
                       "{:.1f}, max {:.1f} ms (want at most {:.1f})",
