@@ -16,10 +16,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-struct Collected {
-    std::vector<adp_cc_sample> samples;
-};
-
 class Features : public ::testing::Test {
 protected:
     void SetUp() override {

@@ -211,9 +211,9 @@ public:
         std::unique_ptr<BpfCollector> collector(new BpfCollector(std::move(side)));
         collector->ring_ = ring_buffer__new(collector->side_->ring_map.get(), on_record, collector.get(), nullptr);
         if (collector->ring_ == nullptr) return Error{fmt::format("opening the sample ring: {}", reason(errno))};
-        collector->wake_fd_ = BpfFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-        collector->epoll_fd_ = BpfFd(epoll_create1(EPOLL_CLOEXEC));
-        if (!collector->wake_fd_ || !collector->epoll_fd_)
+        collector->wake_fd_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+        collector->epoll_fd_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
+        if (!collector->wake_fd_.valid() || !collector->epoll_fd_.valid())
             return Error{fmt::format("opening the sample ring: {}", reason(errno))};
         // Edge-triggered: the kernel side signals only past the fill mark, and a ring that merely holds something must not
         // cut the interval short.
@@ -286,8 +286,8 @@ private:
 
     std::shared_ptr<KernelSide> side_;
     ring_buffer* ring_ = nullptr;
-    BpfFd wake_fd_;
-    BpfFd epoll_fd_;
+    UniqueFd wake_fd_;
+    UniqueFd epoll_fd_;
     const Sink* sink_ = nullptr;
     size_t records_ = 0;
 };

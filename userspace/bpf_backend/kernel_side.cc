@@ -30,7 +30,7 @@ std::string reason(int err) { return std::strerror(err < 0 ? -err : err); }
 // The fields of KernelSide and the names they are pinned under.
 struct Pin {
     const char* name;
-    BpfFd KernelSide::*fd;
+    UniqueFd KernelSide::*fd;
 };
 constexpr std::array<Pin, 9> kPins = {{
     {"control", &KernelSide::control_map},
@@ -115,9 +115,9 @@ Status make_pin_directory(const std::string& path) {
     return {};
 }
 
-Result<BpfFd> lock_pin_directory(const std::string& path) {
-    BpfFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd) return Error{fmt::format("pin directory {}: {}", path, reason(errno))};
+Result<UniqueFd> lock_pin_directory(const std::string& path) {
+    UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd.valid()) return Error{fmt::format("pin directory {}: {}", path, reason(errno))};
     if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0)
         return Error{fmt::format("pin directory {}: in use by another adapathd; stop it, or give this one another "
                                  "--pin-dir and --cc-name",
@@ -141,13 +141,13 @@ Status map_shared(KernelSide& side) {
 }
 
 Status make_grace_maps(KernelSide& side) {
-    side.grace_inner = BpfFd(bpf_map_create(BPF_MAP_TYPE_ARRAY, "adp_grace_in", 4, 4, 1, nullptr));
-    if (!side.grace_inner) return Error{fmt::format("creating a map: {}", reason(errno))};
+    side.grace_inner = UniqueFd(bpf_map_create(BPF_MAP_TYPE_ARRAY, "adp_grace_in", 4, 4, 1, nullptr));
+    if (!side.grace_inner.valid()) return Error{fmt::format("creating a map: {}", reason(errno))};
     bpf_map_create_opts options = {};
     options.sz = sizeof(options);
     options.inner_map_fd = static_cast<uint32_t>(side.grace_inner.get());
-    side.grace_outer = BpfFd(bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "adp_grace", 4, 4, 1, &options));
-    if (!side.grace_outer) return Error{fmt::format("creating a map of maps: {}", reason(errno))};
+    side.grace_outer = UniqueFd(bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "adp_grace", 4, 4, 1, &options));
+    if (!side.grace_outer.valid()) return Error{fmt::format("creating a map of maps: {}", reason(errno))};
     return {};
 }
 
@@ -182,7 +182,7 @@ Status load_fresh(KernelSide& side, const BpfBackendOptions& options) {
     if (int err = cc_bpf::load(skeleton.get()); err != 0)
         return Error{fmt::format("loading the cc program: {}\n{}", reason(err), take_libbpf_log())};
 
-    const std::array<std::pair<BpfFd KernelSide::*, bpf_map*>, kPins.size()> maps = {{
+    const std::array<std::pair<UniqueFd KernelSide::*, bpf_map*>, kPins.size()> maps = {{
         {&KernelSide::control_map, skeleton->maps.adp_cc_control_map},
         {&KernelSide::slots_map, skeleton->maps.adp_cc_slots},
         {&KernelSide::stats_map, skeleton->maps.adp_cc_stats},
@@ -194,8 +194,8 @@ Status load_fresh(KernelSide& side, const BpfBackendOptions& options) {
         {&KernelSide::ops_map, skeleton->maps.adp_cc_ops},
     }};
     for (auto [member, map] : maps) {
-        side.*member = BpfFd(dup(bpf_map__fd(map)));
-        if (!(side.*member)) return Error{fmt::format("keeping map {}: {}", bpf_map__name(map), reason(errno))};
+        side.*member = UniqueFd(dup(bpf_map__fd(map)));
+        if (!(side.*member).valid()) return Error{fmt::format("keeping map {}: {}", bpf_map__name(map), reason(errno))};
     }
     if (Status status = map_shared(side); !status) return status;
     side.control()->abi_version = ADP_ABI_VERSION;
@@ -268,8 +268,8 @@ Result<std::string> registered_name(int ops_map) {
 
 Status adopt(KernelSide& side, const BpfBackendOptions& options) {
     for (const Pin& pin : kPins) {
-        side.*(pin.fd) = BpfFd(bpf_obj_get(pin_path(side.pin_directory, pin.name).c_str()));
-        if (!(side.*(pin.fd)))
+        side.*(pin.fd) = UniqueFd(bpf_obj_get(pin_path(side.pin_directory, pin.name).c_str()));
+        if (!(side.*(pin.fd)).valid())
             return Error{fmt::format("adopting {}/{}: {}; 'adapathd --remove' clears the directory for a fresh start",
                                      side.pin_directory, pin.name, reason(errno))};
     }
@@ -337,7 +337,7 @@ Result<std::unique_ptr<KernelSide>> open_kernel_side(const BpfBackendOptions& op
     auto side = std::make_unique<KernelSide>();
     side->pin_directory = options.pin_directory;
     if (Status status = make_pin_directory(options.pin_directory); !status) return status.error();
-    Result<BpfFd> lock = lock_pin_directory(options.pin_directory);
+    Result<UniqueFd> lock = lock_pin_directory(options.pin_directory);
     if (!lock) return lock.error();
     side->lock = std::move(*lock);
 
@@ -357,8 +357,8 @@ namespace {
 // The lock is the caller's business.
 Status remove_locked(const std::string& pin_directory) {
     const uint32_t zero = 0;
-    BpfFd ops(bpf_obj_get(pin_path(pin_directory, "ops").c_str()));
-    if (ops && bpf_map_delete_elem(ops.get(), &zero) != 0 && errno != ENOENT && errno != EINPROGRESS)
+    UniqueFd ops(bpf_obj_get(pin_path(pin_directory, "ops").c_str()));
+    if (ops.valid() && bpf_map_delete_elem(ops.get(), &zero) != 0 && errno != ENOENT && errno != EINPROGRESS)
         return Error{fmt::format("unregistering the congestion control under {}: {}", pin_directory, reason(errno))};
     for (const Pin& pin : kPins) unlink(pin_path(pin_directory, pin.name).c_str());
     if (rmdir(pin_directory.c_str()) != 0)
@@ -371,7 +371,7 @@ Status remove_locked(const std::string& pin_directory) {
 Status remove_bpf_backend(const std::string& pin_directory) {
     if (access(pin_directory.c_str(), F_OK) != 0)
         return Error{fmt::format("pin directory {}: {}: nothing to remove", pin_directory, reason(errno))};
-    Result<BpfFd> lock = lock_pin_directory(pin_directory);
+    Result<UniqueFd> lock = lock_pin_directory(pin_directory);
     if (!lock) return lock.error();
     return remove_locked(pin_directory);
 }

@@ -12,6 +12,7 @@
 #include "codegen/result.h"
 #include "userspace/adapathd/backend.h"
 #include "userspace/bpf_backend/mapping.h"
+#include "userspace/common/unique_fd.h"
 
 struct bpf_program;
 
@@ -19,20 +20,20 @@ namespace adapath {
 
 struct KernelSide {
     // Pinned, all of them: what flows use must outlive the daemon.
-    BpfFd control_map;
-    BpfFd slots_map;
-    BpfFd stats_map;
-    BpfFd ring_map;
-    BpfFd nets_map;    // slot -> network program
-    BpfFd finish_map;  // 0 -> adp_cc_apply
-    BpfFd flows_map;
-    BpfFd ids_map;
-    BpfFd ops_map;  // the struct_ops map: registered while its only element exists
+    UniqueFd control_map;
+    UniqueFd slots_map;
+    UniqueFd stats_map;
+    UniqueFd ring_map;
+    UniqueFd nets_map;    // slot -> network program
+    UniqueFd finish_map;  // 0 -> adp_cc_apply
+    UniqueFd flows_map;
+    UniqueFd ids_map;
+    UniqueFd ops_map;  // the struct_ops map: registered while its only element exists
     // Not pinned: an array of maps whose update waits for a grace period, see wait_for_readers().
-    BpfFd grace_outer;
-    BpfFd grace_inner;
+    UniqueFd grace_outer;
+    UniqueFd grace_inner;
 
-    BpfFd lock;  // flock on the pin directory: one daemon at a time
+    UniqueFd lock;  // flock on the pin directory: one daemon at a time
     MapMapping control_mapping;
     MapMapping slots_mapping;
     bool adopted = false;

@@ -1,38 +1,12 @@
-// RAII for the file descriptors and shared mappings of BPF objects.
+// RAII for the shared mappings of BPF maps.
 #pragma once
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <cstddef>
 #include <utility>
 
 namespace adapath {
-
-class BpfFd {
-public:
-    BpfFd() = default;
-    explicit BpfFd(int fd) : fd_(fd) {}
-    BpfFd(BpfFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    BpfFd& operator=(BpfFd&& other) noexcept {
-        if (this != &other) {
-            reset();
-            fd_ = std::exchange(other.fd_, -1);
-        }
-        return *this;
-    }
-    ~BpfFd() { reset(); }
-
-    [[nodiscard]] int get() const { return fd_; }
-    explicit operator bool() const { return fd_ >= 0; }
-    void reset() {
-        if (fd_ >= 0) close(fd_);
-        fd_ = -1;
-    }
-
-private:
-    int fd_ = -1;
-};
 
 // A mapping of an array map: userspace and kernel see the same memory.
 class MapMapping {
