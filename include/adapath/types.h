@@ -19,6 +19,8 @@ typedef __INT64_TYPE__ adp_s64;
 
 /* Shared functions are header-only and always inlined: BPF subprograms would cost a verifier pass and a stack frame. */
 #define ADP_INLINE static inline __attribute__((always_inline, unused))
+/* Shared functions that no BPF program uses, too large to be copied to each caller. */
+#define ADP_FUNCTION static inline __attribute__((unused))
 
 #ifdef __cplusplus
 #define ADP_STATIC_ASSERT(cond, msg) static_assert(cond, msg)
