@@ -77,11 +77,17 @@ struct Fidelity {
 };
 Fidelity measure_fidelity(const FloatModel& reference, const QuantModel& model, std::span<const InputCodes> samples);
 
-enum class Target : uint8_t { bpf, bpf_test, host };
+enum class Target : uint8_t { bpf, bpf_test, host, kmod };
 
 // Integer-only C for one network. Depends on the network alone. `bpf` ends in the app's glue (include/adapath/<app>_net_bpf.h),
-// `bpf_test` in a tc program for BPF_PROG_TEST_RUN, `host` in `void adp_net_run(const uint8_t *params, const uint8_t *in, int32_t *out)`.
+// `bpf_test` in a tc program for BPF_PROG_TEST_RUN, `host` in `void adp_net_run(const uint8_t *params, const uint8_t *in, int32_t *out)`,
+// `kmod` in the constants of struct adp_program and `#include "net_module.h"` (kmod/). The bpf targets refuse a network whose
+// activations do not fit BPF's stack; the others take every network that validates.
 Result<std::string> emit_c(const Network& network, Target target);
+
+// The kernel module that carries a network's program: "adapath_net_" and the first 16 hex digits of its program hash, the name
+// that adapath.ko asks for when a snapshot with that program is installed.
+[[nodiscard]] std::string module_name(const Network& network);
 
 // A snapshot: immutable, named by the hash of its content. See codegen/proto/snapshot.proto for the file.
 struct Provenance {
@@ -113,7 +119,8 @@ Result<Snapshot> seal(Snapshot snapshot);
 
 // ---- adapath_codegen: compile.cc, host_program.cc, verify.cc, freeze.cc ----
 
-// In-process clang: no subprocess, no file. The shared headers are embedded. Errors carry clang's diagnostics.
+// In-process clang: no subprocess, no file. The shared headers are embedded. Errors carry clang's diagnostics. Not for target
+// kmod: kernel modules are built by the kernel's own build (module_tree.h).
 Result<std::vector<uint8_t>> compile(const std::string& source_c, Target target);
 
 // A program of target `host`, loaded into this process.

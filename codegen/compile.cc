@@ -127,6 +127,9 @@ private:
 }  // namespace
 
 Result<std::vector<uint8_t>> compile(const std::string& source_c, Target target) {
+    if (target == Target::kmod) {
+        return Error{"a kernel module is not compiled in-process but by the kernel's build: adapath-codegen emit --target kmod --build"};
+    }
     initialise_llvm();
 
     std::string text;

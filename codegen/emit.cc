@@ -6,7 +6,10 @@
 
 #include <fmt/format.h>
 
+#include <adapath/abi.h>
+
 #include "codegen/codegen.h"
+#include "codegen/snapshot_hash.h"
 
 namespace adapath {
 namespace {
@@ -18,6 +21,11 @@ constexpr uint32_t kGroupRows = 3;
 // program; the rest is for the app's glue and what the compiler has to spill.
 constexpr uint32_t kBpfBufferBytes = 384;
 
+// The same two buffers on a kernel stack, at their largest: both as wide as a layer may be. A query may take ADP_QUERY_STACK
+// (kmod/adapath.h, 2048) in all, so every network that validates is emitted for the kernel.
+constexpr uint32_t kMaxTriples = (ADP_MAX_WIDTH + 2) / 3;
+static_assert(2 * kMaxTriples * sizeof(uint64_t) <= 1376, "two buffers of activations, and room for spills, in 2048 bytes");
+
 const char* activation_name(Activation activation) {
     switch (activation) {
         case Activation::identity: return "identity";
@@ -28,16 +36,29 @@ const char* activation_name(Activation activation) {
     return "unknown";
 }
 
+// Of enum adp_activation in layout.h.
+const char* activation_constant(Activation activation) {
+    switch (activation) {
+        case Activation::identity: return "ADP_IDENTITY";
+        case Activation::relu: return "ADP_RELU";
+        case Activation::tanh: return "ADP_TANH";
+        case Activation::sigmoid: return "ADP_SIGMOID";
+    }
+    return "ADP_ACTIVATIONS";  // which the core refuses; validate() does before it
+}
+
 uint32_t triples_of(uint32_t inputs) { return (inputs + 2) / 3; }
 
 class Emitter {
 public:
-    Emitter(const Network& network, const NetworkLayout& layout) : network_(network), layout_(layout) {}
+    Emitter(const Network& network, const NetworkLayout& layout, Target target)
+        : network_(network), layout_(layout), target_(target) {}
 
     std::string run() {
         header();
         for (size_t l = 0; l < network_.layers.size(); l++) layer(l);
         forward();
+        if (target_ == Target::kmod) module();
         return std::move(out_);
     }
 
@@ -60,7 +81,7 @@ private:
         line(" * A network in the kernel's datapath as an integer snapshot: LiteFlow (SIGCOMM 2022). Where app is cc, the policy");
         line(" * is Aurora's (ICML 2019). Arithmetic and the parameters' layout: include/adapath/net.h.");
         line(" */");
-        line("#include <adapath/net.h>");
+        line("#include <adapath/{}.h>", target_ == Target::kmod ? "layout" : "net");
         line("");
     }
 
@@ -224,6 +245,26 @@ private:
         line("}}");
     }
 
+    // What net_module.h makes a struct adp_program and a module of.
+    void module() {
+        line("");
+        line("#define ADP_PROGRAM_HASH 0x{}ULL", program_hash(network_).substr(0, kModuleHashDigits));
+        line("#define ADP_PROGRAM_GENERATOR {}", kGeneratorVersion);
+        line("#define ADP_PROGRAM_NETWORK \"{}\"", describe(network_));
+        line("#define ADP_PROGRAM_INPUTS {}", network_.input_count());
+        line("#define ADP_PROGRAM_OUTPUTS {}", network_.output_count());
+        line("#define ADP_PROGRAM_PARAMS_BYTES {}", layout_.bytes);
+        line("");
+        line("static const struct adp_layer_shape adp_program_shape[] = {{");
+        for (const LayerShape& shape : network_.layers) {
+            line("\t{{ .inputs = {}, .outputs = {}, .activation = {} }},", shape.inputs, shape.outputs,
+                 activation_constant(shape.activation));
+        }
+        line("}};");
+        line("");
+        line("#include \"net_module.h\"");
+    }
+
 public:
     // Words of the two buffers that layers read from and write to in turn.
     static std::pair<uint32_t, uint32_t> buffers(const Network& network, const NetworkLayout& layout) {
@@ -240,6 +281,7 @@ public:
 private:
     const Network& network_;
     const NetworkLayout& layout_;
+    Target target_;
     std::string out_;
 };
 
@@ -258,7 +300,8 @@ Result<std::string> emit_c(const Network& network, Target target) {
         }
     }
     auto [a, b] = Emitter::buffers(network, *layout);
-    if (target != Target::host && (a + b) * sizeof(uint64_t) > kBpfBufferBytes) {
+    bool for_bpf = target == Target::bpf || target == Target::bpf_test;
+    if (for_bpf && (a + b) * sizeof(uint64_t) > kBpfBufferBytes) {
         uint32_t widest = 0;
 
         for (const LayerShape& shape : network.layers) widest = std::max(widest, shape.inputs);
@@ -268,7 +311,7 @@ Result<std::string> emit_c(const Network& network, Target target) {
                                  kBpfBufferBytes / sizeof(uint64_t) * 3)};
     }
 
-    std::string source = Emitter(network, *layout).run();
+    std::string source = Emitter(network, *layout, target).run();
 
     switch (target) {
         case Target::bpf:
@@ -284,6 +327,7 @@ Result<std::string> emit_c(const Network& network, Target target) {
                       "\tadp_net_forward(params, in, out);\n"
                       "}\n";
             break;
+        case Target::kmod: break;  // Emitter::module()
     }
     return source;
 }

@@ -22,6 +22,7 @@ add_custom_command(
 
 add_library(adapath_codegen STATIC
   ${CMAKE_CURRENT_LIST_DIR}/emit.cc
+  ${CMAKE_CURRENT_LIST_DIR}/module_tree.cc
   ${CMAKE_CURRENT_LIST_DIR}/compile.cc
   ${CMAKE_CURRENT_LIST_DIR}/host_program.cc
   ${CMAKE_CURRENT_LIST_DIR}/verify.cc

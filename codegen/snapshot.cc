@@ -65,6 +65,8 @@ std::string program_hash(const Network& network) {
                       serialise_deterministically(message));
 }
 
+std::string module_name(const Network& network) { return "adapath_net_" + program_hash(network).substr(0, kModuleHashDigits); }
+
 Result<Snapshot> seal(Snapshot snapshot) {
     if (Status s = prove(snapshot.model); !s) {
         return s.error();

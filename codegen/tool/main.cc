@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <ctime>
 #include <fstream>
+#include <map>
 #include <random>
 #include <sstream>
 
@@ -18,6 +19,7 @@
 #include <adapath/cc.h>
 
 #include "codegen/codegen.h"
+#include "codegen/module_tree.h"
 #include "codegen/version.h"
 
 namespace adapath {
@@ -134,12 +136,35 @@ Result<Network> read_network(const std::string& path) {
     return model->network;
 }
 
-int emit(const std::string& path, const std::string& target) {
+// To `directory` as a kernel module's source tree; without one, as C to stdout.
+int emit(const std::string& path, const std::string& target, const std::string& directory, bool build,
+         const ModuleBuildOptions& options) {
+    if (target != "kmod" && !directory.empty()) return fail(fmt::format("--out is for --target kmod; {} prints its C", target));
+    if (build && directory.empty()) return fail("--build needs --target kmod and --out DIR");
+    if (!build && !(options.kdir.empty() && options.sources.empty() && options.symvers.empty())) {
+        return fail("--kdir, --sources and --symvers are for --build");
+    }
     Result<Network> network = read_network(path);
     if (!network) return fail(network.error().message);
-    Result<std::string> source = emit_c(*network, target == "bpf" ? Target::bpf : Target::host);
-    if (!source) return fail(fmt::format("{}: {}", path, source.error().message));
-    fmt::print("{}", *source);
+    if (directory.empty()) {
+        const std::map<std::string, Target> targets = {{"bpf", Target::bpf}, {"host", Target::host}, {"kmod", Target::kmod}};
+        Result<std::string> source = emit_c(*network, targets.at(target));
+        if (!source) return fail(fmt::format("{}: {}", path, source.error().message));
+        fmt::print("{}", *source);
+        return 0;
+    }
+    Result<std::string> name = write_module_tree(*network, directory);
+    if (!name) return fail(fmt::format("{}: {}", path, name.error().message));
+    if (!build) {
+        fmt::print("{}: {}.c, Kbuild and Makefile of {} {}\n", directory, *name, network->app, describe(*network));
+        return 0;
+    }
+    Result<BuiltModule> built = build_module(directory, *name, options);
+    if (!built) return fail(built.error().message);
+    fmt::print("{}: {} {} for kernel {}\n", built->path, network->app, describe(*network), built->release);
+    fmt::print("install (as root; sign it first where Secure Boot asks for signed modules):\n");
+    fmt::print("  install -D -m 644 {} /lib/modules/{}/extra/{}.ko && depmod {}\n", built->path, built->release, *name, built->release);
+    fmt::print("adapath.ko then loads it by itself when a snapshot of this network is installed\n");
     return 0;
 }
 
@@ -346,9 +371,22 @@ int main(int argc, char** argv) {
     freeze->add_option("--note", note, "free text for the snapshot's provenance");
 
     std::string target = "bpf";
-    CLI::App* emit = app.add_subcommand("emit", "Print the C of a model's or snapshot's program");
+    CLI::App* emit = app.add_subcommand("emit", "Print the C of a model's or snapshot's program, or write and build its kernel module");
+    std::string directory;
+    bool build = false;
+    adapath::ModuleBuildOptions module_build;
     emit->add_option("FILE", path, "float model or snapshot file")->required();
-    emit->add_option("--target", target, "bpf or host")->check(CLI::IsMember({"bpf", "host"}));
+    emit->add_option("--target", target, "bpf, host or kmod")->check(CLI::IsMember({"bpf", "host", "kmod"}));
+    emit->add_option("--out", directory,
+                     "with kmod: directory to write the module's sources to (adapath_net_<program hash>.c, Kbuild, Makefile) instead "
+                     "of printing its C");
+    emit->add_flag("--build", build, "with --out: build the module there and say how to install it");
+    emit->add_option("--kdir", module_build.kdir,
+                     "with --build: the kernel's build directory; without it /lib/modules/<running release>/build");
+    emit->add_option("--sources", module_build.sources,
+                     "with --build: Adapath's sources, with include/ and kmod/; without it " + adapath::installed_sources());
+    emit->add_option("--symvers", module_build.symvers,
+                     "with --build: Module.symvers of adapath.ko's build; without it kmod/Module.symvers of the sources");
 
     bool as_json = false;
     CLI::App* show = app.add_subcommand("show", "Network, layout, fidelity, provenance, sizes and hashes of a file");
@@ -377,7 +415,7 @@ int main(int argc, char** argv) {
     // pipe (`emit | head`) is not an error worth a message.
     std::signal(SIGPIPE, SIG_DFL);
     if (*freeze) return adapath::freeze(path, calibration, output, limit, explore, note);
-    if (*emit) return adapath::emit(path, target);
+    if (*emit) return adapath::emit(path, target, directory, build, module_build);
     if (*show) return adapath::show(path, as_json);
     if (*check) return adapath::check(path, random_inputs, seed);
     return adapath::random_model(shape, activations, app_name, seed, output);
