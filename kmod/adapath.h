@@ -15,6 +15,8 @@
 #ifndef ADAPATH_KMOD_ADAPATH_H
 #define ADAPATH_KMOD_ADAPATH_H
 
+#include <linux/atomic.h>
+#include <linux/list.h>
 #include <linux/module.h>
 #include <linux/percpu.h>
 #include <linux/types.h>
@@ -98,7 +100,7 @@ struct adp_program {
 	void (*forward)(const u8 *params, const u8 *in, s32 *out);
 	struct module *owner;
 	struct list_head node; /* the core's */
-	u32 users;	       /* the core's: snapshots that run it */
+	atomic_t users;	       /* the core's: snapshots that run it */
 };
 
 /* -EEXIST for a hash that is registered, -EINVAL for shapes that no network may have. */

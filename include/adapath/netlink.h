@@ -81,11 +81,12 @@ enum adp_attribute {
 	ADP_A_CONSISTENCY,    /* u32: enum adp_consistency */
 	ADP_A_RUN_INPUTS,     /* binary */
 	ADP_A_RUN_OUTPUTS,    /* binary: s32 each, raw */
-	ADP_A_REPEAT,	      /* u32: times that the inputs are run, 1..ADP_RUN_MAX_REPEAT */
+	ADP_A_REPEAT,	      /* u32: times that the inputs are run, 1 without it */
 	ADP_A_ELAPSED_NS,     /* u64: for all of them */
 	ADP_A_NAME,	      /* string: a module's name */
 	ADP_A_USERS,	      /* u32: snapshots that run a program */
 	ADP_A_ABI_VERSION,    /* u32: ADP_ABI_VERSION that the module was built with */
+	ADP_A_ID,	      /* u32: the app's number while it is registered, for bpf_adp_query() */
 	ADP_A_COUNT_
 };
 #define ADP_A_MAX (ADP_A_COUNT_ - 1)
@@ -114,6 +115,6 @@ enum adp_implementation {
 };
 
 #define ADP_RUN_MAX_INPUTS 256	/* vectors a request */
-#define ADP_RUN_MAX_REPEAT 100000
+#define ADP_RUN_MAX_REPEAT 100000 /* runs a request: vectors times ADP_A_REPEAT */
 
 #endif

@@ -90,7 +90,7 @@ ADP_FUNCTION int adp_check_row(const adp_word *w, const struct adp_layer_layout 
 		if (below.down + below.up >= 1ULL << ADP_TOP_SHIFT)
 			return adp_complain(why, "lower lanes overflow, their range", 0, 0, (adp_s64)(below.down + below.up));
 		if (init != (top.down << ADP_TOP_SHIFT) + below.down)
-			return adp_complain(why, "first word of a chunk does not fit its weights", 0, 0, (adp_s64)init);
+			return adp_complain(why, "a chunk's first word is not its weights'", 0, 0, (adp_s64)init);
 		acc.down += top.down;
 		acc.up += top.up;
 	}
