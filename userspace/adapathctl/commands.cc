@@ -101,6 +101,19 @@ Error Client::explain(const grpc::Status& status) const {
     return Error{status.error_message()};
 }
 
+namespace {
+
+// "avx2 (generic 812 ns, avx2 95 ns)": the choice, and what it was made from.
+std::string program_text(const pb::SlotStatus& slot) {
+    std::string costs;
+    for (const pb::ProgramTime& time : slot.measured()) {
+        costs += fmt::format("{}{} {:.0f} ns", costs.empty() ? "" : ", ", time.program(), time.ns());
+    }
+    return costs.empty() ? slot.program() : fmt::format("{} ({})", slot.program(), costs);
+}
+
+}  // namespace
+
 Result<int> Client::status(std::ostream& out, bool json) {
     grpc::ClientContext context;
     limit_time(context);
@@ -140,12 +153,12 @@ Result<int> Client::status(std::ostream& out, bool json) {
     if (reply.installs_refused() > 0) {
         fmt::print(out, "refused    {} installs; last: {}\n", reply.installs_refused(), reply.last_refusal());
     }
-    fmt::print(out, "\n{:<5} {:<9} {:>10}  {:<16} {:>6} {:>7}\n", "SLOT", "STATE", "GENERATION", "HASH", "BOUND",
-               "BYTES");
+    fmt::print(out, "\n{:<5} {:<9} {:>10}  {:<16} {:>6} {:>7}  {}\n", "SLOT", "STATE", "GENERATION", "HASH", "BOUND",
+               "BYTES", "PROGRAM");
     for (const pb::SlotStatus& slot : reply.slots()) {
         if (slot.state() != "free") {
-            fmt::print(out, "{:<5} {:<9} {:>10}  {:<16} {:>6} {:>7}\n", slot.slot(), slot.state(), slot.generation(),
-                       slot.hash(), slot.bound_flows(), slot.params_bytes());
+            fmt::print(out, "{:<5} {:<9} {:>10}  {:<16} {:>6} {:>7}  {}\n", slot.slot(), slot.state(),
+                       slot.generation(), slot.hash(), slot.bound_flows(), slot.params_bytes(), program_text(slot));
         }
     }
     if (reply.flows_size() > 0) {

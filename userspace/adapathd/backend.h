@@ -17,6 +17,12 @@ namespace adapath {
 
 enum class SlotState : uint8_t { free, active, standby, draining };
 
+// What one run of a snapshot costs by one of the programs that could run it here.
+struct ProgramTime {
+    std::string program;
+    double ns = 0;
+};
+
 struct SlotInfo {
     uint32_t slot = 0;
     SlotState state = SlotState::free;
@@ -24,6 +30,8 @@ struct SlotInfo {
     uint64_t hash = 0;        // first 8 bytes of the content hash, big-endian as printed
     uint64_t bound_flows = 0;
     uint32_t params_bytes = 0;
+    std::string program{};                // how it is run: "bpf", "generated", "avx512-vnni", "interpreter"
+    std::vector<ProgramTime> measured{};  // where the backend chose among several: what each was found to cost
 };
 
 // Monotonic since the kernel side was loaded (not since the daemon started). The names are those of struct adp_stats.
@@ -46,7 +54,7 @@ public:
     // the reference interpreter by really running it on `checks`, parameters written. Decides nothing yet. Waits for a
     // grace period only when every slot but active and standby is draining. Returns the slot.
     virtual Result<uint32_t> install(const Snapshot& snapshot, uint32_t generation, std::span<const InputCodes> checks) = 0;
-    // The flip: one aligned 32-bit store, no system call. The slot that was active becomes standby; the old standby drains.
+    // The flip: one aligned store (bpf: no system call; kmod: one request). The slot that was active becomes standby; the old standby drains.
     virtual Status switch_to(uint32_t slot) = 0;
     // No snapshot: the fallback decides.
     virtual Status deactivate() = 0;
@@ -73,7 +81,7 @@ public:
 };
 
 struct Backend {
-    std::string name;                // "bpf"
+    std::string name;                // "bpf", "kmod", "local"
     std::string congestion_control;  // what a socket asks for with TCP_CONGESTION
     bool adopted = false;            // took over a kernel side that was already running
     std::vector<std::string> warnings{};  // what the options ask for and the adopted kernel side does not do
@@ -95,5 +103,20 @@ Result<Backend> open_bpf_backend(const BpfBackendOptions& options);
 Status remove_bpf_backend(const std::string& pin_directory);
 // What this machine lacks for the bpf backend: empty = nothing. One line each: what is missing, and what would work.
 [[nodiscard]] std::vector<std::string> bpf_backend_obstacles();
+
+struct KmodBackendOptions {
+    std::string app = "cc";               // registered by the module adapath_<app>
+    uint32_t record_bytes = 0;            // of a sample as the caller knows it; the module's must be the same. 0 = any
+    uint32_t wakeup_bytes = 64 * 1024;    // fill mark of one CPU's ring
+    bool flow_consistency = false;        // a flow keeps the snapshot it began with
+};
+// Takes over what adapath.ko holds of the app: nothing at first, later what the last daemon left. The kernel loads adapath.ko by
+// itself where it is installed; errors say what this machine lacks and what would work. A second daemon on the app is refused.
+Result<Backend> open_kmod_backend(const KmodBackendOptions& options);
+// Frees every slot, so that the modules can be unloaded: the fallback decides, and flows that are bound keep theirs until they
+// end. Refused while a daemon runs.
+Status remove_kmod_backend(const std::string& app);
+// What this machine lacks for the kmod backend: empty = nothing. Asking loads adapath.ko where it is installed.
+[[nodiscard]] std::vector<std::string> kmod_backend_obstacles(const std::string& app = "cc");
 
 }  // namespace adapath

@@ -6,6 +6,7 @@
 #include <google/protobuf/text_format.h>
 
 #include "userspace/adapathd/app.h"
+#include "userspace/adapathd/backends.h"
 #include "userspace/common/file.h"
 
 namespace adapath {
@@ -64,8 +65,8 @@ Status check_config(const pb::DaemonConfig& config, std::string_view name) {
     if (find_app(config.app()) == nullptr) {
         return wrong("app", "'" + config.app() + "'", "this program knows " + app_names());
     }
-    if (config.backend() != "bpf" && config.backend() != "local") {
-        return wrong("backend", "'" + config.backend() + "'", "use \"bpf\" or \"local\"");
+    if (!is_backend(config.backend())) {
+        return wrong("backend", "'" + config.backend() + "'", "use " + backend_names());
     }
     for (const auto& [field, path] :
          {std::pair<const char*, const std::string&>{"state_directory", config.state_directory()},

@@ -4,47 +4,14 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include "userspace/adapathd/cc_source.h"
+#include "userspace/adapathd/backends.h"
 #include "userspace/adapathd/config.h"
-#include "userspace/adapathd/local_backend.h"
 #include "userspace/common/clock.h"
 #include "userspace/common/file.h"
 #include "userspace/common/notify.h"
 #include "userspace/common/text.h"
 
 namespace adapath {
-namespace {
-
-Result<Backend> open_backend(const pb::DaemonConfig& config) {
-    if (config.backend() == "local") {
-        const pb::LocalConfig& local = config.local();
-        Result<std::unique_ptr<DecisionSource>> source = make_cc_source(
-            {local.flows(), local.mean_mbit(), local.seed(), local.rtt_ms(), local.queue_ms(), local.speed()});
-        if (!source) {
-            return source.error();
-        }
-        Result<LocalBackend> opened =
-            open_local_backend({config.ring_bytes(), config.wakeup_bytes(), 5}, std::move(*source));
-        if (!opened) {
-            return opened.error();
-        }
-        return std::move(opened->backend);
-    }
-#ifdef ADAPATH_HAVE_BPF
-    BpfBackendOptions options;
-    options.congestion_control = config.congestion_control();
-    options.pin_directory = config.pin_directory();
-    options.ring_bytes = config.ring_bytes();
-    options.wakeup_bytes = config.wakeup_bytes();
-    options.flow_consistency = config.consistency() == "flow";
-    return open_bpf_backend(options);
-#else
-    return Error{"this build has no bpf backend: use --backend=local"};
-#endif
-}
-
-}  // namespace
-
 Result<std::unique_ptr<Daemon>> Daemon::open(const pb::DaemonConfig& config) {
     if (Status status = make_directories(config.state_directory()); !status) {
         return Error{status.error().message + ": give another with --state-dir"};
@@ -229,6 +196,12 @@ void Daemon::fill_status(pb::StatusReply& reply) const {
         out->set_hash(slot.generation != 0 ? hash_prefix_text(slot.hash) : "");
         out->set_bound_flows(slot.bound_flows);
         out->set_params_bytes(slot.params_bytes);
+        out->set_program(slot.program);
+        for (const ProgramTime& time : slot.measured) {
+            pb::ProgramTime* measured = out->add_measured();
+            measured->set_program(time.program);
+            measured->set_ns(time.ns);
+        }
     }
     for (const FlowView& flow : view.flows) {
         pb::FlowStatus* out = reply.add_flows();

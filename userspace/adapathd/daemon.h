@@ -25,7 +25,7 @@ namespace adapath {
 
 class Daemon {
 public:
-    // Takes the lock of the configured state directory, then opens the backend (bpf or local with simulated flows).
+    // Takes the lock of the configured state directory, then opens the configured backend.
     static Result<std::unique_ptr<Daemon>> open(const pb::DaemonConfig& config);
     // On a backend that the caller opened.
     static Result<std::unique_ptr<Daemon>> open(const pb::DaemonConfig& config, StateLock lock, Backend backend);

@@ -135,7 +135,8 @@ public:
         std::vector<SlotInfo> result;
         for (uint32_t i = 0; i < ADP_SLOTS; i++) {
             const LocalDatapath::Slot& slot = datapath_->slots_[i];
-            result.push_back({i, slot.state, slot.generation, slot.hash, 0, slot.params_bytes});
+            result.push_back({i, slot.state, slot.generation, slot.hash, 0, slot.params_bytes,
+                              slot.state == SlotState::free ? "" : "interpreter"});
         }
         return result;
     }

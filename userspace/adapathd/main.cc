@@ -5,6 +5,7 @@
 
 #include <cstdio>
 
+#include "userspace/adapathd/backends.h"
 #include "userspace/adapathd/config.h"
 #include "userspace/adapathd/control_service.h"
 #include "userspace/adapathd/daemon.h"
@@ -23,19 +24,16 @@ int fail(const std::string& message) {
     return 1;
 }
 
-int remove_kernel_side(const std::string& pin_directory) {
-    if (Status status = check_privileges("bpf"); !status) {
+int take_away(const pb::DaemonConfig& config) {
+    if (Status status = check_privileges(config.backend()); !status) {
         return fail(status.error().message);
     }
-#ifdef ADAPATH_HAVE_BPF
-    if (Status status = remove_bpf_backend(pin_directory); !status) {
-        return fail(status.error().message);
+    Result<std::string> removed = remove_kernel_side(config);
+    if (!removed) {
+        return fail(removed.error().message);
     }
-    fmt::print("adapathd: removed {}; sockets that use it keep it until they close\n", pin_directory);
+    fmt::print("adapathd: {}\n", *removed);
     return 0;
-#else
-    return fail("this build has no bpf backend: nothing to remove in " + pin_directory);
-#endif
 }
 
 }  // namespace
@@ -67,12 +65,13 @@ int main(int argc, char** argv) {
     cli.add_flag("--print-default-config", print_default,
                  "Print the shipped configuration with every field explained, and exit");
     cli.add_option("--backend", backend,
-                   "Where snapshots run: bpf (kernel) or local (this process, simulated flows, no privileges) [bpf]");
+                   "Where snapshots run: bpf (kernel, through BPF), kmod (kernel, in adapath.ko) or local (this process, simulated "
+                   "flows, no privileges) [bpf]");
     cli.add_option("--state-dir", state_dir, "Directory of sample log, snapshots and lock [/var/lib/adapath]");
     cli.add_option("--socket", socket, "Unix socket for adapathctl and adapath-trainer [/run/adapath/adapathd.sock]");
-    cli.add_option("--pin-dir", pin_dir, "Directory on a BPF file system for the kernel side [/sys/fs/bpf/adapath]");
+    cli.add_option("--pin-dir", pin_dir, "Directory on a BPF file system for the kernel side (bpf) [/sys/fs/bpf/adapath]");
     cli.add_option("--cc-name", cc_name,
-                   "Name that sockets ask for with TCP_CONGESTION, at most 15 characters [adapath]");
+                   "Name that sockets ask for with TCP_CONGESTION, at most 15 characters (bpf; kmod: always adapath_k) [adapath]");
     cli.add_option("--interval", interval_ms, "Milliseconds between two batches of samples, 1..10000 [100]");
     cli.add_option("--train", train, "on or off: learn, and explore, from the start [on]")
         ->check(CLI::IsMember({"on", "off"}));
@@ -80,8 +79,10 @@ int main(int argc, char** argv) {
     cli.add_flag("--foreground", foreground,
                  "Stay in the foreground (adapathd always does: this is for scripts that say so)");
     cli.add_flag("--detach-on-exit", detach,
-                 "On exit, take the kernel side away as well: sockets opened later get no adapath (bpf)");
-    cli.add_flag("--remove", remove, "Detach and unpin a kernel side that was left running, and exit");
+                 "On exit, take the kernel side away as well: sockets opened later get no adapath (bpf), or the fallback (kmod)");
+    cli.add_flag("--remove", remove,
+                 "Take away what an ended daemon of this --backend left running, and exit: detach and unpin (bpf), or free "
+                 "all slots so that the modules can be unloaded (kmod)");
     cli.footer(
         "Exit codes: 0 stopped as asked, 1 could not start (the reason is on standard error), 105 and up bad command "
         "line.");
@@ -123,7 +124,7 @@ int main(int argc, char** argv) {
         return fail(status.error().message);
     }
     if (remove) {
-        return remove_kernel_side(config.pin_directory());
+        return take_away(config);
     }
     if (Status status = check_privileges(config.backend()); !status) {
         return fail(status.error().message);
@@ -151,15 +152,14 @@ int main(int argc, char** argv) {
     spdlog::info("{}", ready);
     notify_ready(ready);
     (*daemon)->run(stop);
-    spdlog::info("stopping{}", config.backend() == "bpf" && !detach ? ": the kernel side goes on deciding" : "");
+    const bool left_running = outlives_daemon(config.backend()) && !detach;
+    spdlog::info("stopping{}", left_running ? ": the kernel side goes on deciding" : "");
     server->reset();
     daemon->reset();
-#ifdef ADAPATH_HAVE_BPF
-    if (detach && config.backend() == "bpf") {
-        if (Status status = remove_bpf_backend(config.pin_directory()); !status) {
-            return fail(status.error().message);
+    if (detach && outlives_daemon(config.backend())) {
+        if (Result<std::string> removed = remove_kernel_side(config); !removed) {
+            return fail(removed.error().message);
         }
     }
-#endif
     return 0;
 }

@@ -129,8 +129,9 @@ public:
         std::vector<SlotInfo> infos;
         for (uint32_t i = 0; i < ADP_SLOTS; ++i) {
             const struct adp_slot& slot = side_->slots()[i];
-            infos.push_back({i, state_[i], state_[i] == SlotState::free ? 0 : slot.generation, slot.hash,
-                             __atomic_load_n(&slot.bound, __ATOMIC_RELAXED), slot.params_bytes});
+            const bool free = state_[i] == SlotState::free;
+            infos.push_back({i, state_[i], free ? 0 : slot.generation, slot.hash, __atomic_load_n(&slot.bound, __ATOMIC_RELAXED),
+                             slot.params_bytes, free ? "" : "bpf"});
         }
         return infos;
     }

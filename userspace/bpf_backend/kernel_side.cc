@@ -132,11 +132,11 @@ Status map_shared(KernelSide& side) {
     void* control =
         mmap(nullptr, control_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, side.control_map.get(), 0);
     if (control == MAP_FAILED) return Error{fmt::format("mapping the control map: {}", reason(errno))};
-    side.control_mapping = MapMapping(control, control_bytes);
+    side.control_mapping = Mapping(control, control_bytes);
     const size_t slots_bytes = sizeof(struct adp_slot) * ADP_SLOTS;
     void* slots = mmap(nullptr, slots_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, side.slots_map.get(), 0);
     if (slots == MAP_FAILED) return Error{fmt::format("mapping the slots: {}", reason(errno))};
-    side.slots_mapping = MapMapping(slots, slots_bytes);
+    side.slots_mapping = Mapping(slots, slots_bytes);
     return {};
 }
 

@@ -11,7 +11,7 @@
 
 #include "codegen/result.h"
 #include "userspace/adapathd/backend.h"
-#include "userspace/bpf_backend/mapping.h"
+#include "userspace/common/mapping.h"
 #include "userspace/common/unique_fd.h"
 
 struct bpf_program;
@@ -34,8 +34,8 @@ struct KernelSide {
     UniqueFd grace_inner;
 
     UniqueFd lock;  // flock on the pin directory: one daemon at a time
-    MapMapping control_mapping;
-    MapMapping slots_mapping;
+    Mapping control_mapping;
+    Mapping slots_mapping;
     bool adopted = false;
     std::string congestion_control;
     std::string pin_directory;

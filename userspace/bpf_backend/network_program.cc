@@ -18,11 +18,11 @@ namespace {
 
 std::string reason(int err) { return std::strerror(err < 0 ? -err : err); }
 
-Result<MapMapping> map_of(bpf_object* object, const char* name, size_t bytes) {
+Result<Mapping> map_of(bpf_object* object, const char* name, size_t bytes) {
     bpf_map* map = bpf_object__find_map_by_name(object, name);
     void* address = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
     if (address == MAP_FAILED) return Error{fmt::format("mapping {}: {}", name, reason(errno))};
-    return MapMapping(address, bytes);
+    return Mapping(address, bytes);
 }
 
 size_t round_to_page(size_t bytes) {
@@ -88,10 +88,10 @@ Result<std::unique_ptr<NetworkProgram>> NetworkProgram::load(const KernelSide& s
         return Error{fmt::format("the kernel refuses the snapshot's program: {}\n{}", reason(err), take_libbpf_log())};
     program->net_fd_ = bpf_program__fd(net);
     program->test_fd_ = bpf_program__fd(test);
-    Result<MapMapping> params = map_of(program->object_, "adp_test_params", round_to_page(sizeof(adp_test_params_value)));
+    Result<Mapping> params = map_of(program->object_, "adp_test_params", round_to_page(sizeof(adp_test_params_value)));
     if (!params) return params.error();
     program->params_ = std::move(*params);
-    Result<MapMapping> io =
+    Result<Mapping> io =
         map_of(program->object_, "adp_test_io", round_to_page(sizeof(adp_test_io_value) * ADP_TEST_ENTRIES));
     if (!io) return io.error();
     program->io_ = std::move(*io);

@@ -28,8 +28,8 @@ public:
 private:
     NetworkProgram() = default;
     bpf_object* object_ = nullptr;
-    MapMapping params_;
-    MapMapping io_;
+    Mapping params_;
+    Mapping io_;
     int net_fd_ = -1;
     int test_fd_ = -1;
 };

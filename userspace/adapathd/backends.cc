@@ -1,0 +1,171 @@
+// See backends.h.
+#include "userspace/adapathd/backends.h"
+
+#include <fmt/format.h>
+#include <sys/capability.h>
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "userspace/adapathd/app.h"
+#include "userspace/adapathd/cc_source.h"
+#include "userspace/adapathd/local_backend.h"
+
+#ifndef CAP_PERFMON
+#define CAP_PERFMON 38
+#define CAP_BPF 39
+#endif
+
+namespace adapath {
+namespace {
+
+using NamedCapability = std::pair<cap_value_t, const char*>;
+
+struct BackendKind {
+    const char* name;
+    Result<Backend> (*open)(const pb::DaemonConfig& config);
+    Result<std::string> (*remove)(const pb::DaemonConfig& config);  // null: nothing of it outlives the daemon
+    std::vector<NamedCapability> capabilities;
+};
+
+[[maybe_unused]] Error not_built(const char* name, const char* needs) {
+    return Error{fmt::format("this build has no {} backend (it needs {}): use another --backend", name, needs)};
+}
+
+Result<Backend> open_bpf([[maybe_unused]] const pb::DaemonConfig& config) {
+#ifdef ADAPATH_HAVE_BPF
+    BpfBackendOptions options;
+    options.congestion_control = config.congestion_control();
+    options.pin_directory = config.pin_directory();
+    options.ring_bytes = config.ring_bytes();
+    options.wakeup_bytes = config.wakeup_bytes();
+    options.flow_consistency = config.consistency() == "flow";
+    return open_bpf_backend(options);
+#else
+    return not_built("bpf", "libbpf and clang");
+#endif
+}
+
+Result<std::string> remove_bpf([[maybe_unused]] const pb::DaemonConfig& config) {
+#ifdef ADAPATH_HAVE_BPF
+    if (Status status = remove_bpf_backend(config.pin_directory()); !status) {
+        return status.error();
+    }
+    return fmt::format("removed {}; sockets that use it keep it until they close", config.pin_directory());
+#else
+    return not_built("bpf", "libbpf and clang");
+#endif
+}
+
+Result<Backend> open_kmod([[maybe_unused]] const pb::DaemonConfig& config) {
+#ifdef ADAPATH_HAVE_KMOD
+    KmodBackendOptions options;
+    options.app = config.app();
+    if (const App* app = find_app(config.app())) {
+        options.record_bytes = static_cast<uint32_t>(app->record_bytes());
+    }
+    options.wakeup_bytes = config.wakeup_bytes();
+    options.flow_consistency = config.consistency() == "flow";
+    return open_kmod_backend(options);
+#else
+    return not_built("kmod", "libnl-genl-3");
+#endif
+}
+
+Result<std::string> remove_kmod([[maybe_unused]] const pb::DaemonConfig& config) {
+#ifdef ADAPATH_HAVE_KMOD
+    if (Status status = remove_kmod_backend(config.app()); !status) {
+        return status.error();
+    }
+    return fmt::format("no snapshot of app {} is left in adapath.ko: its flows are decided by the fallback, and "
+                       "'rmmod adapath_{} adapath' unloads the modules once no flow uses them",
+                       config.app(), config.app());
+#else
+    return not_built("kmod", "libnl-genl-3");
+#endif
+}
+
+Result<Backend> open_local(const pb::DaemonConfig& config) {
+    const pb::LocalConfig& local = config.local();
+    Result<std::unique_ptr<DecisionSource>> source = make_cc_source(
+        {local.flows(), local.mean_mbit(), local.seed(), local.rtt_ms(), local.queue_ms(), local.speed()});
+    if (!source) {
+        return source.error();
+    }
+    Result<LocalBackend> opened = open_local_backend({config.ring_bytes(), config.wakeup_bytes(), 5}, std::move(*source));
+    if (!opened) {
+        return opened.error();
+    }
+    return std::move(opened->backend);
+}
+
+const std::vector<BackendKind>& kinds() {
+    // bpf's CAP_PERFMON: struct_ops programs read kernel structures through their types. kmod needs no CAP_SYS_MODULE: the
+    // kernel loads its own modules.
+    static const std::vector<BackendKind> all = {
+        {"bpf", open_bpf, remove_bpf, {{CAP_BPF, "CAP_BPF"}, {CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {CAP_PERFMON, "CAP_PERFMON"}}},
+        {"kmod", open_kmod, remove_kmod, {{CAP_NET_ADMIN, "CAP_NET_ADMIN"}}},
+        {"local", open_local, nullptr, {}},
+    };
+    return all;
+}
+
+const BackendKind* find_kind(const std::string& name) {
+    const auto found = std::ranges::find_if(kinds(), [&](const BackendKind& kind) { return kind.name == name; });
+    return found == kinds().end() ? nullptr : &*found;
+}
+
+Error unknown(const std::string& name) { return Error{fmt::format("backend '{}' is unknown: use {}", name, backend_names())}; }
+
+}  // namespace
+
+std::string backend_names() {
+    std::string text;
+    for (size_t i = 0; i < kinds().size(); ++i) {
+        text += i == 0 ? "" : i + 1 == kinds().size() ? " or " : ", ";
+        text += kinds()[i].name;
+    }
+    return text;
+}
+
+bool is_backend(const std::string& name) { return find_kind(name) != nullptr; }
+
+Result<Backend> open_backend(const pb::DaemonConfig& config) {
+    const BackendKind* kind = find_kind(config.backend());
+    return kind != nullptr ? kind->open(config) : Result<Backend>(unknown(config.backend()));
+}
+
+bool outlives_daemon(const std::string& backend) {
+    const BackendKind* kind = find_kind(backend);
+    return kind != nullptr && kind->remove != nullptr;
+}
+
+Result<std::string> remove_kernel_side(const pb::DaemonConfig& config) {
+    const BackendKind* kind = find_kind(config.backend());
+    if (kind == nullptr) {
+        return unknown(config.backend());
+    }
+    if (kind->remove == nullptr) {
+        return Error{fmt::format("the {} backend leaves nothing behind that could be removed", kind->name)};
+    }
+    return kind->remove(config);
+}
+
+std::vector<std::string> missing_capabilities(const std::string& backend) {
+    std::vector<std::string> missing;
+    const BackendKind* kind = find_kind(backend);
+    if (kind == nullptr) {
+        return missing;
+    }
+    std::unique_ptr<std::remove_pointer_t<cap_t>, int (*)(void*)> caps(cap_get_proc(), cap_free);
+    for (const auto& [value, name] : kind->capabilities) {
+        cap_flag_value_t has = CAP_CLEAR;
+        if (!caps || cap_get_flag(caps.get(), value, CAP_EFFECTIVE, &has) != 0 || has != CAP_SET) {
+            missing.emplace_back(name);
+        }
+    }
+    return missing;
+}
+
+}  // namespace adapath

@@ -1,0 +1,58 @@
+// The conversation with adapath.ko: one generic netlink socket, one request at a time. What is said is in messages.h.
+#pragma once
+
+#include <netlink/netlink.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "codegen/result.h"
+#include "userspace/kmod_backend/messages.h"
+
+namespace adapath::kmod {
+
+class Control {
+public:
+    // Asks the kernel for the family, upon which the kernel loads the module by itself where it is installed. The error says
+    // what is missing and what would work.
+    static Result<std::unique_ptr<Control>> open();
+
+    Result<std::vector<AppState>> apps();
+    Result<AppState> app(const std::string& name);
+    Result<uint32_t> install(const std::string& app, const InstallRequest& install);
+    // SWITCH and DISCARD.
+    Status slot_command(uint8_t command, const std::string& app, uint32_t slot);
+    // DEACTIVATE, RECLAIM and CLEAR.
+    Status app_command(uint8_t command, const std::string& app);
+    Status set_explore(const std::string& app, uint32_t slot, uint32_t explore_q16);
+    Status configure(const std::string& app, uint32_t wakeup_bytes, uint32_t consistency);
+    // Any number of inputs of one length, in as many requests as they need. The outputs of all of them, in order.
+    Result<std::vector<int32_t>> run(const std::string& app, uint32_t slot, uint32_t implementation,
+                                     std::span<const std::vector<uint8_t>> inputs);
+
+private:
+    struct SocketDeleter {
+        void operator()(nl_sock* socket) const { nl_socket_free(socket); }
+    };
+    using OnReply = std::function<Status(const nlmsghdr*)>;
+
+    Control() = default;
+    Status connect();
+    // Sends and hears out one request: every reply goes to `on_reply`, until the acknowledgement or the end of the dump.
+    Status talk(const Message& message, const std::string& app, const OnReply& on_reply = {});
+    Status talk_locked(nl_msg* message, const std::string& app, const OnReply& on_reply);
+
+    std::mutex mutex_;  // the socket: one conversation at a time
+    std::unique_ptr<nl_sock, SocketDeleter> socket_;
+    int family_ = -1;
+};
+
+// What a refusal means to an operator.
+[[nodiscard]] Error refused(uint8_t command, const std::string& app, const Refusal& refusal);
+
+}  // namespace adapath::kmod
