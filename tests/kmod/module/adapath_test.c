@@ -845,7 +845,7 @@ static const struct file_operations test_operations = {
 
 static struct miscdevice test_device = {
 	.minor = MISC_DYNAMIC_MINOR,
-	.name = "adapath_test",
+	.name = ADPT_NODE,
 	.fops = &test_operations,
 	.mode = 0600,
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
- * What adapath_test.ko and the tests that drive it share: requests to /dev/adapath_test. Only for tests inside a VM.
+ * What adapath_test.ko and the tests that drive it share: requests to ADPT_DEVICE. Only for tests inside a VM.
  *
  * The device is opened by one process at a time; its close() stops what runs and unregisters the apps that were registered
  * through it. App 0 is "test", registered by the module itself for as long as it is loaded.
@@ -13,7 +13,8 @@
 #include <adapath/abi.h>
 #include <adapath/layout.h>
 
-#define ADPT_DEVICE "/dev/adapath_test"
+#define ADPT_NODE "adapath-test-driver"
+#define ADPT_DEVICE "/dev/" ADPT_NODE
 #define ADPT_APPS 8
 #define ADPT_FLOWS 64
 
@@ -24,7 +25,10 @@
 #define ADPT_LIMIT (1 << 20) /* safe range of its outputs: -ADPT_LIMIT..ADPT_LIMIT, Q16 */
 #define ADPT_RING_RECORDS 1024
 
-/* The empty program: ADPT_INPUTS to ADPT_OUTPUTS, one identity layer; it says ADPT_EMPTY_OUTPUT whatever the parameters are. */
+/*
+ * The empty program: ADPT_INPUTS to ADPT_OUTPUTS, one identity layer; it says ADPT_EMPTY_OUTPUT whatever the parameters are. The
+ * core holds every program to the generic one, so it serves only parameters that say the same: weights 0, all bias.
+ */
 #define ADPT_EMPTY_HASH 0xe0e0ada7e0e0ada7ULL
 #define ADPT_EMPTY_OUTPUT 4711
 
