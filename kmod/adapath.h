@@ -27,6 +27,9 @@
 #define ADP_APP_NAME_MAX 15
 #define ADP_QUERY_STACK 2048
 
+/* In the app's module: lets the core load it when userspace asks for the app. */
+#define MODULE_ALIAS_ADAPATH_APP(name) MODULE_ALIAS("adapath-app-" name)
+
 struct adp_app;
 struct adp_snapshot;
 

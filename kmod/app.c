@@ -34,7 +34,7 @@ struct adp_app *adp_app_find(const char *name)
 	return NULL;
 }
 
-static bool name_is_sound(const char *name)
+bool adp_app_name_is_sound(const char *name)
 {
 	size_t i, length = name ? strlen(name) : 0;
 
@@ -50,7 +50,7 @@ static bool desc_is_sound(const struct adp_app_desc *desc)
 {
 	u32 i;
 
-	if (!name_is_sound(desc->name) || (desc->interface && !name_is_sound(desc->interface)) || !desc->owner)
+	if (!adp_app_name_is_sound(desc->name) || (desc->interface && !adp_app_name_is_sound(desc->interface)) || !desc->owner)
 		return false;
 	if (desc->inputs < 1 || desc->inputs > ADP_MAX_WIDTH || desc->outputs < 1 || desc->outputs > ADP_MAX_OUTPUTS)
 		return false;

@@ -47,6 +47,8 @@ extern struct mutex adp_lock;
 
 /* NULL where the number is free. Under adp_lock, or in an RCU read-side section. */
 struct adp_app *adp_app_at(u32 id);
+/* 1 to ADP_APP_NAME_MAX of a-z, 0-9, _ */
+bool adp_app_name_is_sound(const char *name);
 /* Under adp_lock. */
 struct adp_app *adp_app_find(const char *name);
 

@@ -355,4 +355,5 @@ module_exit(adapath_cc_exit);
 MODULE_LICENSE("Dual MIT/GPL");
 MODULE_DESCRIPTION("TCP congestion control by Adapath snapshots");
 MODULE_VERSION("0.1.0");
+MODULE_ALIAS_ADAPATH_APP("cc");
 MODULE_ALIAS("tcp_adapath_k");

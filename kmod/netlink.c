@@ -4,6 +4,8 @@
  * trusted in nothing: the policy checks types and ranges, adp_layout_init() the shapes, adp_params_check() every word of the
  * parameters.
  */
+#include <linux/capability.h>
+#include <linux/kmod.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
@@ -59,6 +61,27 @@ static int need(struct genl_info *info, int attribute, const char *what)
 		return 0;
 	ADP_EXTACK(info->extack, "a required attribute is missing", ": %s", what);
 	return -EINVAL;
+}
+
+/*
+ * Asks for the module that brings the app (MODULE_ALIAS_ADAPATH_APP), where it is not there. Not under adp_lock: the module's init
+ * takes it. For administrators only, as reading is open to everybody.
+ */
+static void request_app(struct genl_info *info)
+{
+	const char *name;
+	bool known;
+
+	if (!info->attrs[ADP_A_APP] || !capable(CAP_NET_ADMIN))
+		return;
+	name = nla_data(info->attrs[ADP_A_APP]);
+	if (!adp_app_name_is_sound(name))
+		return;
+	mutex_lock(&adp_lock);
+	known = adp_app_find(name);
+	mutex_unlock(&adp_lock);
+	if (!known)
+		request_module("adapath-app-%s", name);
 }
 
 /* Under adp_lock. */
@@ -267,6 +290,7 @@ static int get_app_doit(struct sk_buff *skb, struct genl_info *info)
 	msg = begin_reply(info, APP_MESSAGE_BYTES, &header);
 	if (IS_ERR(msg))
 		return PTR_ERR(msg);
+	request_app(info);
 	mutex_lock(&adp_lock);
 	app = app_of(info);
 	err = IS_ERR(app) ? PTR_ERR(app) : put_app(msg, app);
@@ -368,6 +392,7 @@ static int install(struct genl_info *info, const struct adp_layout *layout, cons
 	err = explore_of(info, &explore);
 	if (err)
 		goto err_params;
+	request_app(info);
 	adp_program_request(program_hash);
 
 	mutex_lock(&adp_lock);
@@ -463,6 +488,7 @@ static int change_doit(struct sk_buff *skb, struct genl_info *info)
 			return -EINVAL;
 		slot = nla_get_u32(info->attrs[ADP_A_SLOT]);
 	}
+	request_app(info);
 	mutex_lock(&adp_lock);
 	app = app_of(info);
 	if (IS_ERR(app)) {
@@ -516,6 +542,7 @@ static struct adp_snapshot *hold_slot(struct genl_info *info)
 	struct adp_snapshot *snapshot;
 	struct adp_app *app;
 
+	request_app(info);
 	mutex_lock(&adp_lock);
 	app = app_of(info);
 	if (IS_ERR(app)) {
