@@ -68,6 +68,12 @@ struct adp_app *adp_app_register(const struct adp_app_desc *desc)
 
 	if (!desc_is_sound(desc))
 		return ERR_PTR(-EINVAL);
+	/* Asked again below; but a device of a name that is taken makes the driver core complain with a stack trace. */
+	mutex_lock(&adp_lock);
+	app = adp_app_find(desc->name);
+	mutex_unlock(&adp_lock);
+	if (app)
+		return ERR_PTR(-EEXIST);
 	app = kzalloc(sizeof(*app), GFP_KERNEL);
 	if (!app)
 		return ERR_PTR(-ENOMEM);
