@@ -128,7 +128,7 @@ std::string in_this_process(const std::string& source, bool with_core) {
         return text.replace(at, include.size(), instead);
     };
     net_module = put(net_module, "#include \"adapath.h\"", api);
-    return put(source, "#include \"net_module.h\"", kKernel + net_module + (with_core ? kCore : ""));
+    return put("#define __KERNEL__\n" + source, "#include \"net_module.h\"", kKernel + net_module + (with_core ? kCore : ""));
 }
 
 struct Module {
@@ -165,6 +165,7 @@ std::vector<Network> edge_networks() {
         network_of({250, 40, 4}, {Activation::sigmoid, Activation::tanh}),
         network_of({256, 1, 1, 256, 1}, {Activation::tanh, Activation::relu, Activation::sigmoid, Activation::identity}),
         network_of({4, 256, 4}, all(2, Activation::tanh)),
+        network_of({256, 1, 1, 210, 3}, all(4, Activation::relu)),
         network_of({5, 6, 7, 8, 9, 10, 11, 12, 3}, all(8, Activation::relu)),
     };
 }
@@ -312,7 +313,7 @@ void write_kernel_tree(const TemporaryTree& tree) {
     tree.write("kernel/Makefile", R"(
 include $(M)/Kbuild
 modules:
-	gcc -std=gnu11 -O2 -ffreestanding -Wall -Werror -I$(CURDIR)/include $(ccflags-y) -DMODULE -c $(M)/$(obj-m:.o=.c) -o $(M)/$(obj-m)
+	gcc -std=gnu11 -O2 -ffreestanding -Wall -Werror -D__KERNEL__ -I$(CURDIR)/include $(ccflags-y) -DMODULE -c $(M)/$(obj-m:.o=.c) -o $(M)/$(obj-m)
 	for s in $$(nm -u $(M)/$(obj-m) | sed 's/.* //' | grep -v adp_test_module); do \
 		grep -q "$$s" $(KBUILD_EXTRA_SYMBOLS) || { echo "modpost: $$s undefined!"; exit 1; }; done
 	printf 'license=x\0vermagic=6.9.9-stand-in SMP mod_unload \0' | cat $(M)/$(obj-m) - >$(M)/$(obj-m:.o=.ko)
