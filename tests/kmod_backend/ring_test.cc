@@ -146,6 +146,18 @@ TEST(KmodRing, WhatBecameVisibleOutOfOrderIsDeliveredOnce) {
     EXPECT_EQ(seen[2], 1U);
 }
 
+// The reader loads `last` first and the heads after it: a head may be further on by then.
+TEST(KmodRing, WhatIsNewerThanTheNumberLoadedFirstWaits) {
+    Rings rings(2, 8);
+    RingReader reader = rings.reader();
+    for (uint64_t i = 0; i < 3; ++i) ASSERT_TRUE(rings.put(i % 2, make(1, i)));
+    rings.info().last = 1;
+    EXPECT_EQ(reader.read([&](auto bytes) { EXPECT_EQ(parse(bytes).seq, 0U); }), 1U);
+    rings.info().last = 3;
+    uint64_t next = 1;
+    EXPECT_EQ(reader.read([&](auto bytes) { EXPECT_EQ(parse(bytes).seq, next++); }), 2U);
+}
+
 TEST(KmodRing, AReaderThatDiesInMidBatchLosesNothing) {
     Rings rings(2, 8);
     for (uint64_t i = 0; i < 6; ++i) rings.put(i % 2, make(1, i));
@@ -198,6 +210,40 @@ TEST(KmodRing, AGeometryThatLeavesTheMappingIsRefused) {
     EXPECT_TRUE(refused([](adp_ring_info& i) { i.map_bytes += 4096; }));
 }
 
+// What a reader sees that loads one word after the other while the writers go on: each word as it was at some moment since the last
+// reading, `last` first, then the heads.
+class SpreadReading {
+public:
+    explicit SpreadReading(Rings& rings) : rings_(rings) { note(); }
+    // After every step of a writer.
+    void note() {
+        Moment now{rings_.info().last, {}};
+        for (uint32_t cpu = 0; cpu < rings_.info().cpus; ++cpu) now.heads.push_back(rings_.info().heads[cpu].head);
+        moments_.push_back(std::move(now));
+    }
+    void read(RingReader& reader, const RingReader::Sink& sink, std::mt19937_64& random) {
+        const Moment now = moments_.back();
+        size_t at = random() % moments_.size();
+        rings_.info().last = moments_[at].last;
+        for (uint32_t cpu = 0; cpu < now.heads.size(); ++cpu) {
+            at += random() % (moments_.size() - at);
+            rings_.info().heads[cpu].head = moments_[at].heads[cpu];
+        }
+        reader.read(sink);
+        rings_.info().last = now.last;
+        for (uint32_t cpu = 0; cpu < now.heads.size(); ++cpu) rings_.info().heads[cpu].head = now.heads[cpu];
+        moments_ = {now};
+    }
+
+private:
+    struct Moment {
+        uint64_t last;
+        std::vector<uint64_t> heads;
+    };
+    Rings& rings_;
+    std::vector<Moment> moments_;
+};
+
 // The property: whatever the interleaving, every record comes exactly once or is counted as lost, and each flow's come in their
 // order. A flow moves between CPUs, and writes its next record only after its last is complete, as a socket under its lock does.
 TEST(KmodRing, AnyInterleavingKeepsEveryFlowsOrderAndLosesNothingUncounted) {
@@ -218,6 +264,7 @@ TEST(KmodRing, AnyInterleavingKeepsEveryFlowsOrderAndLosesNothingUncounted) {
         std::vector<uint64_t> flow_on_cpu(cpus, 0);
         std::vector<bool> busy(flows, false);
         uint64_t lost = 0;
+        SpreadReading spread(rings);
         const auto sink = [&](auto bytes) {
             const Record record = parse(bytes);
             seen[record.flow].push_back(record.seq);
@@ -246,21 +293,11 @@ TEST(KmodRing, AnyInterleavingKeepsEveryFlowsOrderAndLosesNothingUncounted) {
                         busy[flow] = true;
                     }
                     break;
-                case 2:
-                    if (random() % 4 == 0) reader.read(sink);
-                    break;
                 default:
-                    // In the middle of a reading the other CPUs go on.
-                    if (random() % 4 == 0)
-                        reader.read([&](auto bytes) {
-                            sink(bytes);
-                            const uint32_t other = random() % cpus;
-                            if (!on_cpu[other]) return;
-                            rings.complete(*on_cpu[other]);
-                            on_cpu[other].reset();
-                            busy[flow_on_cpu[other]] = false;
-                        });
+                    if (random() % 8 == 0) spread.read(reader, sink, random);
+                    break;
             }
+            spread.note();
         }
         for (uint32_t cpu = 0; cpu < cpus; ++cpu)
             if (on_cpu[cpu]) rings.complete(*on_cpu[cpu]);
