@@ -177,7 +177,8 @@ TEST(Layout, AgreesWithValidateOnAnyShapes) {
         adp_complaint why;
         const bool taken = init(layout, shapes, why) == 0;
         ASSERT_EQ(taken, wanted.ok());
-        ASSERT_EQ(valid, taken || why.value > ADP_PARAMS_BYTES) << why.what;
+        const bool too_large = !taken && why.layer == 0 && why.value > ADP_PARAMS_BYTES;
+        ASSERT_EQ(valid, taken || too_large) << why.what << ": " << why.value;
         accepted += taken ? 1 : 0;
     }
     EXPECT_GT(accepted, 2000);

@@ -218,7 +218,10 @@ public:
         store(bytes_, at, load<uint64_t>(bytes_, at) + by);
     }
     [[nodiscard]] SumRange range() const { return sum_range(model_.layers[l_], shape(), row_, where().input_max); }
-    [[nodiscard]] int64_t multiplier() const { return static_cast<int64_t>(mult()); }
+    // The bias that makes a sum of `acc` just `sum`. Wraps, since another wound may have left any multiplier.
+    [[nodiscard]] int64_t bias_for(int64_t sum, int64_t acc) const {
+        return static_cast<int64_t>(static_cast<uint64_t>(sum) - static_cast<uint64_t>(acc) * mult());
+    }
 
     void swap_words() {
         const size_t words = where().row_words * size_t{shape().outputs};
@@ -377,13 +380,13 @@ std::vector<Wound> wounds() {
          },
          true},
         {"greatest bias that fits",
-         [](Patient& p, Random&) { p.set_bias(kLimit - 1 - p.range().hi * p.multiplier()); return Expect::accepted; }, true},
+         [](Patient& p, Random&) { p.set_bias(p.bias_for(kLimit - 1, p.range().hi)); return Expect::accepted; }, true},
         {"a bias greater by one",
-         [](Patient& p, Random&) { p.set_bias(kLimit - p.range().hi * p.multiplier()); return Expect::refused; }, true},
+         [](Patient& p, Random&) { p.set_bias(p.bias_for(kLimit, p.range().hi)); return Expect::refused; }, true},
         {"least bias that fits",
-         [](Patient& p, Random&) { p.set_bias(-kLimit + 1 - p.range().lo * p.multiplier()); return Expect::accepted; }, true},
+         [](Patient& p, Random&) { p.set_bias(p.bias_for(-kLimit + 1, p.range().lo)); return Expect::accepted; }, true},
         {"a bias less by one",
-         [](Patient& p, Random&) { p.set_bias(-kLimit - p.range().lo * p.multiplier()); return Expect::refused; }, true},
+         [](Patient& p, Random&) { p.set_bias(p.bias_for(-kLimit, p.range().lo)); return Expect::refused; }, true},
         {"bias at the end of 64 bits",
          [](Patient& p, Random& random) {
              static constexpr int64_t kEnds[] = {INT64_MIN, INT64_MIN + 1, INT64_MAX, INT64_MAX - 1, kLimit, -kLimit, -kLimit - 1};
