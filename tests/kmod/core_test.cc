@@ -355,7 +355,7 @@ private:
 };
 
 TEST_F(Core, SlotsAgreeWithTheirModelOverRandomCommands) {
-    constexpr uint32_t kFlows = 6;
+    constexpr uint32_t kFlows = 16;  // enough to hold every slot
     std::vector<QuantModel> networks;
     for (int i = 0; i < 5; ++i) {
         networks.push_back(test_model());
@@ -411,7 +411,7 @@ TEST_F(Core, SlotsAgreeWithTheirModelOverRandomCommands) {
             last = "reclaim";
             got = command(ADP_CMD_RECLAIM).error;
             model.reclaim();
-        } else if (kind < 71) {
+        } else if (kind < 71 && random_() % 4 == 0) {
             last = "clear";
             got = command(ADP_CMD_CLEAR).error;
             model.clear();
@@ -425,7 +425,10 @@ TEST_F(Core, SlotsAgreeWithTheirModelOverRandomCommands) {
             if (want == 0) {
                 model.slots[slot].explore = explore;
             }
-        } else if (!flows[flow].bound) {
+        } else if (!flows[flow].bound || kind < 94) {
+            if (flows[flow].bound) {
+                continue;  // flows stay longer than they wait to begin
+            }
             last = fmt::format("bind {}", flow);
             bool bound = false;
             ASSERT_EQ(driver_->bind(0, flow, &bound), 0);
@@ -486,6 +489,7 @@ TEST_F(Core, SlotsAgreeWithTheirModelOverRandomCommands) {
     }
     fmt::print("{} steps: {} refused as the model says, {} of them for want of a slot\n", steps, refused, full);
     EXPECT_GT(refused, steps / 20);
+    EXPECT_GT(full, 0U) << "the test itself: slots never ran out";
 }
 
 TEST_F(Core, SlotsRunOutOnlyWhereFlowsAreBoundToAll) {
@@ -1227,6 +1231,24 @@ TEST_F(Core, WrongRequestsAreRefusedWithAReason) {
     const RunReply run = run_slot(*genl_, "test", slot, most);
     ASSERT_TRUE(run.reply.ok()) << run.reply.message;
     EXPECT_EQ(run.outputs, interpret_all(model, most));
+}
+
+// Not part of the suite: the core warns once, with a stack trace, and the suite takes any such for a failure. By hand:
+// ADAPATH_TEST_NMI=1 vm_kmod_core_test --gtest_filter=*Nmi*. What in_nmi() looks at is set without an NMI's entry; QEMU's TCG
+// has no counter that could raise a real one.
+TEST_F(Core, NmiIsRefused) {
+    if (test::environment("ADAPATH_TEST_NMI", 0) == 0) {
+        GTEST_SKIP() << "leaves a warning in the kernel's log: set ADAPATH_TEST_NMI=1 to run it by hand";
+    }
+    const QuantModel model = test_model();
+    install_and_switch(model, 1);
+    ASSERT_EQ(driver_->bind(0, 0), 0);
+    const std::vector<uint8_t> input = random_input();
+    const App before = app();
+    EXPECT_EQ(ask(input, ADPT_NMI_LIKE).result, -EOPNOTSUPP);
+    EXPECT_EQ(ask(input, ADPT_NMI_LIKE, 0).result, -EOPNOTSUPP);
+    EXPECT_EQ(app().stats, before.stats) << "counted though refused";
+    expect_answer(ask(input), model, input, 1);
 }
 
 // ---- what a query costs ----
