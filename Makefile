@@ -28,6 +28,9 @@ SEED ?=
 MEAN_RATE ?=
 OUT ?= out/demo
 
+# make check
+CHECKS ?=
+
 # make models
 MODEL_MINUTES ?= 10
 MODEL_SEED ?= 1
@@ -84,15 +87,9 @@ models: deps ## train the cc checkpoint again from nothing, in the simulator (MO
 	$(call build,adapath-train-cc)
 	@$(BUILD)/bin/adapath-train-cc --out models/cc --minutes '$(MODEL_MINUTES)' --seed '$(MODEL_SEED)'
 
-check: deps ## checks that run nothing: scripts parse, the shared C is plain C11, no private path in the tree
-	@for s in $$(git ls-files '*.sh' .ci/run); do bash -n "$$s"; done
-	@if command -v shellcheck >/dev/null; then shellcheck -S warning $$(git ls-files '*.sh' .ci/run); fi
-	@for h in types fixed cubic abi cc net; do for cc in gcc clang-19; do \
-		echo "#include <adapath/$$h.h>" | $$cc -std=c11 -ffreestanding -Wall -Wextra -Werror -Iinclude -fsyntax-only -x c - || \
-		{ echo "check: include/adapath/$$h.h is not plain C11 for $$cc" >&2; exit 1; }; done; done
-	@if git grep -nE '(^|[^A-Za-z0-9_.])/(work|home)/[A-Za-z]' -- ':!Makefile'; then \
-		echo "check: paths of one machine in the tree (above)" >&2; exit 1; fi
-	@echo "check: ok"
+check: deps ## checks that run nothing: scripts, headers, formatting, modules (W=1, sparse, clang), clang-tidy (CHECKS=names)
+	$(call build,all)
+	@BUILD='$(BUILD)' scripts/check.sh $(CHECKS)
 
 install: ## install programs, units, configuration and checkpoint (PREFIX, SYSCONFDIR, UNITDIR, DESTDIR); build first
 	@[ -x $(BUILD)/bin/adapathd ] || { echo "install: $(BUILD)/bin/adapathd is not there: run 'make all' first" >&2; exit 1; }
