@@ -1,0 +1,23 @@
+// The modules under test, in a VM: loaded for as long as a suite runs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "codegen/result.h"
+
+namespace adapath::testing {
+
+class KernelModules {
+public:
+    // adapath.ko and adapath_cc.ko from the directory ADAPATH_MODULES, with every generated program that is there; those that are
+    // loaded already are left alone, now and by unload(). Where they can't be loaded, nothing stays loaded.
+    Status load();
+    // Waits for the sockets that still use them: what closed a moment ago is not gone yet.
+    Status unload();
+
+private:
+    std::vector<std::string> loaded_;
+};
+
+}  // namespace adapath::testing

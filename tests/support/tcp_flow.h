@@ -1,0 +1,60 @@
+// A real TCP flow with a given congestion control, as much as it gets through, for as long as the object lives: over loopback, or
+// from one network namespace to another.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "codegen/result.h"
+#include "userspace/common/unique_fd.h"
+#include "userspace/linkem/netns.h"
+
+namespace adapath::testing {
+
+struct TcpFlowOptions {
+    std::string congestion_control;
+    const Namespace* from = nullptr;  // null: the one that the test is in
+    const Namespace* to = nullptr;
+    std::string address = "127.0.0.1";  // of the receiver
+    // 0 = the kernel's own choice.
+    int segment = 0;                // bytes
+    int send_buffer = 0;            // bytes
+    int not_sent_low = 0;           // bytes (TCP_NOTSENT_LOWAT)
+    uint64_t most_bytes_per_s = 0;  // SO_MAX_PACING_RATE
+};
+
+// Loopback has no bottleneck, and unbounded flows would leave a small machine no time for the test itself. Ethernet's segment size
+// instead of loopback's 64 KiB, so that the least rate is still several packets a second; little in the socket, so that the end
+// of the flow does not wait for megabytes at a low rate.
+TcpFlowOptions over_loopback(const std::string& congestion_control);
+
+class TcpFlow {
+public:
+    static Result<std::unique_ptr<TcpFlow>> start(const TcpFlowOptions& options);
+    ~TcpFlow();
+    TcpFlow(const TcpFlow&) = delete;
+    TcpFlow& operator=(const TcpFlow&) = delete;
+
+    // Stops sending and waits until all has arrived; false if anything is missing.
+    bool finish();
+    [[nodiscard]] uint64_t received() const { return received_; }
+
+private:
+    TcpFlow() = default;
+    Status connect(const TcpFlowOptions& options);
+    void run();
+
+    UniqueFd listener_;
+    UniqueFd sender_;
+    UniqueFd receiver_;
+    std::atomic<bool> stop_ = false;
+    std::atomic<uint64_t> sent_ = 0;
+    std::atomic<uint64_t> received_ = 0;
+    std::thread read_thread_;
+    std::thread write_thread_;
+};
+
+}  // namespace adapath::testing
