@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include <adapath/layout.h>
+
 #include "codegen/model.h"
 #include "codegen/result.h"
 
@@ -22,9 +24,8 @@ Status validate(const Network& network);
 Status validate(const FloatModel& model);  // and no NaN or infinity
 Status validate(const QuantModel& model);  // every length, shift and range: nothing after it needs to check again
 
-// Counts up with any change of what emit_c() makes of a network, or of network_layout(): part of program_hash, so that an
-// old program is never run on new parameters.
-inline constexpr uint32_t kGeneratorVersion = 1;
+// See layout.h.
+inline constexpr uint32_t kGeneratorVersion = ADP_GENERATOR_VERSION;
 
 // Shapes of the parameters that depend on the network alone (never on weights), so that retraining never changes a program.
 struct LayerLayout {

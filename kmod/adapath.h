@@ -97,7 +97,7 @@ struct adp_stats __percpu *adp_stats(struct adp_app *app);
  */
 struct adp_program {
 	u64 hash; /* first 8 bytes of the program hash, big-endian as printed */
-	u32 generator_version;
+	u32 generator_version; /* ADP_GENERATOR_VERSION that it was made by; another one is refused */
 	const struct adp_layer_shape *shape;
 	u32 layers;
 	void (*forward)(const u8 *params, const u8 *in, s32 *out);
@@ -106,7 +106,7 @@ struct adp_program {
 	atomic_t users;	       /* the core's: snapshots that run it */
 };
 
-/* -EEXIST for a hash that is registered, -EINVAL for shapes that no network may have. */
+/* -EEXIST for a hash that is registered, -EINVAL for shapes that no network may have, or another generator's program. */
 int adp_program_register(struct adp_program *program);
 void adp_program_unregister(struct adp_program *program);
 

@@ -666,7 +666,6 @@ static struct genl_family family __ro_after_init = {
 	.parallel_ops = true,
 	/* In the initial namespace only: snapshots are the whole machine's. */
 	.netnsok = false,
-	.resv_start_op = ADP_CMD_COUNT_,
 	.module = THIS_MODULE,
 };
 

@@ -33,6 +33,11 @@ int adp_program_register(struct adp_program *program)
 
 	if (!program->forward || !program->owner)
 		return -EINVAL;
+	if (program->generator_version != ADP_GENERATOR_VERSION) {
+		pr_err("adapath: %s was made by generator %u, this core's parameters are generator %u's: emit and build it again\n",
+		       module_name(program->owner), program->generator_version, ADP_GENERATOR_VERSION);
+		return -EINVAL;
+	}
 	layout = kmalloc(sizeof(*layout), GFP_KERNEL);
 	if (!layout)
 		return -ENOMEM;

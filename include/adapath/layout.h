@@ -10,6 +10,12 @@
 #include "abi.h"
 #include "net.h"
 
+/*
+ * Counts up with any change of what codegen makes of a network, or of the layout below: part of the program hash, and what a
+ * generated module must have been made by, so that an old program is never run on new parameters.
+ */
+#define ADP_GENERATOR_VERSION 1
+
 /* Values are part of the snapshot file and of the netlink family. */
 enum adp_activation {
 	ADP_IDENTITY = 0,
