@@ -224,6 +224,10 @@ bool has_net_admin() {
 
 // The family is there: is the app?
 Result<AppState> find_kernel_app(Control& control, const std::string& name) {
+    // Asked for by its name, the kernel loads the module that brings it where it can.
+    if (Result<AppState> app = control.app(name); app) {
+        return app;
+    }
     Result<std::vector<AppState>> apps = control.apps();
     if (!apps) {
         return apps.error();
