@@ -58,7 +58,15 @@ rm -rf "$work"
 mkdir -p "$work/source"
 chmod 755 "$work"
 started=$SECONDS
-trap 'code=$?; [ $code = 0 ] || say "stopped (exit $code); what there is lies in $work, its log is $work/build.log"' EXIT
+ticker=''
+stopped() {
+	local code=$?
+	[ -z "$ticker" ] || kill "$ticker" 2>/dev/null
+	[ $code = 0 ] || say "stopped (exit $code); what there is lies in $work, its log is $work/build.log"
+}
+trap stopped EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 
 say "fetching linux-source-$series (150 MB)"
 (cd "$work" && apt-get download -q "linux-source-$series" >fetch.log 2>&1) || {
@@ -86,10 +94,10 @@ say "building with $jobs jobs; this takes some 10 to 20 minutes on 2 cores (log:
 # A sign of life a minute: how many files are compiled so far.
 (while sleep 60; do say "$(grep -c '^  CC  ' "$work/build.log") files compiled in $(((SECONDS - started) / 60)) min"; done) &
 ticker=$!
-trap 'code=$?; kill $ticker 2>/dev/null; [ $code = 0 ] || say "stopped (exit $code); what there is lies in $work, its log is $work/build.log"' EXIT
 run make_kernel vmlinux bzImage modules
 run make_kernel INSTALL_MOD_PATH="$work/install" modules_install
 kill $ticker 2>/dev/null || true
+ticker=''
 
 release=$(cat "$work/source/include/config/kernel.release")
 cp "$work/source/arch/x86/boot/bzImage" "$work/vmlinuz"
@@ -103,4 +111,6 @@ echo "$release" >"$work/release"
 rm -rf "$result"
 mv "$work" "$result"
 point
+# Kernels of earlier configurations, 1 GB each.
+find "$cache" -maxdepth 1 -name "debug-kernel-$series-*" ! -name "${result##*/}*" -exec rm -rf {} +
 say "$release is ready after $(((SECONDS - started) / 60)) min $(((SECONDS - started) % 60)) s: $result"

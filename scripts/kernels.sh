@@ -141,7 +141,7 @@ fetch() {
 			-not -path 'kernel/drivers/net/*.ko*' -delete &&
 		find kernel/drivers/net -mindepth 2 -name '*.ko*' -delete && find kernel -type d -empty -delete)
 	PATH=$PATH:/usr/sbin:/sbin depmod -b "$tree" "$release"
-	rm -rf "$work/debs" "$tree/usr/share" "$tree/usr/lib/linux-image-$release" "$tree/boot"
+	rm -rf "$work/debs" "${tree:?}/usr/share" "${tree:?}/boot"
 	ln -s "tree/lib/modules/$release" "$work/modules"
 	ln -s "tree/usr/src/linux-headers-$release" "$work/build"
 	echo "$release" >"$work/release"

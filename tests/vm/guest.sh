@@ -19,10 +19,13 @@ ln -sfn /proc/self/fd /dev/fd
 cat /dev/kmsg >$control/kmsg 2>/dev/null &
 reader=$!
 
-. $control/settings # modules (directory on the host), directory (where the command starts)
+modules='' directory='' # the directory of the kernel's modules on the host; where the command starts
+. $control/settings
 release=$(uname -r)
 mkdir -p "/lib/modules/$release"
 mount --bind "$modules" "/lib/modules/$release"
+# Its device node comes with the module; nothing makes it beforehand, as udev would.
+modprobe tun
 ip link set lo up
 hostname adapath-vm
 ulimit -l unlimited

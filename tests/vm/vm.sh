@@ -47,7 +47,7 @@ done
 number --memory "$memory"; number --cpus "$cpus"; number --timeout "$timeout"
 
 export PATH=$PATH:/usr/sbin:/sbin
-qemu=qemu-system-x86_64
+qemu='qemu-system-x86_64'
 for tool in "$qemu:qemu-system-x86" busybox:busybox-static cpio:cpio modprobe:kmod setpriv:util-linux; do
 	command -v "${tool%:*}" >/dev/null || trouble "${tool%:*} is missing: install Debian's ${tool#*:} (make deps does)"
 done

@@ -1,0 +1,162 @@
+#!/usr/bin/env bash
+# The tests that run inside the VM, one after the other; KTAP on stdout, a log for each under /results. A failing one does not
+# stop the rest. tests/vm/run.sh starts this in a VM; by hand: tests/vm/vm.sh --kernel 6.1 -- tests/vm/suite.sh --build build
+#
+#   tests/vm/suite.sh --build DIR [--filter REGEX] [--list]
+#
+#   --build DIR     the build directory, for its bin/
+#   --filter REGEX  only the tests whose name matches (grep -E)
+#   --list          only print the names
+#
+# Environment: ADAPATH_MODULES: directory of the modules built for this kernel (none: what needs them is skipped);
+# ADAPATH_VM_SLOW: factor on all limits (default 1; the debug kernel has 6).
+#
+# To add a test: a line in the list at the end (program, limit, arguments); or a GoogleTest program called vm_* in the build
+# directory's bin/ (limit 300 s); or a file in tests/vm/cases/ (see lib.sh). Exit 0 if nothing failed, 1 otherwise.
+set -uo pipefail
+
+here=$(cd "$(dirname "$0")/../.." && pwd)
+build=$here/build filter=. list=''
+while [ $# -gt 0 ]; do
+	case $1 in
+	--help | -h) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
+	--build) build=$2; shift 2 ;;
+	--filter) filter=$2; shift 2 ;;
+	--list) list=1; shift ;;
+	*) echo "suite: unknown argument '$1'; see $0 --help" >&2; exit 2 ;;
+	esac
+done
+[ -n "$filter" ] || filter=.
+bin=$build/bin
+results=/results
+slow=${ADAPATH_VM_SLOW:-1}
+export ADAPATH_MODULES=${ADAPATH_MODULES:-} ADAPATH_VM_SLOW=$slow
+
+names=() limits=() kinds=() commands=()
+# add NAME LIMIT KIND COMMAND...; KIND: gtest, case (KTAP lines by lib.sh) or plain (an exit code; 4 is a skip)
+add() {
+	grep -qE -- "$filter" <<<"$1" || return 0
+	names+=("$1")
+	limits+=($(($2 * slow)))
+	kinds+=("$3")
+	commands+=("$(printf '%q ' "${@:4}")")
+}
+# add_gtest NAME LIMIT PROGRAM [FILTER]
+add_gtest() { add "$1" "$2" gtest "$bin/$3" --gtest_color=no "--gtest_filter=${4:-*}"; }
+
+# GoogleTest's output -> KTAP lines.
+gtest_to_ktap() {
+	awk '
+		/^\[ RUN      \] / { why = "" }
+		/^\[       OK \] / { print "ok " ++n " " $4 time($0); next }
+		/^\[  SKIPPED \] .* \([0-9]+ ms\)$/ { print "ok " ++n " " $4 " # SKIP " why; next }
+		/^\[  FAILED  \] .* \([0-9]+ ms\)$/ { sub(/,$/, "", $4); print "not ok " ++n " " $4 time($0); next }
+		/: Skipped$/ { take = 1; next }
+		take { why = $0; take = 0 }
+		function time(line) { sub(/.*\(/, "(", line); return " # " line }'
+}
+
+# run INDEX: one test with its limit; prints its lines and the verdict.
+run() {
+	local n=$1 name=${names[$1]} log=$results/${names[$1]}.log code began lines skipped=0 failures
+	began=$SECONDS
+	echo "# $name: running (limit ${limits[n]} s)"
+	# A session of its own, so that the limit takes what it started along.
+	eval "setsid --wait timeout -k 10 ${limits[n]} ${commands[n]}" >"$log" 2>&1 </dev/null
+	code=$?
+	case ${kinds[n]} in
+	gtest) lines=$(gtest_to_ktap <"$log") ;;
+	case) lines=$(grep -E '^((not )?ok |# |1\.\.0)' "$log") ;;
+	plain) lines='' ;;
+	esac
+	failures=$(grep -c '^not ok' <<<"$lines")
+	if [ -n "$lines" ] && [ "${lines:0:4}" != 1..0 ]; then
+		echo "  KTAP version 1"
+		echo "  1..$(grep -cE '^(not )?ok ' <<<"$lines")"
+		sed 's/^/  /' <<<"$lines"
+	fi
+	local verdict="$((n + 1)) $name"
+	local took="# $((SECONDS - began)) s"
+	if [ $code = 4 ] && [ ${kinds[n]} != gtest ]; then
+		skipped=$(sed -n 's/.*# SKIP *//p' "$log" | tail -1)
+		echo "ok $verdict # SKIP ${skipped:-no reason given}"
+	elif [ $code = 0 ] && [ "$failures" = 0 ]; then
+		# A program none of whose tests ran has not passed.
+		if [ ${kinds[n]} = gtest ] && ! grep -q '^\(not \)\?ok' <<<"$lines"; then
+			echo "not ok $verdict # no test ran"
+			return 1
+		fi
+		echo "ok $verdict $took"
+	else
+		case $code in
+		124 | 137) echo "# $name: killed after its limit of ${limits[n]} s" ;;
+		*) echo "# $name: exit $code" ;;
+		esac
+		tail -n 60 "$log" | sed 's/^/# | /'
+		echo "not ok $verdict $took"
+		return 1
+	fi
+}
+
+# What a test left behind in the kernel: the next one would meet it, and so would a gateway.
+leaks() {
+	local found
+	found=$(ls "$ADAPATH_MODULES" 2>/dev/null | sed -n 's/\.ko$//p' | while read -r m; do [ -d "/sys/module/$m" ] && echo "module $m"; done)
+	found+=$(ip netns list | sed 's/^/ namespace /')
+	found+=$(find /sys/fs/bpf -mindepth 1 2>/dev/null | sed 's/^/ pin /')
+	found+=$(tr ' ' '\n' </proc/sys/net/ipv4/tcp_available_congestion_control | grep -E '^(adp|adapath)' | sed 's/^/ congestion control /')
+	found+=$(pgrep -a 'adapath|vm_|bpf_backend' | sed 's/^/ process /')
+	[ -z "$found" ] || { echo "left behind: $found"; return 1; }
+}
+# kmemleak wants an object to be unreferenced in a scan, and older than 5 s, before it calls it leaked: two scans, that far apart.
+kmemleak() {
+	local file=/sys/kernel/debug/kmemleak report
+	[ -w $file ] || { echo "# SKIP this kernel has no kmemleak"; return 4; }
+	echo scan >$file
+	sleep 6
+	echo scan >$file
+	report=$(cat $file)
+	[ -z "$report" ] || { echo "$report" | head -n 200; return 1; }
+}
+export -f leaks kmemleak
+
+# --- the tests -----------------------------------------------------------------------------------------------------------
+
+# The BPF backend on this kernel: decisions bit for bit, switches under flows, adoption, refusals.
+add_gtest bpf_backend 240 bpf_backend_test
+# The daemon killed in mid-batch and in mid-install; a second one refused.
+add_gtest bpf_daemon 200 netns_daemon_test 'DaemonOnKernel.Killed*:DaemonOnKernel.ASecondDaemon*'
+
+for program in "$bin"/vm_*; do
+	[ -x "$program" ] || continue
+	add "${program##*/}" 300 gtest "$program" --gtest_color=no
+done
+for file in "$here"/tests/vm/cases/*.sh; do
+	[ -f "$file" ] || continue
+	limit=$(sed -n 's/^# limit: *\([0-9][0-9]*\).*/\1/p' "$file" | head -1)
+	name=${file##*/}
+	add "${name%.sh}" "${limit:-120}" case bash -c ". \"\$1\"; . \"\$2\"" "${name%.sh}" "$here/tests/vm/lib.sh" "$file"
+done
+# Last: what all of them left.
+add leaks 60 plain bash -c leaks
+add kmemleak 120 plain bash -c kmemleak
+
+# -------------------------------------------------------------------------------------------------------------------------
+
+if [ -n "$list" ]; then
+	printf '%s\n' "${names[@]}"
+	exit 0
+fi
+export HOME=/root BUILD=$build BIN=$bin ADAPATH_SOURCE=$here
+cd /tmp || exit 2
+echo "KTAP version 1"
+if [ ${#names[@]} = 0 ]; then
+	echo "1..1"
+	echo "not ok 1 no test matches '$filter'"
+	exit 1
+fi
+echo "1..${#names[@]}"
+failed=0
+for n in "${!names[@]}"; do run "$n" || failed=$((failed + 1)); done
+echo "# $((${#names[@]} - failed)) of ${#names[@]} passed or skipped on $(uname -r) in $SECONDS s"
+[ $failed = 0 ]
