@@ -18,7 +18,7 @@ Status KernelModules::load() {
                      "tests/vm/run.sh"};
     std::vector<fs::path> files = {fs::path(directory) / "adapath.ko", fs::path(directory) / "adapath_cc.ko"};
     std::error_code none;
-    for (fs::recursive_directory_iterator entry(directory, none), end; entry != end; entry.increment(none)) {
+    for (fs::directory_iterator entry(directory, none), end; entry != end; entry.increment(none)) {
         if (entry->path().extension() == ".ko" && entry->path().stem().string().starts_with("adapath_net_"))
             files.push_back(entry->path());
     }
