@@ -18,12 +18,17 @@ SYSCONFDIR ?= /etc
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 DESTDIR ?=
 
-# make demo
+# make demo; the kernel module runs in a VM whose processor is emulated: less of everything
+BACKEND ?= bpf
+ifeq ($(BACKEND),kmod)
+DURATION ?= 45
+CAMERAS ?= 2
+MEAN_RATE ?= 3
+endif
 DURATION ?= 60
 TRACE ?=
 CLIP ?=
 CAMERAS ?= 4
-BACKEND ?= bpf
 SEED ?=
 MEAN_RATE ?=
 OUT ?= out/demo
@@ -31,21 +36,25 @@ OUT ?= out/demo
 # make check
 CHECKS ?=
 
+# make vmtest, make demo BACKEND=kmod
+KERNEL ?=
+
 # make models
 MODEL_MINUTES ?= 10
 MODEL_SEED ?= 1
 
-.PHONY: help deps all demo test bench models check install clean
+.PHONY: help deps all demo test vmtest vmtest-debug bench models check install clean
 
 help: ## this list
 	@echo "Adapath: learning neural networks in the kernel's datapath."
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | \
 		while IFS='|' read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
 	@echo
-	@echo "Demo options:    DURATION=60 (s, at least 30)  CAMERAS=4  BACKEND=bpf|local  TRACE=mahimahi-file  CLIP=video-file"
+	@echo "Demo options:    DURATION=60 (s, at least 30)  CAMERAS=4  BACKEND=bpf|local|kmod  TRACE=mahimahi-file  CLIP=video-file"
 	@echo "                 MEAN_RATE=Mbit/s  SEED=number  OUT=out/demo"
 	@echo "Test options:    JOBS=2 (at a time)  FILTER=regular-expression"
+	@echo "VM options:      KERNEL=6.1|6.12 (vmtest: both)  FILTER=regular-expression (subtests)"
 	@echo "Install options: PREFIX=/usr/local  SYSCONFDIR=/etc  DESTDIR="
 
 deps: ## install what is missing (Debian 12 or newer; quiet when nothing is)
@@ -68,7 +77,8 @@ all: deps ## build everything into build/
 
 demo: deps ## the main job: live video over a moving uplink whose congestion control learns and switches (60 s)
 	$(call build,adapath-demo-all)
-	@$(BUILD)/bin/adapath-demo --duration '$(DURATION)' --cameras '$(CAMERAS)' --backend '$(BACKEND)' --out '$(OUT)' \
+	@$(if $(filter kmod,$(BACKEND)),scripts/demo-vm.sh --kernel '$(or $(KERNEL),6.12)' --build '$(BUILD)' --out '$(OUT)' --,\
+		$(BUILD)/bin/adapath-demo --out '$(OUT)') --duration '$(DURATION)' --cameras '$(CAMERAS)' --backend '$(BACKEND)' \
 		--bin '$(BUILD)/bin' --checkpoint models/cc \
 		$(if $(TRACE),--trace '$(TRACE)') $(if $(CLIP),--clip '$(CLIP)') $(if $(SEED),--seed '$(SEED)') \
 		$(if $(MEAN_RATE),--mean-rate '$(MEAN_RATE)')
@@ -76,6 +86,16 @@ demo: deps ## the main job: live video over a moving uplink whose congestion con
 test: deps ## build and run every test; the last line counts them
 	$(call build,all)
 	@JOBS='$(JOBS)' FILTER='$(FILTER)' tests/run.sh $(BUILD)
+
+vmtest: deps ## the kernel-side tests alone, in Debian's 6.1 and 6.12 kernels under QEMU (a part of make test)
+	$(call build,all)
+	@failed=; for kernel in $(or $(KERNEL),6.1 6.12); do \
+		tests/vm/run.sh --kernel "$$kernel" --build '$(BUILD)' --filter '$(FILTER)' || [ $$? = 4 ] || failed="$$failed $$kernel"; done; \
+		[ -z "$$failed" ] || { echo "vmtest: failed on$$failed" >&2; exit 1; }; echo "vmtest: ok"
+
+vmtest-debug: deps ## the same in a kernel with KASAN, lockdep, kmemleak and more; builds it first (some 20 minutes, once)
+	$(call build,all)
+	@tests/vm/run.sh --kernel debug --build '$(BUILD)' --filter '$(FILTER)' && echo "vmtest-debug: ok"
 
 bench: deps ## build and run the benchmarks; JSON under out/bench/
 	$(call build,all)

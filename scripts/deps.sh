@@ -23,10 +23,16 @@ packages=(
 	libprotobuf-dev protobuf-compiler libgrpc++-dev protobuf-compiler-grpc
 	libgtest-dev libgmock-dev libbenchmark-dev
 	libcli11-dev libspdlog-dev libfmt-dev nlohmann-json3-dev libssl-dev
-	libnl-3-dev libnl-route-3-dev libsystemd-dev libcap-dev
+	libnl-3-dev libnl-route-3-dev libnl-genl-3-dev libsystemd-dev libcap-dev
 	libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libx264-dev
 	libelf-dev zlib1g-dev iproute2 iperf3 procps
+	# kernel modules, and the VM that tests them
+	kmod xz-utils zstd dwarves cpio busybox-static
+	# the debug kernel (make vmtest-debug) and the checks (make check)
+	bc bison flex sparse shellcheck clang-tidy-19 valgrind
 )
+# The kernels under test are Debian's amd64 ones; elsewhere their tests skip.
+[ "$(dpkg --print-architecture)" != amd64 ] || packages+=(qemu-system-x86 gcc-12)
 # From backports on Debian 12: libbpf 1.4 brings bpf_map__attach_struct_ops links and struct_ops maps in shared objects.
 backported=(libbpf-dev bpftool)
 
