@@ -15,7 +15,9 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <functional>
 #include <set>
 #include <thread>
@@ -651,6 +653,78 @@ TEST_F(Core, EveryImplementationGivesTheInterpretersBits) {
         fmt::print("implementation {}: {} networks of {}\n", how, count, networks);
     }
     EXPECT_EQ(runs[ADP_RUN_GENERIC], networks);
+}
+
+// Every adapath_net_<hash>.ko that was built for this kernel.
+TEST_F(Core, GeneratedModulesGiveTheInterpretersBitsAndStayWhileInUse) {
+    const char* directory = std::getenv("ADAPATH_MODULES");
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(directory != nullptr ? directory : ".")) {
+        const std::string name = entry.path().stem();
+        if (name.rfind("adapath_net_", 0) == 0 && entry.path().extension() == ".ko") {
+            names.push_back(name);
+        }
+    }
+    if (names.empty()) {
+        GTEST_SKIP() << "no generated module in ADAPATH_MODULES: tests/vm/make-nets.sh builds some";
+    }
+    for (const std::string& name : names) {
+        const uint64_t hash = std::strtoull(name.substr(strlen("adapath_net_")).c_str(), nullptr, 16);
+        const bool was_loaded = module_loaded(name);
+        if (!was_loaded) {
+            const Status loaded = load_module(fmt::format("{}/{}.ko", directory, name));
+            ASSERT_TRUE(loaded) << loaded.error().message;
+        }
+        // Its shapes are what it says of itself.
+        std::vector<uint32_t> widths;
+        std::vector<Activation> activations;
+        for (const std::vector<uint8_t>& message : genl_->call(ADP_CMD_GET_PROGRAMS, Attributes(), true).messages) {
+            const std::vector<Attribute> attributes = parse_attributes(message);
+            const Attribute* that = find(attributes, ADP_A_PROGRAM_HASH);
+            const Attribute* layers = find(attributes, ADP_A_LAYERS);
+            if (that == nullptr || that->u64() != hash || layers == nullptr) {
+                continue;
+            }
+            for (const Attribute& layer : parse_attributes(layers->value)) {
+                const std::vector<Attribute> shape = parse_attributes(layer.value);
+                if (widths.empty()) {
+                    widths.push_back(find(shape, ADP_A_INPUTS)->u32().value());
+                }
+                widths.push_back(find(shape, ADP_A_OUTPUTS)->u32().value());
+                activations.push_back(static_cast<Activation>(find(shape, ADP_A_ACTIVATION)->u32().value()));
+            }
+        }
+        ASSERT_GE(widths.size(), 2U) << name << " is loaded but not listed";
+        adpt_app described = app_description("generated", widths.front(), widths.back());
+        ASSERT_EQ(driver_->register_app(described), 0);
+        for (uint32_t n = 1; n <= 20; ++n) {
+            const QuantModel model = test::random_model(test::network_of(widths, activations), random_);
+            InstallRequest request = request_for("generated", ADPT_SCHEMA, model, n);
+            request.program_hash = hash;
+            const Reply reply = genl_->call(ADP_CMD_INSTALL, install_attributes(request));
+            ASSERT_TRUE(reply.ok()) << reply.message;
+            const uint32_t slot = installed_slot(reply).value();
+            if (n == 1) {
+                ASSERT_TRUE(slot_command(ADP_CMD_SWITCH, slot, "generated").ok());
+            }
+            const std::vector<uint8_t> inputs = telling_inputs(model, 40, random_);
+            const std::vector<int32_t> want = interpret_all(model, inputs);
+            const Slot info = app("generated").slots.at(slot);
+            EXPECT_TRUE(std::any_of(info.implementations.begin(), info.implementations.end(), [](const MeasuredRun& m) {
+                return m.implementation == ADP_RUN_GENERATED;
+            })) << name << " is not offered";
+            const RunReply run = run_slot(*genl_, "generated", slot, inputs, ADP_RUN_GENERATED);
+            ASSERT_TRUE(run.reply.ok()) << run.reply.message;
+            ASSERT_EQ(run.outputs, want) << name;
+        }
+        EXPECT_FALSE(unload_module(name)) << "unloaded while snapshots run it";
+        ASSERT_TRUE(command(ADP_CMD_CLEAR, "generated").ok());
+        if (!was_loaded) {
+            EXPECT_TRUE(wait_until([&] { return unload_module(name).ok(); })) << name << " stays though nothing uses it";
+        }
+        ASSERT_EQ(driver_->unregister_app(described.app), 0);
+        fmt::print("{}: {} layers, {} -> {}\n", name, activations.size(), widths.front(), widths.back());
+    }
 }
 
 TEST_F(Core, OutputsAreClampedToTheSafeRangeWhateverTheNetworkSays) {

@@ -225,6 +225,7 @@ Reply Genl::transact(uint16_t type, uint16_t flags, std::span<const uint8_t> pay
     const std::vector<uint8_t> request = message(type, flags, sequence, payload);
     if (::send(socket_.get(), request.data(), request.size(), 0) != static_cast<ssize_t>(request.size())) {
         reply.error = errno;
+        reply.sent = false;
         return reply;
     }
     std::vector<uint8_t> buffer(kReceiveBytes);

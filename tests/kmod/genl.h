@@ -51,6 +51,7 @@ struct Attribute {
 
 struct Reply {
     int error = 0;           // errno, positive; 0 = acknowledged
+    bool sent = true;        // false: send() itself failed, the family has not seen it
     std::string message;     // of the extended acknowledgement
     bool has_offset = false; // it names an attribute
     uint32_t offset = 0;
