@@ -9,34 +9,58 @@
 #include "layout.h"
 
 /*
- * The t of three rows, so that each input is loaded once for all of them. Of the last one or two rows of a layer the caller
- * passes one twice: cheaper than a second loop, in code that is read from memory.
+ * Packed activations of two layers at once, one from either end: a layer's inputs of a words and its outputs of b. Both can't
+ * be wide, as such a layer's rows, of more than a + 2 words each, would not fit a slot. For a + b of one word more than there are
+ * here the product of rows and words is least where one of the two is the greatest there is.
  */
-ADP_FUNCTION void adp_generic_rows(const adp_word *w0, const adp_word *w1, const adp_word *w2,
-				   const struct adp_layer_layout *at, const adp_u64 *x, adp_s64 *t)
+#define ADP_GENERIC_WORDS 120
+ADP_STATIC_ASSERT((3 * (ADP_GENERIC_WORDS + 1 - ADP_MAX_TRIPLES) - 2) * (ADP_MAX_TRIPLES + 3) * 8 > ADP_PARAMS_BYTES,
+		  "the widest inputs and their outputs fit");
+ADP_STATIC_ASSERT((3 * ADP_MAX_TRIPLES - 2) * (ADP_GENERIC_WORDS + 1 - ADP_MAX_TRIPLES + 3) * 8 > ADP_PARAMS_BYTES,
+		  "the widest outputs and their inputs fit");
+
+/*
+ * The t of three rows, so that each input is loaded once for all of them: the one at w and those `second` and `third` words
+ * behind it. Of the last one or two rows of a layer the caller has some computed twice: cheaper than a second loop, in code that
+ * is read from memory.
+ */
+ADP_FUNCTION void adp_generic_rows(const adp_word *w, adp_u64 second, adp_u64 third, const struct adp_layer_layout *at,
+				   const adp_u64 *x, adp_s64 *t)
 {
 	adp_u64 acc0 = 0, acc1 = 0, acc2 = 0;
 	adp_u32 left = at->triples;
 
 	do {
 		adp_u32 n = left < at->chunk_triples ? left : at->chunk_triples;
-		adp_u64 sum0 = *w0++, sum1 = *w1++, sum2 = *w2++;
+		adp_u64 sum0 = w[0], sum1 = w[second], sum2 = w[third];
 
+		w++;
 		left -= n;
 		do {
 			adp_u64 v = *x++;
 
-			sum0 += v * *w0++;
-			sum1 += v * *w1++;
-			sum2 += v * *w2++;
+			sum0 += v * w[0];
+			sum1 += v * w[second];
+			sum2 += v * w[third];
+			w++;
 		} while (--n > 0);
 		acc0 += sum0 >> ADP_TOP_SHIFT;
 		acc1 += sum1 >> ADP_TOP_SHIFT;
 		acc2 += sum2 >> ADP_TOP_SHIFT;
 	} while (left > 0);
-	t[0] = adp_requantise(acc0, w0[0], w0[1], at->shift);
-	t[1] = adp_requantise(acc1, w1[0], w1[1], at->shift);
-	t[2] = adp_requantise(acc2, w2[0], w2[1], at->shift);
+	t[0] = adp_requantise(acc0, w[0], w[1], at->shift);
+	t[1] = adp_requantise(acc1, w[second], w[second + 1], at->shift);
+	t[2] = adp_requantise(acc2, w[third], w[third + 1], at->shift);
+}
+
+/*
+ * clamp(t, 0, last). Unlike adp_table_index() without a branch: of a ReLU's sums half are negative, and no branch predictor knows
+ * which.
+ */
+ADP_FUNCTION adp_u64 adp_generic_index(adp_s64 t, adp_s64 last)
+{
+	t &= ~(t >> 63);
+	return (adp_u64)(t < last ? t : last);
 }
 
 /* The network's inputs as factors; chunks are whole triples, so where they begin does not matter. */
@@ -54,19 +78,19 @@ ADP_FUNCTION adp_s32 adp_generic_output(const adp_u8 *params, const struct adp_l
 	if (at->table_entries > 0) {
 		const adp_table_output *table = (const adp_table_output *)(params + at->table_offset);
 
-		return 2 * table[adp_table_index(t, at->table_entries - 1)];
+		return 2 * table[adp_generic_index(t, (adp_s64)at->table_entries - 1)];
 	}
 	return adp_output(t, activation == ADP_RELU ? 0 : -2147483647LL - 1);
 }
 
 /*
  * params: parameters that adp_params_check() let through for *l; in: l->inputs codes; out: l->outputs numbers in Q16. About
- * 1.5 KiB of stack.
+ * 1.2 KiB of stack.
  */
 ADP_FUNCTION void adp_generic_forward(const struct adp_layout *l, const adp_u8 *params, const adp_u8 *in, adp_s32 *out)
 {
-	adp_u64 buffers[2][ADP_MAX_TRIPLES];
-	adp_u64 *x = buffers[0];
+	adp_u64 words[ADP_GENERIC_WORDS];
+	adp_u64 *x = words;
 	adp_u32 i, row;
 
 	adp_generic_pack(in, l->inputs, x);
@@ -75,21 +99,22 @@ ADP_FUNCTION void adp_generic_forward(const struct adp_layout *l, const adp_u8 *
 		const adp_code *table = (const adp_code *)(params + at->table_offset);
 		const adp_word *w = (const adp_word *)(params + at->offset);
 		adp_u32 rows = l->shape[i].outputs;
-		adp_u64 *next = buffers[(i + 1) & 1];
+		adp_u32 codes = (rows + 2) / 3;
+		adp_u64 *next = i & 1 ? words : words + ADP_GENERIC_WORDS - codes;
 		adp_u64 *y = next;
 
 		for (row = 0; row < rows; row += 3, w += 3 * at->row_words) {
-			const adp_word *w1 = row + 1 < rows ? w + at->row_words : w;
-			const adp_word *w2 = row + 2 < rows ? w + 2 * at->row_words : w;
+			adp_u64 second = row + 1 < rows ? at->row_words : 0;
+			adp_u64 third = row + 2 < rows ? 2 * at->row_words : 0;
 			adp_s64 t[3];
 
-			adp_generic_rows(w, w1, w2, at, x, t);
+			adp_generic_rows(w, second, third, at, x, t);
 			if (i + 1 < l->layers) {
-				adp_u64 last = at->table_entries - 1;
+				adp_s64 last = (adp_s64)at->table_entries - 1;
 
-				/* A row that was passed twice ends up where the next layer's weights are 0. */
-				*y++ = adp_pack3(table[adp_table_index(t[0], last)], table[adp_table_index(t[1], last)],
-						 table[adp_table_index(t[2], last)]);
+				/* A row that was computed twice ends up where the next layer's weights are 0. */
+				*y++ = adp_pack3(table[adp_generic_index(t[0], last)], table[adp_generic_index(t[1], last)],
+						 table[adp_generic_index(t[2], last)]);
 				continue;
 			}
 			out[row] = adp_generic_output(params, at, l->shape[i].activation, t[0]);

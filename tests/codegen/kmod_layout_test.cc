@@ -150,6 +150,19 @@ TEST(Layout, RefusesShapesOutOfRangeAndSaysWhich) {
     EXPECT_EQ(why.layer, 0U);
 }
 
+TEST(Layout, ASlotIsFilledToItsLastByteAndNotOneWordMore) {
+    adp_layout layout;
+    adp_complaint why;
+    // 204 rows of 100 inputs, one of 204, and ReLU's table.
+    const std::vector<adp_layer_shape> full = {{100, 204, ADP_RELU, {0, 0, 0}}, {204, 1, ADP_RELU, {0, 0, 0}}};
+    ASSERT_EQ(init(layout, full, why), 0) << why.value;
+    EXPECT_EQ(layout.bytes, static_cast<uint32_t>(ADP_PARAMS_BYTES));
+    expect_sound(layout, full);
+    const std::vector<adp_layer_shape> over = {{181, 118, ADP_RELU, {0, 0, 0}}, {118, 1, ADP_RELU, {0, 0, 0}}};
+    EXPECT_EQ(init(layout, over, why), -1);
+    EXPECT_EQ(why.value, ADP_PARAMS_BYTES + 8);
+}
+
 // Any bytes for shapes: accepted are those that codegen's validate() accepts and that fit, and no others.
 TEST(Layout, AgreesWithValidateOnAnyShapes) {
     Random random(32);
