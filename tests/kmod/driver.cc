@@ -80,8 +80,11 @@ Status load_modules() {
 Status unload_modules() {
     std::vector<std::string>& names = loaded_here();
     while (!names.empty()) {
-        if (Status unloaded = unload_module(names.back()); !unloaded) {
-            return unloaded;
+        // A test may have unloaded it by itself, and loaded it again.
+        if (module_loaded(names.back())) {
+            if (Status unloaded = unload_module(names.back()); !unloaded) {
+                return unloaded;
+            }
         }
         names.pop_back();
     }

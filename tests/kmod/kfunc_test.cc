@@ -64,7 +64,8 @@ protected:
     Skeleton open_programs(bool refused) {
         log_.clear();
         libbpf_set_print([](enum libbpf_print_level level, const char* format, va_list arguments) {
-            char line[1024];
+            // One message is the verifier's whole log, and what it says last is what matters.
+            static char line[1 << 18];
             vsnprintf(line, sizeof(line), format, arguments);
             if (level == LIBBPF_WARN) {
                 log_ += line;
