@@ -7,7 +7,7 @@ usage() {
 	cat <<'END'
 usage: bench_instructions [--benchmark_out=FILE] [--benchmark_out_format=json]
 
-Prints instructions per query: generated, generic and AVX2, and multiplications per instruction for orientation. valgrind (3.19)
+Prints instructions per query: generated, generic and AVX2, and how many times generated the generic one takes. valgrind (3.19)
 knows no AVX-512, so there is no count of the VNNI program: see bench_kmod_programs for its times.
 
   --benchmark_out=FILE         also as JSON into FILE (default: none)
