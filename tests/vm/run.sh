@@ -75,16 +75,15 @@ results=$(cd "$results" && pwd)
 modules=$build/kmod/$kernel
 mkdir -p "$modules"
 build_modules() {
+	# Those of earlier networks would be loaded too.
+	rm -f "$modules"/adapath_net_*.ko
 	make -C "$here/kmod" KDIR="$kdir" OUT="$modules" || return
 	local script
 	for script in "$here"/tests/*/module/build.sh; do
 		[ -x "$script" ] || continue
 		"$script" "$kdir" "$modules" || return
 	done
-	# The checkpoint's own program, as the trainer would build it on a gateway with headers.
-	"$build/bin/adapath-codegen" emit "$here/models/cc/policy.model" --target kmod --out "$modules/net" --build \
-		--kdir "$kdir" --sources "$here" --symvers "$modules/Module.symvers" || return
-	cp "$modules"/net/*.ko "$modules/"
+	ADAPATH_CODEGEN=$build/bin/adapath-codegen "$here/tests/vm/make-nets.sh" "$kdir" "$modules"
 }
 # Two runs for the same kernel would meet in there.
 exec 7>"$modules/.lock"
@@ -95,7 +94,7 @@ build_modules >"$results/modules.log" 2>&1 || {
 }
 # What the VM loads is this run's own: another may build again meanwhile.
 mkdir -p "$results/modules"
-cp "$modules"/*.ko "$results/modules/"
+cp -r "$modules"/*.ko "$modules/nets" "$results/modules/"
 flock -u 7
 if [ -n "$modules_only" ]; then
 	echo "$modules"

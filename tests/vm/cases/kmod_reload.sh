@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The modules are loaded and unloaded a hundred times with a snapshot in them: what a snapshot and its program hold goes in time.
 # limit: 240
 needs_module adapath adapath_cc
