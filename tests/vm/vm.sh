@@ -107,8 +107,12 @@ if [ ! -f "$initramfs" ]; then
 	cp "$dir/modules/"modules.{builtin,order} "$root/lib/modules/$release/"
 	depmod -b "$root" "$release" 2>/dev/null
 	(cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$tmp/initramfs.gz" || trouble "the initramfs could not be packed"
-	mv "$tmp/initramfs.gz" "$initramfs.$$" && mv "$initramfs.$$" "$initramfs" || trouble "$initramfs can't be written"
-	find "$dir/" -maxdepth 1 -name 'initramfs-*.gz' ! -name "initramfs-$key.gz" -delete
+	# Where the cache is another user's, this run's own will do.
+	if mv "$tmp/initramfs.gz" "$initramfs.$$" 2>/dev/null && mv "$initramfs.$$" "$initramfs"; then
+		find "$dir/" -maxdepth 1 -name 'initramfs-*.gz' ! -name "initramfs-$key.gz" -delete
+	else
+		initramfs=$tmp/initramfs.gz
+	fi
 fi
 
 if [ -z "$results" ]; then
