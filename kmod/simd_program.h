@@ -21,8 +21,11 @@ typedef adp_s16 adp_v16s16 __attribute__((vector_size(32), may_alias));
 typedef adp_s16 adp_v16s16_unaligned __attribute__((vector_size(32), aligned(2), may_alias));
 typedef adp_s16 adp_v8s16_unaligned __attribute__((vector_size(16), aligned(2), may_alias));
 
-/* Pairs of codes in a buffer: the widest layer, and what zeroing behind it by a whole vector may touch. */
-#define ADP_SIMD_BUFFER (ADP_MAX_WIDTH / 2 + 4)
+/*
+ * Pairs of codes of a layer's inputs and of its outputs together, both rounded up to whole groups of rows; zeroing behind the
+ * network's inputs touches no more than that either.
+ */
+#define ADP_SIMD_PAIRS ((3 * ADP_MAX_TRIPLES_BESIDE + 2 * (ADP_SIMD_ROWS - 1) + 1) / 2)
 
 static inline void adp_simd_widen16(const adp_u8 *in, adp_weight16 *x)
 {
@@ -95,8 +98,9 @@ static inline void adp_simd_forward(const struct adp_layout *l, const adp_u8 *pa
 				    adp_s32 *out)
 {
 	const adp_u8 *group = (const adp_u8 *)block;
-	adp_u32 buffers[2][ADP_SIMD_BUFFER];
-	adp_u32 *x = buffers[0];
+	/* A layer's inputs at one end, its outputs at the other, and the next layer the other way round. */
+	adp_u32 pairs[ADP_SIMD_PAIRS];
+	adp_u32 *x = pairs;
 	adp_u32 i, row;
 
 	adp_simd_widen(in, l->inputs, x);
@@ -105,7 +109,8 @@ static inline void adp_simd_forward(const struct adp_layout *l, const adp_u8 *pa
 		const adp_code *table = (const adp_code *)(params + at->table_offset);
 		adp_u32 steps = adp_simd_steps(l->shape[i].inputs);
 		adp_u32 bytes = adp_simd_group_bytes(l->shape[i].inputs);
-		adp_u32 *y = buffers[(i + 1) & 1];
+		adp_u32 groups = (l->shape[i].outputs + ADP_SIMD_ROWS - 1) / ADP_SIMD_ROWS;
+		adp_u32 *y = i & 1 ? pairs : pairs + ADP_SIMD_PAIRS - groups * (ADP_SIMD_ROWS / 2);
 
 		for (row = 0; row < l->shape[i].outputs; row += ADP_SIMD_ROWS, group += bytes) {
 			adp_u32 indices[ADP_SIMD_ROWS];
@@ -113,7 +118,7 @@ static inline void adp_simd_forward(const struct adp_layout *l, const adp_u8 *pa
 			adp_simd_indices(group, steps, x, at->shift, at->table_entries - 1, indices);
 			adp_simd_codes(table, indices, y + row / 2);
 		}
-		x = buffers[(i + 1) & 1];
+		x = y;
 	}
 	adp_simd_outputs(l, params, group, x, out);
 }

@@ -59,11 +59,11 @@ static inline adp_v8u64 adp_index(adp_v8u64 sum, adp_u32 shift, adp_v8s64 last)
 	return (adp_v8u64)t;
 }
 
-static inline adp_v8s64 adp_broadcast64(const adp_s64 *value)
+static inline adp_v8s64 adp_broadcast64(adp_u64 value)
 {
 	adp_v8s64 values;
 
-	__asm__("vpbroadcastq %1, %0" : "=v"(values) : "m"(*value));
+	__asm__("vpbroadcastq %1, %0" : "=v"(values) : "r"(value));
 	return values;
 }
 
@@ -75,8 +75,7 @@ static inline void adp_simd_sums(const adp_u8 *group, adp_u32 steps, const adp_u
 static inline void adp_simd_indices(const adp_u8 *group, adp_u32 steps, const adp_u32 *x, adp_u32 shift, adp_u32 last,
 				    adp_u32 *indices)
 {
-	adp_s64 last64 = last;
-	adp_v8s64 greatest = adp_broadcast64(&last64);
+	adp_v8s64 greatest = adp_broadcast64(last);
 	adp_v8u64 acc = (adp_v8u64)adp_group_sums(group, steps, x);
 	adp_v8u64 mult = *(const adp_v8u64 *)(group + ADP_SIMD_MULT);
 	adp_v8u64 even = adp_multiply(acc, mult) + *(const adp_v8u64 *)(group + ADP_SIMD_BIAS);

@@ -9,17 +9,6 @@
 #include "layout.h"
 
 /*
- * Packed activations of two layers at once, one from either end: a layer's inputs of a words and its outputs of b. Both can't
- * be wide, as such a layer's rows, of more than a + 2 words each, would not fit a slot. For a + b of one word more than there are
- * here the product of rows and words is least where one of the two is the greatest there is.
- */
-#define ADP_GENERIC_WORDS 120
-ADP_STATIC_ASSERT((3 * (ADP_GENERIC_WORDS + 1 - ADP_MAX_TRIPLES) - 2) * (ADP_MAX_TRIPLES + 3) * 8 > ADP_PARAMS_BYTES,
-		  "the widest inputs and their outputs fit");
-ADP_STATIC_ASSERT((3 * ADP_MAX_TRIPLES - 2) * (ADP_GENERIC_WORDS + 1 - ADP_MAX_TRIPLES + 3) * 8 > ADP_PARAMS_BYTES,
-		  "the widest outputs and their inputs fit");
-
-/*
  * The t of three rows, so that each input is loaded once for all of them: the one at w and those `second` and `third` words
  * behind it. Of the last one or two rows of a layer the caller has some computed twice: cheaper than a second loop, in code that
  * is read from memory.
@@ -89,7 +78,8 @@ ADP_FUNCTION adp_s32 adp_generic_output(const adp_u8 *params, const struct adp_l
  */
 ADP_FUNCTION void adp_generic_forward(const struct adp_layout *l, const adp_u8 *params, const adp_u8 *in, adp_s32 *out)
 {
-	adp_u64 words[ADP_GENERIC_WORDS];
+	/* A layer's inputs at one end, its outputs at the other, and the next layer the other way round. */
+	adp_u64 words[ADP_MAX_TRIPLES_BESIDE];
 	adp_u64 *x = words;
 	adp_u32 i, row;
 
@@ -100,7 +90,7 @@ ADP_FUNCTION void adp_generic_forward(const struct adp_layout *l, const adp_u8 *
 		const adp_word *w = (const adp_word *)(params + at->offset);
 		adp_u32 rows = l->shape[i].outputs;
 		adp_u32 codes = (rows + 2) / 3;
-		adp_u64 *next = i & 1 ? words : words + ADP_GENERIC_WORDS - codes;
+		adp_u64 *next = i & 1 ? words : words + ADP_MAX_TRIPLES_BESIDE - codes;
 		adp_u64 *y = next;
 
 		for (row = 0; row < rows; row += 3, w += 3 * at->row_words) {

@@ -65,6 +65,16 @@ struct adp_complaint {
 
 /* Packed words of the widest layer's inputs: what a program's buffers hold. */
 #define ADP_MAX_TRIPLES ((ADP_MAX_WIDTH + 2) / 3)
+/*
+ * Triples of a layer's inputs (a) and of its outputs (b) together: what a program holds at once. Both can't be wide, as such a
+ * layer's rows, of more than a + 2 words each, would not fit a slot. For an a + b greater by one the product of rows and words is
+ * least where one of the two is the greatest there is.
+ */
+#define ADP_MAX_TRIPLES_BESIDE 120
+ADP_STATIC_ASSERT((3 * (ADP_MAX_TRIPLES_BESIDE + 1 - ADP_MAX_TRIPLES) - 2) * (ADP_MAX_TRIPLES + 3) * 8 > ADP_PARAMS_BYTES,
+		  "the widest inputs and their outputs fit");
+ADP_STATIC_ASSERT((3 * ADP_MAX_TRIPLES - 2) * (ADP_MAX_TRIPLES_BESIDE + 1 - ADP_MAX_TRIPLES + 3) * 8 > ADP_PARAMS_BYTES,
+		  "the widest outputs and their inputs fit");
 /* Chunks are whole triples, so a layer's triples are its inputs in threes, wherever its chunks begin. */
 ADP_STATIC_ASSERT(ADP_CHUNK_INPUTS(ADP_INPUT_CODE_MAX) % 3 == 0 && ADP_CHUNK_INPUTS(ADP_INPUT_CODE_MAX) > 0, "whole triples");
 ADP_STATIC_ASSERT(ADP_CHUNK_INPUTS(ADP_HIDDEN_CODE_MAX) % 3 == 0 && ADP_CHUNK_INPUTS(ADP_HIDDEN_CODE_MAX) > 0, "whole triples");

@@ -121,7 +121,7 @@ extern "C" {
 
 /*
  * As adp_generic_forward(), of the same parameters and the block that was prepared from them. For a CPU with AVX2, and with
- * AVX-512 F, VL, BW and VNNI. About 1.3 KiB of stack.
+ * AVX-512 F, VL, BW and VNNI. About 1 KiB of stack.
  */
 void adp_simd_avx2_forward(const struct adp_layout *l, const adp_u8 *params, const void *block, const adp_u8 *in, adp_s32 *out);
 void adp_simd_vnni_forward(const struct adp_layout *l, const adp_u8 *params, const void *block, const adp_u8 *in, adp_s32 *out);
