@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Builds the modules for one kernel, boots it and runs the suite in it (tests/vm/suite.sh). What ctest and `make vmtest` call.
 #
-#   tests/vm/run.sh --kernel LABEL [--build DIR] [--filter REGEX] [--timeout S] [--memory MB] [--cpus N]
+#   tests/vm/run.sh --kernel LABEL [--build DIR] [--filter REGEX] [--quick] [--timeout S] [--memory MB] [--cpus N]
 #                   [--results DIR] [--modules-only]
 #
 #   --kernel LABEL  6.1, 6.12 or debug
 #   --build DIR     build directory (default build); modules go to DIR/kmod/LABEL
 #   --filter REGEX  only the subtests whose name matches
-#   --timeout S     seconds for all of it inside the VM (default 840; 3600 with debug)
+#   --quick         the part of it that `make test` has time for (suite.sh says what)
+#   --timeout S     seconds for all of it inside the VM (default 840 with --quick, 2400 without, 7200 with debug)
 #   --results DIR   where the logs go (default out/test/vm/LABEL; one run at a time there)
 #   --modules-only  build the modules, print their directory, boot nothing
 #
@@ -17,11 +18,12 @@
 set -uo pipefail
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
-kernel='' build=$here/build filter='' timeout='' memory='' cpus=2 results='' modules_only=''
+kernel='' build=$here/build filter='' timeout='' memory='' cpus=2 results='' quick='' modules_only=''
 usage() { echo "vm: $*; see $0 --help" >&2; exit 1; }
 while [ $# -gt 0 ]; do
 	case $1 in
 	--help | -h) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
+	--quick) quick=--quick; shift; continue ;;
 	--modules-only) modules_only=1; shift; continue ;;
 	--kernel | --build | --filter | --timeout | --memory | --cpus | --results)
 		[ $# -ge 2 ] || usage "$1 needs a value"
@@ -35,9 +37,10 @@ build=$(cd "$build" 2>/dev/null && pwd) || usage "there is no build directory he
 slow=1
 if [ "$kernel" = debug ]; then
 	slow=6
-	: "${timeout:=3600}" "${memory:=4096}"
+	: "${timeout:=7200}" "${memory:=4096}"
 fi
-: "${timeout:=840}" "${memory:=2048}"
+[ -z "$quick" ] || : "${timeout:=840}"
+: "${timeout:=2400}" "${memory:=2048}"
 
 name=vm.$kernel
 skip() {
@@ -103,7 +106,7 @@ fi
 
 setpriv --pdeathsig TERM "$here/tests/vm/vm.sh" --kernel "$kernel" --results "$results" --log "$results/dmesg" --memory "$memory" \
 	--cpus "$cpus" --timeout "$timeout" -- \
-	env ADAPATH_MODULES=/results/modules ADAPATH_VM_SLOW="$slow" "$here/tests/vm/suite.sh" --build "$build" --filter "$filter" 6>&- 7>&- &
+	env ADAPATH_MODULES=/results/modules ADAPATH_VM_SLOW="$slow" "$here/tests/vm/suite.sh" --build "$build" --filter "$filter" $quick 6>&- 7>&- &
 vm=$!
 trap 'kill -TERM $vm 2>/dev/null; wait $vm; exit 130' INT TERM HUP
 wait $vm

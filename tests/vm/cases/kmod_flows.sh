@@ -1,5 +1,4 @@
 # shellcheck shell=bash disable=SC2154 # BIN and ADAPATH_SOURCE are the suite's
-# shellcheck shell=bash
 # Flows under adapath_k between two network namespaces, over a link that loses, delays and reorders: data moves with a snapshot
 # and without one, counters are the namespace's own, and the module goes only when the last flow has gone.
 # limit: 240

@@ -1,5 +1,4 @@
 # shellcheck shell=bash disable=SC2154 # BIN and ADAPATH_SOURCE are the suite's
-# shellcheck shell=bash
 # A generated program stays while a snapshot runs it, and may go after CLEAR; without it the core serves the same snapshot.
 # limit: 60
 needs_module adapath adapath_cc
