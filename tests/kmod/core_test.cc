@@ -17,7 +17,6 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <functional>
 #include <set>
 #include <thread>
@@ -658,47 +657,24 @@ TEST_F(Core, EveryImplementationGivesTheInterpretersBits) {
 // Every adapath_net_<hash>.ko that was built for this kernel.
 TEST_F(Core, GeneratedModulesGiveTheInterpretersBitsAndStayWhileInUse) {
     const char* directory = std::getenv("ADAPATH_MODULES");
-    std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(directory != nullptr ? directory : ".")) {
-        const std::string name = entry.path().stem();
-        if (name.rfind("adapath_net_", 0) == 0 && entry.path().extension() == ".ko") {
-            names.push_back(name);
-        }
-    }
+    const std::vector<std::string> names = generated_modules();
     if (names.empty()) {
         GTEST_SKIP() << "no generated module in ADAPATH_MODULES: tests/vm/make-nets.sh builds some";
     }
     for (const std::string& name : names) {
-        const uint64_t hash = std::strtoull(name.substr(strlen("adapath_net_")).c_str(), nullptr, 16);
+        const uint64_t hash = hash_of_generated(name);
         const bool was_loaded = module_loaded(name);
         if (!was_loaded) {
             const Status loaded = load_module(fmt::format("{}/{}.ko", directory, name));
             ASSERT_TRUE(loaded) << loaded.error().message;
         }
-        // Its shapes are what it says of itself.
-        std::vector<uint32_t> widths;
-        std::vector<Activation> activations;
-        for (const std::vector<uint8_t>& message : genl_->call(ADP_CMD_GET_PROGRAMS, Attributes(), true).messages) {
-            const std::vector<Attribute> attributes = parse_attributes(message);
-            const Attribute* that = find(attributes, ADP_A_PROGRAM_HASH);
-            const Attribute* layers = find(attributes, ADP_A_LAYERS);
-            if (that == nullptr || that->u64() != hash || layers == nullptr) {
-                continue;
-            }
-            for (const Attribute& layer : parse_attributes(layers->value)) {
-                const std::vector<Attribute> shape = parse_attributes(layer.value);
-                if (widths.empty()) {
-                    widths.push_back(find(shape, ADP_A_INPUTS)->u32().value());
-                }
-                widths.push_back(find(shape, ADP_A_OUTPUTS)->u32().value());
-                activations.push_back(static_cast<Activation>(find(shape, ADP_A_ACTIVATION)->u32().value()));
-            }
-        }
-        ASSERT_GE(widths.size(), 2U) << name << " is loaded but not listed";
-        adpt_app described = app_description("generated", widths.front(), widths.back());
+        const std::optional<Network> network = program_network(*genl_, hash);
+        ASSERT_TRUE(network) << name << " is loaded but not listed";
+        adpt_app described = app_description("generated", static_cast<uint32_t>(network->input_count()),
+                                             static_cast<uint32_t>(network->output_count()));
         ASSERT_EQ(driver_->register_app(described), 0);
         for (uint32_t n = 1; n <= 20; ++n) {
-            const QuantModel model = test::random_model(test::network_of(widths, activations), random_);
+            const QuantModel model = test::random_model(*network, random_);
             InstallRequest request = request_for("generated", ADPT_SCHEMA, model, n);
             request.program_hash = hash;
             const Reply reply = genl_->call(ADP_CMD_INSTALL, install_attributes(request));
@@ -723,7 +699,7 @@ TEST_F(Core, GeneratedModulesGiveTheInterpretersBitsAndStayWhileInUse) {
             EXPECT_TRUE(wait_until([&] { return unload_module(name).ok(); })) << name << " stays though nothing uses it";
         }
         ASSERT_EQ(driver_->unregister_app(described.app), 0);
-        fmt::print("{}: {} layers, {} -> {}\n", name, activations.size(), widths.front(), widths.back());
+        fmt::print("{}: {}\n", name, describe(*network));
     }
 }
 

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 
 #include <fmt/format.h>
@@ -57,6 +58,55 @@ Status unload_module(const std::string& name) {
         return Error{fmt::format("unload {}: {}", name, strerror(errno))};
     }
     return {};
+}
+
+std::vector<std::string> generated_modules() {
+    std::vector<std::string> names;
+    const char* directory = std::getenv("ADAPATH_MODULES");
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(directory != nullptr ? directory : "", error)) {
+        const std::string name = entry.path().stem();
+        if (name.rfind("adapath_net_", 0) == 0 && entry.path().extension() == ".ko") {
+            names.push_back(name);
+        }
+    }
+    std::sort(names.begin(), names.end());
+    return names;
+}
+
+uint64_t hash_of_generated(const std::string& module) {
+    return std::strtoull(module.substr(strlen("adapath_net_")).c_str(), nullptr, 16);
+}
+
+std::optional<Network> program_network(Genl& genl, uint64_t hash) {
+    for (const std::vector<uint8_t>& message : genl.call(ADP_CMD_GET_PROGRAMS, Attributes(), true).messages) {
+        const std::vector<Attribute> attributes = parse_attributes(message);
+        const Attribute* that = find(attributes, ADP_A_PROGRAM_HASH);
+        const Attribute* layers = find(attributes, ADP_A_LAYERS);
+        if (that == nullptr || that->u64() != hash || layers == nullptr) {
+            continue;
+        }
+        std::vector<uint32_t> widths;
+        std::vector<Activation> activations;
+        for (const Attribute& layer : parse_attributes(layers->value)) {
+            const std::vector<Attribute> shape = parse_attributes(layer.value);
+            const Attribute* inputs = find(shape, ADP_A_INPUTS);
+            const Attribute* outputs = find(shape, ADP_A_OUTPUTS);
+            const Attribute* activation = find(shape, ADP_A_ACTIVATION);
+            if (inputs == nullptr || outputs == nullptr || activation == nullptr) {
+                return std::nullopt;
+            }
+            if (widths.empty()) {
+                widths.push_back(inputs->u32().value());
+            }
+            widths.push_back(outputs->u32().value());
+            activations.push_back(static_cast<Activation>(activation->u32().value()));
+        }
+        if (widths.size() >= 2) {
+            return test::network_of(widths, activations);
+        }
+    }
+    return std::nullopt;
 }
 
 Status load_modules() {

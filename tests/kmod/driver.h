@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <random>
 #include <span>
 #include <string>
@@ -25,6 +26,11 @@ Status unload_modules();
 Status load_module(const std::string& path);
 Status unload_module(const std::string& name);
 [[nodiscard]] bool module_loaded(const std::string& name);
+// Names of the adapath_net_<hash>.ko in ADAPATH_MODULES.
+[[nodiscard]] std::vector<std::string> generated_modules();
+[[nodiscard]] uint64_t hash_of_generated(const std::string& module);
+// The network that a registered program says it is for.
+[[nodiscard]] std::optional<Network> program_network(Genl& genl, uint64_t hash);
 
 // The test module's device. Requests return 0 or a negative errno.
 class Driver {
