@@ -69,7 +69,7 @@ TEST_F(Features, AllThreeVaryOnAMovingLink) {
     ASSERT_TRUE(trace.ok());
     auto uplink = Uplink::create(std::move(*trace));
     ASSERT_TRUE(uplink.ok()) << uplink.error().message;
-    auto flow = Flow::start(**uplink, options_.congestion_control);
+    auto flow = start_flow(**uplink, options_.congestion_control);
     ASSERT_TRUE(flow.ok()) << flow.error().message;
     ASSERT_TRUE(collect_for(8s));
     std::array<std::set<int>, 3> values;
@@ -93,7 +93,7 @@ TEST_F(Features, ThePolicyFillsASteadyLinkWithoutAStandingQueue) {
     ASSERT_TRUE(trace.ok());
     auto uplink = Uplink::create(std::move(*trace), {.delay_ms = 20, .queue_bytes = 300'000});
     ASSERT_TRUE(uplink.ok());
-    auto flow = Flow::start(**uplink, options_.congestion_control);
+    auto flow = start_flow(**uplink, options_.congestion_control);
     ASSERT_TRUE(flow.ok());
     ASSERT_TRUE(collect_for(2s));
     const uint64_t before = (*flow)->received();
@@ -127,7 +127,7 @@ TEST_F(Features, AFlowThatWasStarvedRecovers) {
     ASSERT_TRUE(trace.ok());
     auto uplink = Uplink::create(std::move(*trace), {.delay_ms = 20, .queue_bytes = 300'000});
     ASSERT_TRUE(uplink.ok());
-    auto flow = Flow::start(**uplink, options_.congestion_control);
+    auto flow = start_flow(**uplink, options_.congestion_control);
     ASSERT_TRUE(flow.ok());
     ASSERT_TRUE(collect_for(2s));
     Result<uint32_t> slot = backend_.installer->install(*bad, 2, bad->probes);
@@ -153,7 +153,7 @@ TEST_F(Features, TheFallbackFillsTheLinkToo) {
     ASSERT_TRUE(trace.ok());
     auto uplink = Uplink::create(std::move(*trace), {.delay_ms = 20, .queue_bytes = 60'000});
     ASSERT_TRUE(uplink.ok());
-    auto flow = Flow::start(**uplink, options_.congestion_control);
+    auto flow = start_flow(**uplink, options_.congestion_control);
     ASSERT_TRUE(flow.ok());
     ASSERT_TRUE(collect_for(2s));
     const uint64_t before = (*flow)->received();

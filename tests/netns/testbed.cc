@@ -1,20 +1,20 @@
 // Namespaces, flows and a daemon process for the tests.
 #include "tests/netns/testbed.h"
 
-#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include <cmath>
 #include <fstream>
 #include <random>
 
+#include "tests/support/models.h"
 #include "userspace/adapathd/backend.h"
+#include "userspace/kmod_backend/control.h"
 #include "userspace/linkem/endpoint.h"
 
 namespace adapath::testing {
@@ -23,26 +23,12 @@ namespace {
 constexpr const char* kGatewayAddress = "10.77.0.1";
 constexpr const char* kServerAddress = "10.77.0.2";
 
-// Random walks over histories of intervals: enough to calibrate on, the same in every run.
-std::vector<InputCodes> walks(size_t count) {
-    std::mt19937_64 random(7);
-    std::vector<InputCodes> all;
-    InputCodes codes(ADP_CC_INPUTS, 128);
-    for (size_t n = 0; n < count; ++n) {
-        for (size_t i = 0; i + 3 < codes.size(); ++i) codes[i] = codes[i + 3];
-        codes[27] = static_cast<uint8_t>(std::clamp<int>(codes[27] + static_cast<int>(random() % 41) - 20, 60, 200));
-        codes[28] = static_cast<uint8_t>(std::clamp<int>(codes[28] + static_cast<int>(random() % 41) - 20, 0, 160));
-        codes[29] = static_cast<uint8_t>(std::clamp<int>(codes[29] + static_cast<int>(random() % 31) - 15, 90, 180));
-        all.push_back(codes);
-    }
-    return all;
-}
-
 }  // namespace
 
-std::string why_not() {
+std::string why_not(const std::string& backend) {
     std::string text;
-    for (const std::string& obstacle : bpf_backend_obstacles()) text += obstacle + "; ";
+    for (const std::string& obstacle : backend == "kmod" ? kmod_backend_obstacles() : bpf_backend_obstacles())
+        text += obstacle + "; ";
     if (access("/dev/net/tun", R_OK | W_OK) != 0) text += "no /dev/net/tun";
     return text;
 }
@@ -80,82 +66,55 @@ Uplink::~Uplink() {
     if (thread_.joinable()) thread_.join();
 }
 
-Result<std::unique_ptr<Flow>> Flow::start(const Uplink& uplink, const std::string& congestion_control) {
-    std::unique_ptr<Flow> flow(new Flow);
-    sockaddr_in address = {};
-    address.sin_family = AF_INET;
-    inet_pton(AF_INET, kServerAddress, &address.sin_addr);
-    Status status = uplink.server().run([&]() -> Status {
-        flow->listener_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        socklen_t length = sizeof(address);
-        if (bind(flow->listener_, reinterpret_cast<sockaddr*>(&address), length) != 0 || listen(flow->listener_, 1) != 0)
-            return Error{"listen in the server namespace"};
-        getsockname(flow->listener_, reinterpret_cast<sockaddr*>(&address), &length);
-        return {};
-    });
-    if (!status) return status.error();
-    status = uplink.gateway().run([&]() -> Status {
-        flow->sender_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (setsockopt(flow->sender_, IPPROTO_TCP, TCP_CONGESTION, congestion_control.data(),
-                       static_cast<socklen_t>(congestion_control.size())) != 0)
-            return Error{"no congestion control " + congestion_control};
-        const int lowat = 32 * 1024;
-        setsockopt(flow->sender_, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof(lowat));
-        if (connect(flow->sender_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0)
-            return Error{"connect over the uplink"};
-        return {};
-    });
-    if (!status) return status.error();
-    flow->receiver_ = accept4(flow->listener_, nullptr, nullptr, SOCK_CLOEXEC);
-    if (flow->receiver_ < 0) return Error{"accept"};
-    Flow* raw = flow.get();
-    flow->read_thread_ = std::thread([raw] {
-        std::vector<char> buffer(65536);
-        ssize_t got = 0;
-        while ((got = read(raw->receiver_, buffer.data(), buffer.size())) > 0)
-            raw->received_ += static_cast<uint64_t>(got);
-    });
-    flow->write_thread_ = std::thread([raw] {
-        std::vector<char> buffer(16384);
-        while (!raw->stop_) {
-            const ssize_t put = send(raw->sender_, buffer.data(), buffer.size(), MSG_NOSIGNAL);
-            if (put <= 0) break;
-            raw->sent_ += static_cast<uint64_t>(put);
-        }
-        shutdown(raw->sender_, SHUT_WR);
-    });
-    return flow;
+Result<std::unique_ptr<TcpFlow>> start_flow(const Uplink& uplink, const std::string& congestion_control) {
+    TcpFlowOptions options;
+    options.congestion_control = congestion_control;
+    options.from = &uplink.gateway();
+    options.to = &uplink.server();
+    options.address = kServerAddress;
+    options.not_sent_low = 32 * 1024;
+    return TcpFlow::start(options);
 }
 
-bool Flow::finish() {
-    stop_ = true;
-    if (write_thread_.joinable()) write_thread_.join();
-    if (read_thread_.joinable()) read_thread_.join();
-    for (int* fd : {&listener_, &sender_, &receiver_}) {
-        if (*fd >= 0) close(*fd);
-        *fd = -1;
-    }
-    return sent_ == received_;
-}
-
-Flow::~Flow() { finish(); }
-
-TestDaemon::TestDaemon(const std::string& config) {
+TestDaemon::TestDaemon(const std::string& backend, const std::string& config) : backend_(backend) {
     name_ = fmt::format("adpn{:08x}", std::random_device()());
+    pins_ = "/sys/fs/bpf/" + name_;
     std::string pattern = (std::filesystem::temp_directory_path() / "adapath-test-XXXXXX").string();
     directory_ = mkdtemp(pattern.data());
     std::ofstream(directory_ + "/adapathd.conf") << fmt::format(
-        "state_directory: \"{}\"\nsocket: \"{}\"\npin_directory: \"/sys/fs/bpf/{}\"\ncongestion_control: \"{}\"\ntrain: false\n{}\n",
-        state(), socket(), name_, name_, config);
+        "backend: \"{}\"\nstate_directory: \"{}\"\nsocket: \"{}\"\npin_directory: \"{}\"\ncongestion_control: \"{}\"\n"
+        "train: false\n{}\n",
+        backend_, state(), socket(), pins_, name_, config);
 }
 
 TestDaemon::~TestDaemon() {
     stop();
     stub_.reset();
-    const std::string pins = "/sys/fs/bpf/" + name_;
-    if (access(pins.c_str(), F_OK) == 0) (void)remove_bpf_backend(pins);
+    if (backend_ == "kmod") {
+        Status removed = remove_kmod_backend("cc");
+        EXPECT_TRUE(removed.ok()) << removed.error().message;
+    } else if (access(pins_.c_str(), F_OK) == 0) {
+        (void)remove_bpf_backend(pins_);
+    }
     std::error_code ignored;
     std::filesystem::remove_all(directory_, ignored);
+}
+
+// Asked of the kernel itself, not of the daemon.
+uint64_t TestDaemon::lost_in_kernel() const {
+    if (backend_ == "kmod") {
+        Result<std::unique_ptr<kmod::Control>> control = kmod::Control::open();
+        Result<kmod::AppState> app = control ? (*control)->app("cc") : Result<kmod::AppState>(control.error());
+        EXPECT_TRUE(app.ok());
+        return app ? app->stats.samples_lost : 0;
+    }
+    const UniqueFd stats(bpf_obj_get((pins_ + "/stats").c_str()));
+    std::vector<struct adp_stats> cpus(static_cast<size_t>(libbpf_num_possible_cpus()));
+    const uint32_t zero = 0;
+    EXPECT_EQ(bpf_map_lookup_elem(stats.get(), &zero, cpus.data()), 0);
+    uint64_t sum = 0;
+    for (const struct adp_stats& cpu : cpus) sum += cpu.samples_lost;
+    return sum;
 }
 
 Status TestDaemon::start() {
@@ -179,6 +138,7 @@ Status TestDaemon::start() {
     });
     if (!child_->running()) return Error{child_->obituary()};
     if (!serves) return Error{"adapathd does not answer"};
+    congestion_control_ = status()->congestion_control();
     return {};
 }
 
@@ -199,7 +159,7 @@ void TestDaemon::stop() {
 
 Result<pb::StatusReply> TestDaemon::status() {
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5) * slowness());
     pb::StatusReply reply;
     grpc::Status answer = stub_->GetStatus(&context, {}, &reply);
     if (!answer.ok()) return Error{answer.error_message()};
@@ -208,7 +168,7 @@ Result<pb::StatusReply> TestDaemon::status() {
 
 Result<pb::InstallReply> TestDaemon::install(const std::string& snapshot_bytes, bool activate) {
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20) * slowness());
     pb::InstallRequest request;
     request.set_snapshot(snapshot_bytes);
     request.set_activate(activate);
@@ -219,13 +179,25 @@ Result<pb::InstallReply> TestDaemon::install(const std::string& snapshot_bytes, 
     return reply;
 }
 
+Result<pb::SwitchReply> TestDaemon::switch_to(const std::string& hash) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20) * slowness());
+    pb::SwitchRequest request;
+    request.mutable_target()->set_hash(hash);
+    request.set_reason("test");
+    pb::SwitchReply reply;
+    grpc::Status answer = stub_->Switch(&context, request, &reply);
+    if (!answer.ok()) return Error{answer.error_message()};
+    return reply;
+}
+
 nlohmann::json TestDaemon::ctl(std::vector<std::string> arguments, int* code) {
     std::vector<std::string> argv = {ADAPATHCTL, "--json", "--socket", socket()};
     argv.insert(argv.end(), arguments.begin(), arguments.end());
     Result<demo::Child> child =
         demo::Child::start({.name = "adapathctl", .argv = argv, .log = directory_ + "/ctl.log", .read_output = true});
     if (!child) return {{"error", child.error().message}};
-    child->wait_exit(std::chrono::seconds(120));
+    child->wait_exit(std::chrono::seconds(120) * slowness());
     std::string text;
     for (const std::string& line : child->read_lines()) text += line + "\n";
     if (code != nullptr) *code = child->exit_code().value_or(-1);
@@ -233,13 +205,10 @@ nlohmann::json TestDaemon::ctl(std::vector<std::string> arguments, int* code) {
 }
 
 Result<std::string> freeze_bytes(const FloatModel& model) {
-    static Freezer freezer;
-    static const std::vector<InputCodes> codes = walks(512);
+    static const std::vector<InputCodes> codes = flow_like_codes(512, 7);
     FreezeOptions options;
-    options.fidelity_limit = 0;
-    options.random_inputs = 100;
     options.provenance.created_unix_s = 1;  // the same bytes from the same weights
-    Result<Snapshot> snapshot = freezer.freeze(model, codes, std::span(codes).first(100), options);
+    Result<Snapshot> snapshot = freeze_for_test(model, codes, options);
     if (!snapshot) return snapshot.error();
     return serialise(*snapshot);
 }

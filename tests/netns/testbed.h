@@ -16,6 +16,8 @@
 
 #include "codegen/codegen.h"
 #include "codegen/trace/trace.h"
+#include "tests/support/patience.h"
+#include "tests/support/tcp_flow.h"
 #include "userspace/demo/child.h"
 #include "userspace/linkem/emulator.h"
 #include "userspace/linkem/netns.h"
@@ -23,8 +25,8 @@
 
 namespace adapath::testing {
 
-// Why this machine can't run such tests; empty = it can.
-std::string why_not();
+// Why this machine can't run such tests on that backend ("bpf" or "kmod"); empty = it can.
+std::string why_not(const std::string& backend = "bpf");
 
 struct LinkSettingsForTest {
     double delay_ms = 20;  // each way
@@ -51,50 +53,42 @@ private:
     std::thread thread_;
 };
 
-// A bulk flow from gateway to server with a given congestion control.
-class Flow {
-public:
-    static Result<std::unique_ptr<Flow>> start(const Uplink& uplink, const std::string& congestion_control);
-    ~Flow();
-    [[nodiscard]] uint64_t received() const { return received_; }
-    // Stops sending, waits until all has arrived; false if anything is missing.
-    bool finish();
-
-private:
-    Flow() = default;
-    int listener_ = -1;
-    int sender_ = -1;
-    int receiver_ = -1;
-    std::atomic<bool> stop_ = false;
-    std::atomic<uint64_t> sent_ = 0;
-    std::atomic<uint64_t> received_ = 0;
-    std::thread read_thread_;
-    std::thread write_thread_;
-};
+// A bulk flow from gateway to server.
+Result<std::unique_ptr<TcpFlow>> start_flow(const Uplink& uplink, const std::string& congestion_control);
 
 // adapathd with names and directories of its own; the kernel side is removed with the object.
 class TestDaemon {
 public:
     // `config` is appended to the configuration file.
-    explicit TestDaemon(const std::string& config = {});
+    explicit TestDaemon(const std::string& backend, const std::string& config = {});
     ~TestDaemon();
     Status start();
     void kill_hard();  // SIGKILL
     void pause();      // SIGSTOP
     void resume();     // SIGCONT
     void stop();       // SIGTERM
-    [[nodiscard]] const std::string& congestion_control() const { return name_; }
+    // As the running daemon says: one of its own, or the module's.
+    [[nodiscard]] const std::string& congestion_control() const { return congestion_control_; }
     [[nodiscard]] std::string socket() const { return directory_ + "/s"; }
     [[nodiscard]] std::string state() const { return directory_ + "/state"; }
     [[nodiscard]] const std::string& directory() const { return directory_; }
     [[nodiscard]] pb::Control::Stub& control() { return *stub_; }
     [[nodiscard]] Result<pb::StatusReply> status();
     Result<pb::InstallReply> install(const std::string& snapshot_bytes, bool activate = true);
+    Result<pb::SwitchReply> switch_to(const std::string& hash);
+    [[nodiscard]] uint64_t lost_in_kernel() const;
+    // The options that bring another adapathd onto the same kernel side.
+    [[nodiscard]] std::vector<std::string> same_kernel_side() const {
+        return {"--backend", backend_, "--pin-dir", pins_, "--cc-name", name_};
+    }
     // adapathctl --json ARGUMENTS; the exit code goes to `code`.
     nlohmann::json ctl(std::vector<std::string> arguments, int* code = nullptr);
 
 private:
+    const std::string backend_;
     std::string name_;
+    std::string pins_;
+    std::string congestion_control_;
     std::string directory_;
     std::unique_ptr<demo::Child> child_;
     std::unique_ptr<pb::Control::Stub> stub_;
@@ -105,16 +99,5 @@ private:
 Result<std::string> frozen_checkpoint(double noise, uint64_t seed);
 FloatModel another_network(uint64_t seed);
 Result<std::string> freeze_bytes(const FloatModel& model);
-
-// Waits for a condition; never longer than the limit.
-template <typename Condition>
-bool wait_until(Condition condition, std::chrono::seconds limit = std::chrono::seconds(20)) {
-    const auto end = std::chrono::steady_clock::now() + limit;
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() > end) return false;
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));  // between two looks, not instead of one
-    }
-    return true;
-}
 
 }  // namespace adapath::testing
