@@ -13,6 +13,11 @@
 
 DEFINE_MUTEX(adp_lock);
 static struct adp_app __rcu *apps[ADP_MAX_APPS];
+/*
+ * One app comes or goes at a time, with its device: a name is free when both are gone. Outside adp_lock, since registering a
+ * device takes a mutex that is also held when the ring is opened.
+ */
+static DEFINE_MUTEX(registration_lock);
 
 struct adp_app *adp_app_at(u32 id)
 {
@@ -60,21 +65,10 @@ static bool desc_is_sound(const struct adp_app_desc *desc)
 	return true;
 }
 
-struct adp_app *adp_app_register(const struct adp_app_desc *desc)
+static struct adp_app *app_alloc(const struct adp_app_desc *desc)
 {
-	struct adp_app *app;
-	u32 id;
-	int err;
+	struct adp_app *app = kzalloc(sizeof(*app), GFP_KERNEL);
 
-	if (!desc_is_sound(desc))
-		return ERR_PTR(-EINVAL);
-	/* Asked again below; but a device of a name that is taken makes the driver core complain with a stack trace. */
-	mutex_lock(&adp_lock);
-	app = adp_app_find(desc->name);
-	mutex_unlock(&adp_lock);
-	if (app)
-		return ERR_PTR(-EEXIST);
-	app = kzalloc(sizeof(*app), GFP_KERNEL);
 	if (!app)
 		return ERR_PTR(-ENOMEM);
 	app->inputs = desc->inputs;
@@ -89,43 +83,70 @@ struct adp_app *adp_app_register(const struct adp_app_desc *desc)
 	app->standby = ADP_SLOT_NONE;
 	app->stats = alloc_percpu(struct adp_stats);
 	if (!app->stats) {
-		err = -ENOMEM;
-		goto err_app;
+		kfree(app);
+		return ERR_PTR(-ENOMEM);
 	}
-	/* Before the lock: it registers a device, whose mutex must not nest inside ours. */
+	return app;
+}
+
+static void app_free(struct adp_app *app)
+{
+	free_percpu(app->stats);
+	kfree(app);
+}
+
+/* A number for the app, under adp_lock; -EEXIST, -ENOSPC. */
+static int find_place(const char *name)
+{
+	u32 id;
+
+	if (adp_app_find(name))
+		return -EEXIST;
+	for (id = 0; id < ADP_MAX_APPS; id++)
+		if (!rcu_access_pointer(apps[id]))
+			return id;
+	return -ENOSPC;
+}
+
+struct adp_app *adp_app_register(const struct adp_app_desc *desc)
+{
+	struct adp_app *app;
+	int err;
+
+	if (!desc_is_sound(desc))
+		return ERR_PTR(-EINVAL);
+	app = app_alloc(desc);
+	if (IS_ERR(app))
+		return app;
+	mutex_lock(&registration_lock);
+	mutex_lock(&adp_lock);
+	err = find_place(app->name);
+	mutex_unlock(&adp_lock);
+	if (err < 0)
+		goto err_app;
+	app->id = err; /* stays free: only we give places away */
 	app->ring = adp_ring_create(app->name, desc->record_bytes, desc->ring_records, desc->wakeup_bytes);
 	if (IS_ERR(app->ring)) {
 		err = PTR_ERR(app->ring);
-		goto err_stats;
+		goto err_app;
 	}
-
 	mutex_lock(&adp_lock);
-	err = adp_app_find(app->name) ? -EEXIST : -ENOSPC;
-	for (id = 0; err == -ENOSPC && id < ADP_MAX_APPS; id++) {
-		if (rcu_access_pointer(apps[id]))
-			continue;
-		app->id = id;
-		/* Pairs with rcu_dereference() in adp_app_at(). */
-		rcu_assign_pointer(apps[id], app);
-		err = 0;
-	}
+	/* Pairs with rcu_dereference() in adp_app_at(). */
+	rcu_assign_pointer(apps[app->id], app);
 	mutex_unlock(&adp_lock);
-	if (err)
-		goto err_ring;
+	mutex_unlock(&registration_lock);
 	return app;
 
-err_ring:
-	adp_ring_destroy(app->ring);
-err_stats:
-	free_percpu(app->stats);
 err_app:
-	kfree(app);
+	mutex_unlock(&registration_lock);
+	app_free(app);
 	return ERR_PTR(err);
 }
 EXPORT_SYMBOL_GPL(adp_app_register);
 
 void adp_app_unregister(struct adp_app *app)
 {
+	mutex_lock(&registration_lock);
 	mutex_lock(&adp_lock);
 	RCU_INIT_POINTER(apps[app->id], NULL);
 	adp_app_clear(app);
@@ -133,8 +154,8 @@ void adp_app_unregister(struct adp_app *app)
 	/* Pairs with the read-side sections of BPF programs that found the app by its number (kfunc.c). */
 	synchronize_rcu();
 	adp_ring_destroy(app->ring);
-	free_percpu(app->stats);
-	kfree(app);
+	mutex_unlock(&registration_lock);
+	app_free(app);
 }
 EXPORT_SYMBOL_GPL(adp_app_unregister);
 

@@ -2,6 +2,7 @@
 /* See program.h. */
 #include <linux/kmod.h>
 #include <linux/list.h>
+#include <linux/minmax.h>
 #include <linux/string.h>
 
 #include "app.h"
@@ -12,7 +13,7 @@ LIST_HEAD(adp_programs);
 /* Hashes whose module could not be had, so that not every installation runs modprobe. Under adp_lock. */
 #define ABSENT_MAX 16
 static u64 absent[ABSENT_MAX];
-static unsigned int absent_next;
+static unsigned int absent_count, absent_next;
 
 static struct adp_program *find(u64 hash)
 {
@@ -108,7 +109,7 @@ void adp_program_request(u64 hash)
 	mutex_lock(&adp_lock);
 	known = find(hash);
 	for (i = 0; i < ABSENT_MAX; i++)
-		known = known || (hash && absent[i] == hash);
+		known = known || (i < absent_count && absent[i] == hash);
 	mutex_unlock(&adp_lock);
 	if (known)
 		return;
@@ -117,7 +118,9 @@ void adp_program_request(u64 hash)
 	request_module("adapath_net_%016llx", (unsigned long long)hash);
 
 	mutex_lock(&adp_lock);
-	if (!find(hash))
+	if (!find(hash)) {
 		absent[absent_next++ % ABSENT_MAX] = hash;
+		absent_count = min(absent_count + 1, (unsigned int)ABSENT_MAX);
+	}
 	mutex_unlock(&adp_lock);
 }
