@@ -69,8 +69,8 @@ private:
 // The kernel side outlives the daemon by design; the demo's must not outlive the demo.
 class KernelSide {
 public:
-    KernelSide(std::string daemon, std::string pin_directory, std::string log)
-        : daemon_(std::move(daemon)), pins_(std::move(pin_directory)), log_(std::move(log)) {}
+    KernelSide(std::string daemon, std::string backend, std::string pin_directory, std::string log)
+        : daemon_(std::move(daemon)), backend_(std::move(backend)), pins_(std::move(pin_directory)), log_(std::move(log)) {}
     KernelSide(const KernelSide&) = delete;
     KernelSide& operator=(const KernelSide&) = delete;
     ~KernelSide() {
@@ -80,22 +80,23 @@ public:
         }
     }
     Status remove() {
-        if (gone_ || access(pins_.c_str(), F_OK) != 0) {
+        if (gone_ || (backend_ == "bpf" && access(pins_.c_str(), F_OK) != 0)) {
             return {};
         }
         gone_ = true;
         auto done = run_program({.name = "adapathd --remove",
-                                 .argv = {daemon_, "--remove", "--pin-dir", pins_},
+                                 .argv = {daemon_, "--remove", "--backend", backend_, "--pin-dir", pins_},
                                  .log = log_},
                                 seconds(20));
         if (!done) {
-            return Error{fmt::format("can't remove the kernel side under {}: {}", pins_, done.error().message)};
+            return Error{fmt::format("can't remove the kernel side of the {} backend: {}", backend_, done.error().message)};
         }
         return {};
     }
 
 private:
     std::string daemon_;
+    std::string backend_;
     std::string pins_;
     std::string log_;
     bool gone_ = false;
@@ -204,6 +205,10 @@ public:
     }
 
 private:
+    // As long as a wait for another program may take here.
+    [[nodiscard]] milliseconds patient(milliseconds time) const {
+        return milliseconds(static_cast<int64_t>(static_cast<double>(time.count()) * options_.patience));
+    }
     [[nodiscard]] std::string program(const char* name) const { return options_.bin + "/" + name; }
     [[nodiscard]] std::string log_of(const char* name) const { return log_ + "/" + name + ".log"; }
 
@@ -251,8 +256,9 @@ private:
 
 Status Demo::check_machine() {
     if (!local_ && geteuid() != 0) {
-        return Error{"the bpf backend and network namespaces need root: run 'sudo make demo', or the same loop without privileges: "
-                     "'make demo BACKEND=local'"};
+        return Error{fmt::format("the {} backend and network namespaces need root: run 'sudo make demo', or the same loop without "
+                                 "privileges: 'make demo BACKEND=local'",
+                                 options_.backend)};
     }
     if (!local_ && access("/dev/net/tun", R_OK | W_OK) != 0) {
         return Error{fmt::format("/dev/net/tun: {}: the link emulator needs TUN devices (modprobe tun), or run without a real "
@@ -297,7 +303,6 @@ Status Demo::set_up() {
     settings.cameras = options_.cameras;
     settings.backend = options_.backend;
     settings.seed = options_.seed;
-    settings.congestion_control = local_ ? "" : cc_;
     settings.clip = local_ ? "" : std::filesystem::path(options_.clip).filename().string();
     settings.link = !options_.trace.empty() && !local_
                         ? fmt::format("{}, {:g} ms each way", std::filesystem::path(options_.trace).filename().string(),
@@ -341,8 +346,12 @@ Status Demo::start_daemon() {
     if (Status written = write_file_durably(config, text); !written) {
         return written;
     }
-    if (!local_) {
-        kernel_side_ = std::make_unique<KernelSide>(program("adapathd"), pins, log_of("adapathd"));
+    const auto take_kernel_side = [&] {
+        kernel_side_ = std::make_unique<KernelSide>(program("adapathd"), options_.backend, pins, log_of("adapathd"));
+    };
+    // Its pins may be there although the daemon never answered.
+    if (options_.backend == "bpf") {
+        take_kernel_side();
     }
     auto daemon = Child::start({.name = "adapathd",
                                 .argv = {program("adapathd"), "--config", config, "--backend", options_.backend, "--state-dir", state_,
@@ -352,13 +361,19 @@ Status Demo::start_daemon() {
         return daemon.error();
     }
     daemon_.emplace(std::move(*daemon));
-    client_ = std::make_unique<DaemonClient>(socket_);
-    for (int i = 0; i < 150 && !stop_.requested(); i++) {
+    client_ = std::make_unique<DaemonClient>(socket_, options_.patience);
+    for (int i = 0; i < 150 * options_.patience && !stop_.requested(); i++) {
         if (!daemon_->running()) {
             return Error{daemon_->obituary()};
         }
         if (auto status = client_->status(milliseconds(500))) {
+            if (!local_ && !kernel_side_) {
+                take_kernel_side();
+            }
             recording_.settings.version = status->version();
+            // What was asked for, or what the module is called.
+            cc_ = status->congestion_control();
+            recording_.settings.congestion_control = cc_;
             recorder_ = std::make_unique<Recorder>(*client_);
             return {};
         }
@@ -381,7 +396,7 @@ Status Demo::start_trainer() {
     }
     trainer_.emplace(std::move(*trainer));
     // It freezes the checkpoint and installs it, since the daemon has nothing yet.
-    for (int i = 0; i < 600 && !stop_.requested(); i++) {
+    for (int i = 0; i < 600 * options_.patience && !stop_.requested(); i++) {
         if (!trainer_->running()) {
             return Error{trainer_->obituary()};
         }
@@ -393,7 +408,7 @@ Status Demo::start_trainer() {
         }
         stop_.wait_for(milliseconds(100));
     }
-    return Error{fmt::format("the trainer installed no snapshot of {} within 60 s (log: {})", options_.checkpoint,
+    return Error{fmt::format("the trainer installed no snapshot of {} within {:.0f} s (log: {})", options_.checkpoint, 60 * options_.patience,
                              log_of("adapath-trainer"))};
 }
 
@@ -422,7 +437,7 @@ Status Demo::start_link() {
         return linkem.error();
     }
     linkem_.emplace(std::move(*linkem));
-    auto ready = linkem_->wait_line(seconds(20), stop_);
+    auto ready = linkem_->wait_line(patient(seconds(20)), stop_);
     if (!ready) {
         return ready.error();
     }
@@ -444,7 +459,7 @@ Status Demo::start_video() {
         return receiver.error();
     }
     receiver_.emplace(std::move(*receiver));
-    if (auto ready = receiver_->wait_line(seconds(10), stop_); !ready) {
+    if (auto ready = receiver_->wait_line(patient(seconds(10)), stop_); !ready) {
         return ready.error();
     }
     auto sender = Child::start({.name = "adapath-video-send",
@@ -518,8 +533,10 @@ void Demo::watch_over() {
     }
     recording_.start_us = recorder_->first_sample_us();
     const uint64_t end_us = recording_.start_us + static_cast<uint64_t>(options_.duration_s * 1e6);
-    const uint64_t patience_us = end_us + 20'000'000;
-    scenario_ = std::make_unique<Scenario>(make_plan(options_.duration_s), recording_.start_us, options_.seed, *client_, *recorder_, quit_);
+    const uint64_t patience_us = end_us + static_cast<uint64_t>(20e6 * options_.patience);
+    Plan plan = make_plan(options_.duration_s);
+    plan.burst_per_s = options_.switch_rate;
+    scenario_ = std::make_unique<Scenario>(plan, recording_.start_us, options_.seed, *client_, *recorder_, quit_);
 
     uint64_t next_line_us = recording_.start_us + 1000000;
     for (bool running = true; running && !stop_.wait_for(tick);) {
@@ -541,7 +558,7 @@ void Demo::watch_over() {
                 recording_.errors.push_back(sender_->obituary());
             }
         } else if (now_us > patience_us) {
-            recording_.errors.push_back("adapath-video-send did not end 20 s after its time and was ended");
+            recording_.errors.push_back(fmt::format("adapath-video-send did not end {:.0f} s after its time and was ended", 20 * options_.patience));
             running = false;
         }
         if (running && !all_alive()) {
@@ -563,9 +580,9 @@ void Demo::finish() {
     if (sender_) {
         sender_->stop();
     }
-    if (receiver_ && !receiver_->wait_exit(recording_.interrupted ? seconds(1) : seconds(15))) {
+    if (receiver_ && !receiver_->wait_exit(recording_.interrupted ? seconds(1) : patient(seconds(15)))) {
         if (!recording_.interrupted) {
-            recording_.errors.push_back("adapath-video-recv still waited for frames 15 s after the sender's end");
+            recording_.errors.push_back(fmt::format("adapath-video-recv still waited for frames {:.0f} s after the sender's end", 15 * options_.patience));
         }
         receiver_->stop();
     }
@@ -641,7 +658,7 @@ void Demo::verify() {
     // The flows have ended; the last batch may still be on its way.
     Result<pb::StatusReply> status = client_->status();
     uint64_t before = 0;
-    for (int i = 0; i < 50 && status && !local_; i++) {
+    for (int i = 0; i < 50 * options_.patience && status && !local_; i++) {
         const uint64_t checked = status->decisions_explained() + status->decisions_unexplained();
         if (checked + status->samples_lost() >= status->decisions() && checked == before && checked > 0) {
             break;
@@ -672,14 +689,14 @@ void Demo::verify() {
     // The log on disk, by a program that shares nothing with this daemon but the interpreter. The daemon ends first, so that
     // the log is whole.
     trainer_.reset();
-    daemon_->stop(seconds(10));
+    daemon_->stop(patient(seconds(10)));
     if (daemon_->exit_code() != 0) {
         recording_.errors.push_back(daemon_->obituary());
     }
     auto output = run_program({.name = "adapathctl verify",
                                .argv = {program("adapathctl"), "--json", "verify", "--state-dir", state_},
                                .log = log_of("adapathctl")},
-                              seconds(120), {0, 1});
+                              patient(seconds(120)), {0, 1});
     Verification& result = recording_.verification;
     if (!output) {
         result.error = output.error().message;

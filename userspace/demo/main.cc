@@ -80,9 +80,10 @@ int main(int argc, char** argv) {
     app.add_option("--cameras", options.cameras, "Cameras, one TCP flow each (backend local: simulated flows)")
         ->capture_default_str()
         ->check(CLI::Range(1, 64));
-    app.add_option("--backend", options.backend, "bpf: the kernel (root); local: one process, simulated flows, no privileges")
+    app.add_option("--backend", options.backend, "bpf: the kernel (root); kmod: the kernel, by adapath.ko, which is installed or loaded (root); local: one "
+                                                 "process, simulated flows, no privileges")
         ->capture_default_str()
-        ->check(CLI::IsMember({"bpf", "local"}));
+        ->check(CLI::IsMember({"bpf", "kmod", "local"}));
     app.add_option("--trace", options.trace, "Uplink's trace in mahimahi's format (default: a generated LTE-like one)");
     app.add_option("--mean-rate", options.mean_rate, "Mean of the generated uplink, Mbit/s")
         ->capture_default_str()
@@ -93,6 +94,12 @@ int main(int argc, char** argv) {
         ->check(CLI::Range(1.0, 10000.0));
     app.add_option("--clip", options.clip, "Video file that the cameras play, anything that libav reads (default: the one that "
                                            "'make deps' fetched, out/cache/clip/vtest.avi)");
+    app.add_option("--switch-rate", options.switch_rate, "Forced parameter switches a second, for 5 s; fewer where the machine is slow")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 100));
+    app.add_option("--patience", options.patience, "Factor on how long the demo waits for its programs; more where the machine is slow")
+        ->capture_default_str()
+        ->check(CLI::Range(1.0, 100.0));
     app.add_option("--seed", options.seed, "Of the generated uplink and of all that is forced; 0 = by chance")->capture_default_str();
     app.add_option("--out", options.out, "Directory of the results; made if missing")->capture_default_str();
     app.add_option("--bin", options.bin, "Directory of Adapath's other programs (default: this program's own)");

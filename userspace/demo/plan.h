@@ -7,7 +7,6 @@ namespace adapath::demo {
 
 inline constexpr double shortest_demo_s = 30;
 inline constexpr double burst_s = 5;
-inline constexpr unsigned burst_per_s = 20;
 
 struct Plan {
     double train_s = 0;    // training goes on; before it the checkpoint decides alone
@@ -16,6 +15,7 @@ struct Plan {
     double bad_s = 0;      // the adversarial snapshot
     double bad_limit_s = 0;  // within which it has to be rolled back
     double end_s = 0;        // training goes on after the roll back, until here
+    unsigned burst_per_s = 20;  // forced parameter switches a second
 };
 
 // Everything but the burst scales. What is left after the bad snapshot is at least 8 s even at the shortest.

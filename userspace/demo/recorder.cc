@@ -25,7 +25,7 @@ Error error_of(const char* call, const grpc::Status& status) {
 
 }  // namespace
 
-DaemonClient::DaemonClient(const std::string& socket_path) {
+DaemonClient::DaemonClient(const std::string& socket_path, double patience) : patience_(patience) {
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(-1);
     arguments.SetMaxSendMessageSize(-1);
@@ -40,7 +40,7 @@ DaemonClient::DaemonClient(const std::string& socket_path) {
 
 Result<pb::StatusReply> DaemonClient::status(std::chrono::milliseconds timeout) {
     grpc::ClientContext context;
-    set_deadline(context, timeout);
+    set_deadline(context, patient(timeout));
     pb::StatusReply reply;
     const grpc::Status status = stub_->GetStatus(&context, {}, &reply);
     if (!status.ok()) {
@@ -51,7 +51,7 @@ Result<pb::StatusReply> DaemonClient::status(std::chrono::milliseconds timeout) 
 
 Result<pb::InstallReply> DaemonClient::install(const std::string& snapshot_bytes, bool activate, const std::string& reason) {
     grpc::ClientContext context;
-    set_deadline(context, std::chrono::seconds(10));
+    set_deadline(context, patient(std::chrono::seconds(10)));
     pb::InstallRequest request;
     request.set_snapshot(snapshot_bytes);
     request.set_activate(activate);
@@ -66,7 +66,7 @@ Result<pb::InstallReply> DaemonClient::install(const std::string& snapshot_bytes
 
 Result<std::string> DaemonClient::snapshot(const std::string& hash) {
     grpc::ClientContext context;
-    set_deadline(context, std::chrono::seconds(5));
+    set_deadline(context, patient(std::chrono::seconds(5)));
     pb::SnapshotSelector selector;
     selector.set_hash(hash);
     pb::SnapshotFile file;
@@ -79,7 +79,7 @@ Result<std::string> DaemonClient::snapshot(const std::string& hash) {
 
 Status DaemonClient::train(bool on) {
     grpc::ClientContext context;
-    set_deadline(context, std::chrono::seconds(5));
+    set_deadline(context, patient(std::chrono::seconds(5)));
     pb::TrainRequest request;
     request.set_mode(on ? pb::TrainRequest::ON : pb::TrainRequest::OFF);
     pb::TrainReply reply;

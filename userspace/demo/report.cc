@@ -664,7 +664,7 @@ std::string to_html(const Recording& r, const Summary& s) {
     };
     fact("link", set.link);
     fact("clip", set.clip);
-    fact(set.backend == "bpf" ? "cameras" : "flows", std::to_string(set.cameras));
+    fact(set.backend == "local" ? "flows" : "cameras", std::to_string(set.cameras));
     fact("backend", set.backend);
     fact("duration", fmt::format("{:.0f} s", duration));
     fact("kernel", set.kernel);

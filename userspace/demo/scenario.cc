@@ -121,8 +121,8 @@ Status Scenario::burst() {
     if (!base) {
         return base.error();
     }
-    // Each is frozen, checked by the daemon and installed within its own 50 ms, one after the other: the loop's own pace.
-    const unsigned wanted = static_cast<unsigned>(burst_s * burst_per_s);
+    // Each is frozen, checked by the daemon and installed within its own time (50 ms at 20 a second), one after the other: the loop's own pace.
+    const unsigned wanted = static_cast<unsigned>(burst_s * plan_.burst_per_s);
     {
         std::lock_guard lock(mutex_);
         forced_.burst_wanted = wanted;
@@ -131,7 +131,7 @@ Status Scenario::burst() {
     const double begin = plan_.burst_s;
     Status failure;
     for (unsigned i = 0; i < wanted; i++) {
-        if (!wait_until(begin + static_cast<double>(i) / burst_per_s)) {
+        if (!wait_until(begin + static_cast<double>(i) / plan_.burst_per_s)) {
             break;
         }
         auto snapshot = freeze(perturb(*base, perturbation, seed_ * 1000 + i), fmt::format("forced, {} of {}", i + 1, wanted), 0);
@@ -228,7 +228,7 @@ void Scenario::run() {
     }
     // What is forced next is to be told from what training asks for.
     note("training off", client_.train(false));
-    enter(fmt::format("{}/s", burst_per_s));
+    enter(fmt::format("{}/s", plan_.burst_per_s));
     note("forced parameter switches", burst());
     enter("");
     if (!wait_until(plan_.network_s)) {

@@ -96,7 +96,7 @@ void judge(const Recording& r, Summary& s) {
     // The local backend's flows go on until the daemon ends, a moment after it was asked for its count.
     c.add("decisions_logged", r.verification.ran && r.verification.decisions >= n.decisions && n.decisions > 0,
           fmt::format("{} decisions in the log of {} that the {} counted", r.verification.decisions, n.decisions,
-                      r.settings.backend == "bpf" ? "kernel" : "backend"));
+                      r.settings.backend == "local" ? "backend" : "kernel"));
     c.add("forced_parameter_switches", r.forced.burst_wanted > 0 && r.forced.burst_done == r.forced.burst_wanted,
           fmt::format("{} of {} forced parameter switches in {:.1f} s", r.forced.burst_done, r.forced.burst_wanted,
                       r.forced.burst_end_us > r.forced.burst_start_us

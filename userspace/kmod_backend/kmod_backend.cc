@@ -1,7 +1,6 @@
 // The kmod backend: slots live in adapath.ko, and every change of them is one request; samples come from its mapped ring.
 #include <errno.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/capability.h>
@@ -10,12 +9,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <map>
 #include <vector>
 
 #include "userspace/adapathd/backend.h"
 #include "userspace/common/text.h"
 #include "userspace/kmod_backend/control.h"
+#include "userspace/kmod_backend/program_check.h"
 #include "userspace/kmod_backend/ring_device.h"
 
 namespace adapath {
@@ -116,11 +115,6 @@ private:
     // Runs the installed snapshot as a decision would, by the program that was chosen and by every other one that the module
     // may run it with, and holds each output to the reference interpreter.
     Status check(uint32_t slot, const QuantModel& model, std::span<const InputCodes> checks) {
-        std::vector<int32_t> expected;
-        for (const InputCodes& codes : checks) {
-            const std::vector<int32_t> outputs = interpret(model, codes);
-            expected.insert(expected.end(), outputs.begin(), outputs.end());
-        }
         Result<AppState> app = control_->app(app_);
         if (!app) {
             return app.error();
@@ -129,28 +123,14 @@ private:
         if (installed == app->slots.end()) {
             return Error{fmt::format("slot {} is empty although adapath.ko has just filled it", slot)};
         }
-        std::vector<uint32_t> implementations = {ADP_RUN_CHOSEN};
+        std::vector<uint32_t> implementations;
         for (const kmod::Measured& measured : installed->measured) {
             implementations.push_back(measured.implementation);
         }
-        for (uint32_t implementation : implementations) {
-            Result<std::vector<int32_t>> outputs = control_->run(app_, slot, implementation, checks);
-            if (!outputs) {
-                return outputs.error();
-            }
-            if (outputs->size() != expected.size()) {
-                return Error{fmt::format("adapath.ko gave {} outputs where {} were asked for", outputs->size(), expected.size())};
-            }
-            const auto differs = std::ranges::mismatch(*outputs, expected).in1 - outputs->begin();
-            if (static_cast<size_t>(differs) < expected.size()) {
-                const size_t at = static_cast<size_t>(differs);
-                const uint32_t ran = implementation == ADP_RUN_CHOSEN ? installed->implementation : implementation;
-                return Error{fmt::format("the {} program gives {} where the reference interpreter gives {}, for input {}",
-                                         kmod::implementation_name(ran), (*outputs)[at], expected[at],
-                                         fmt::join(checks[at / model.network.output_count()], ","))};
-            }
-        }
-        return {};
+        return kmod::check_programs(model, checks, installed->implementation, implementations,
+                                    [&](uint32_t implementation, std::span<const InputCodes> inputs) {
+                                        return control_->run(app_, slot, implementation, inputs);
+                                    });
     }
 
     std::shared_ptr<Control> control_;
