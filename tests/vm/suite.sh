@@ -30,6 +30,7 @@ while [ $# -gt 0 ]; do
 	esac
 done
 [ -n "$filter" ] || filter=.
+build=$(cd "$build" && pwd) || exit 2
 bin=$build/bin
 results=/results
 slow=${ADAPATH_VM_SLOW:-1}
@@ -121,15 +122,16 @@ leaks() {
 	for name in $(</proc/sys/net/ipv4/tcp_available_congestion_control); do
 		case $name in adp* | adapath*) echo "congestion control $name" ;; esac
 	done
-	# Kernel threads have no program.
-	for pid in $(pgrep '^(adapath|vm_|bpf_backend|netns_)'); do
+	# Kernel threads have no program. (Two patterns: pgrep refuses one of more than 15 characters.)
+	for pid in $(pgrep '^(adapath|vm_)'; pgrep '^(bpf_|netns_)'); do
 		! readlink "/proc/$pid/exe" >/dev/null || echo "process $pid ($(tr '\0' ' ' <"/proc/$pid/cmdline"))"
 	done
 }
 # Takes away what can be, so that one test's dirt is not the next one's failure.
 tidy() {
 	local file name
-	pkill -KILL '^(adapath|vm_|bpf_backend|netns_)'
+	pkill -KILL '^(adapath|vm_)'
+	pkill -KILL '^(bpf_|netns_)'
 	for file in /run/netns/*; do [ ! -e "$file" ] || ip netns del "${file##*/}"; done
 	rm -rf /sys/fs/bpf/*
 	# The core goes after those that use it; a killed process's sockets hold the congestion control until TCP gives them up.
