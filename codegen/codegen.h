@@ -27,16 +27,17 @@ Status validate(const QuantModel& model);  // every length, shift and range: not
 // See layout.h.
 inline constexpr uint32_t kGeneratorVersion = ADP_GENERATOR_VERSION;
 
-// Shapes of the parameters that depend on the network alone (never on weights), so that retraining never changes a program.
+// Shapes of the parameters that depend on the network alone (never on weights), so that retraining never changes a
+// program.
 struct LayerLayout {
-    uint32_t input_max = 0;        // greatest input code: ADP_INPUT_CODE_MAX in the first layer, else ADP_HIDDEN_CODE_MAX
-    uint32_t chunk_inputs = 0;     // inputs a chunk, ADP_CHUNK_INPUTS(input_max); the last chunk may have fewer
+    uint32_t input_max = 0;     // greatest input code: ADP_INPUT_CODE_MAX in the first layer, else ADP_HIDDEN_CODE_MAX
+    uint32_t chunk_inputs = 0;  // inputs a chunk, ADP_CHUNK_INPUTS(input_max); the last chunk may have fewer
     uint32_t chunks = 0;
-    uint32_t triples = 0;          // 64-bit weight words a row, over all chunks
-    uint32_t row_words = 0;        // 64-bit words a row: chunks + triples + 2
-    uint32_t offset = 0;           // bytes from the start of the parameters
-    uint32_t table_offset = 0;     // bytes; layers with the same activation share one table
-    uint32_t table_entries = 0;    // of 2 bytes each (u16 codes; s16 for the last layer); 0 = none
+    uint32_t triples = 0;        // 64-bit weight words a row, over all chunks
+    uint32_t row_words = 0;      // 64-bit words a row: chunks + triples + 2
+    uint32_t offset = 0;         // bytes from the start of the parameters
+    uint32_t table_offset = 0;   // bytes; layers with the same activation share one table
+    uint32_t table_entries = 0;  // of 2 bytes each (u16 codes; s16 for the last layer); 0 = none
     uint8_t shift = 0;
 
     // Inputs of chunk c: all full but the last. `inputs` is the layer's.
@@ -60,8 +61,8 @@ Status prove(const QuantModel& model);
 // The block that goes into a slot (layout in include/adapath/net.h). Requires prove().
 Result<std::vector<uint8_t>> pack(const QuantModel& model);
 
-// The reference interpreter: defines what a snapshot computes. Plain loops over the logical model, no packing, and no code
-// shared with emit or pack. Every target agrees with it bit for bit. Outputs in Q16.
+// The reference interpreter: defines what a snapshot computes. Plain loops over the logical model, no packing, and no
+// code shared with emit or pack. Every target agrees with it bit for bit. Outputs in Q16.
 [[nodiscard]] std::vector<int32_t> interpret(const QuantModel& model, std::span<const uint8_t> codes);
 
 // A float model in a file (Protobuf, codegen/proto/snapshot.proto): checkpoints, and adapath-codegen's input.
@@ -71,8 +72,8 @@ Status write_float_model(const FloatModel& model, const std::string& path);
 // How far the integers are from the floats, in fractions of the float output's range over the samples (max - min).
 struct Fidelity {
     uint64_t samples = 0;
-    double range = 0;      // of the float output, real units
-    double mean_error = 0; // fraction of range
+    double range = 0;       // of the float output, real units
+    double mean_error = 0;  // fraction of range
     double p99_error = 0;
     double max_error = 0;
 };
@@ -80,21 +81,22 @@ Fidelity measure_fidelity(const FloatModel& reference, const QuantModel& model, 
 
 enum class Target : uint8_t { bpf, bpf_test, host, kmod };
 
-// Integer-only C for one network. Depends on the network alone. `bpf` ends in the app's glue (include/adapath/<app>_net_bpf.h),
-// `bpf_test` in a tc program for BPF_PROG_TEST_RUN, `host` in `void adp_net_run(const uint8_t *params, const uint8_t *in, int32_t *out)`,
-// `kmod` in the constants of struct adp_program and `#include "net_module.h"` (kmod/). The bpf targets refuse a network whose
-// activations do not fit BPF's stack; the others take every network that validates.
+// Integer-only C for one network. Depends on the network alone. `bpf` ends in the app's glue
+// (include/adapath/<app>_net_bpf.h), `bpf_test` in a tc program for BPF_PROG_TEST_RUN, `host` in `void
+// adp_net_run(const uint8_t *params, const uint8_t *in, int32_t *out)`, `kmod` in the constants of struct adp_program
+// and `#include "net_module.h"` (kmod/). The bpf targets refuse a network whose activations do not fit BPF's stack; the
+// others take every network that validates.
 Result<std::string> emit_c(const Network& network, Target target);
 
-// The kernel module that carries a network's program: "adapath_net_" and the first 16 hex digits of its program hash, the name
-// that adapath.ko asks for when a snapshot with that program is installed.
+// The kernel module that carries a network's program: "adapath_net_" and the first 16 hex digits of its program hash,
+// the name that adapath.ko asks for when a snapshot with that program is installed.
 [[nodiscard]] std::string module_name(const Network& network);
 
 // A snapshot: immutable, named by the hash of its content. See codegen/proto/snapshot.proto for the file.
 struct Provenance {
-    std::string trainer;        // program and version
-    std::string source;         // checkpoint or data that it was trained from
-    uint64_t samples = 0;       // trained on
+    std::string trainer;   // program and version
+    std::string source;    // checkpoint or data that it was trained from
+    uint64_t samples = 0;  // trained on
     int64_t created_unix_s = 0;
     std::string note;
 };
@@ -110,7 +112,8 @@ struct Snapshot {
     std::string program_hash;         // hex SHA-256 over network + generator version: same hash = same program
     std::string hash;                 // hex SHA-256 over everything but itself
 };
-// Serialise with the hash filled in; parse checks magic, version, hash, validate(), prove(). Errors are reasons for an operator.
+// Serialise with the hash filled in; parse checks magic, version, hash, validate(), prove(). Errors are reasons for an
+// operator.
 Result<std::string> serialise(const Snapshot& snapshot);
 Result<Snapshot> parse_snapshot(std::string_view bytes, std::string_view name_for_errors);
 Status write_snapshot(const Snapshot& snapshot, const std::string& path);  // atomically: temporary file + rename
@@ -120,8 +123,8 @@ Result<Snapshot> seal(Snapshot snapshot);
 
 // ---- adapath_codegen: compile.cc, host_program.cc, verify.cc, freeze.cc ----
 
-// In-process clang: no subprocess, no file. The shared headers are embedded. Errors carry clang's diagnostics. Not for target
-// kmod: kernel modules are built by the kernel's own build (module_tree.h).
+// In-process clang: no subprocess, no file. The shared headers are embedded. Errors carry clang's diagnostics. Not for
+// target kmod: kernel modules are built by the kernel's own build (module_tree.h).
 Result<std::vector<uint8_t>> compile(const std::string& source_c, Target target);
 
 // A program of target `host`, loaded into this process.
@@ -141,11 +144,11 @@ private:
     void (*entry_)(const uint8_t*, const uint8_t*, int32_t*) = nullptr;
 };
 
-// Bit for bit against interpret() on the given inputs, on random ones and on extremes (all 0, all 255, each row's worst).
-// `run` runs the program under test. The error names the input and both outputs.
+// Bit for bit against interpret() on the given inputs, on random ones and on extremes (all 0, all 255, each row's
+// worst). `run` runs the program under test. The error names the input and both outputs.
 using RunFunction = std::function<void(const uint8_t* in, int32_t* out)>;
-Status verify(const QuantModel& model, const RunFunction& run, std::span<const InputCodes> inputs, uint64_t random_inputs,
-              uint64_t seed);
+Status verify(const QuantModel& model, const RunFunction& run, std::span<const InputCodes> inputs,
+              uint64_t random_inputs, uint64_t seed);
 
 struct FreezeOptions {
     Provenance provenance;
@@ -154,8 +157,8 @@ struct FreezeOptions {
     size_t max_probes = 64;
     double fidelity_limit = 1.0 / 256;  // p99; worse is an error with the measured figure. 0 = report only
 };
-// The pipeline: quantise, prove, emit, compile, verify, measure, seal. Programs are cached by network, so that freezing new
-// weights compiles nothing.
+// The pipeline: quantise, prove, emit, compile, verify, measure, seal. Programs are cached by network, so that freezing
+// new weights compiles nothing.
 class Freezer {
 public:
     Freezer();

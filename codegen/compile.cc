@@ -1,5 +1,5 @@
-// clang in this process: from C in memory to an object in memory, and from a native object to running code. The only file
-// that includes LLVM's headers.
+// clang in this process: from C in memory to an object in memory, and from a native object to running code. The only
+// file that includes LLVM's headers.
 #include <mutex>
 #include <string>
 #include <utility>
@@ -53,20 +53,36 @@ void initialise_llvm() {
 
 std::vector<std::string> arguments(Target target) {
     std::vector<std::string> args = {
-        "-emit-obj", "-O2", "-x", "c", "-std=c11", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-builtin",
-        "-nostdsysteminc", "-nobuiltininc", "-I", kRoot, "-main-file-name", "program.c", "-fno-verbose-asm",
-        std::string("-fdebug-compilation-dir=") + kRoot, std::string("-fcoverage-compilation-dir=") + kRoot,
+        "-emit-obj",
+        "-O2",
+        "-x",
+        "c",
+        "-std=c11",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-ffreestanding",
+        "-fno-builtin",
+        "-nostdsysteminc",
+        "-nobuiltininc",
+        "-I",
+        kRoot,
+        "-main-file-name",
+        "program.c",
+        "-fno-verbose-asm",
+        std::string("-fdebug-compilation-dir=") + kRoot,
+        std::string("-fcoverage-compilation-dir=") + kRoot,
         // The row loops stay loops: straight-line code loses as soon as the cache is cold. No `-vectorize-*`: these
         // programs must run where vector registers may not be touched.
         "-fno-unroll-loops",
     };
     if (target == Target::host) {
-        args.insert(args.end(), {"-triple", llvm::sys::getProcessTriple(), "-mrelocation-model", "pic", "-pic-level", "2",
-                                 "-mframe-pointer=none"});
+        args.insert(args.end(), {"-triple", llvm::sys::getProcessTriple(), "-mrelocation-model", "pic", "-pic-level",
+                                 "2", "-mframe-pointer=none"});
     } else {
         // v3 is what kernels from 5.1 on take. BTF comes out of debug information.
-        args.insert(args.end(), {"-triple", "bpfel", "-target-cpu", "v3", "-debug-info-kind=constructor", "-dwarf-version=5",
-                                 "-debugger-tuning=gdb"});
+        args.insert(args.end(), {"-triple", "bpfel", "-target-cpu", "v3", "-debug-info-kind=constructor",
+                                 "-dwarf-version=5", "-debugger-tuning=gdb"});
     }
     args.emplace_back(kSource);
     return args;
@@ -128,7 +144,9 @@ private:
 
 Result<std::vector<uint8_t>> compile(const std::string& source_c, Target target) {
     if (target == Target::kmod) {
-        return Error{"a kernel module is not compiled in-process but by the kernel's build: adapath-codegen emit --target kmod --build"};
+        return Error{
+            "a kernel module is not compiled in-process but by the kernel's build: adapath-codegen emit --target kmod "
+            "--build"};
     }
     initialise_llvm();
 

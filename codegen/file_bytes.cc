@@ -84,7 +84,8 @@ Result<std::string_view> strip_header(std::string_view bytes, std::string_view m
         found |= uint32_t{static_cast<unsigned char>(bytes[magic.size() + static_cast<size_t>(i)])} << (8 * i);
     }
     if (found > version) {
-        return Error{fmt::format("{}: format {} is newer than this program's {}: upgrade adapath", name, found, version)};
+        return Error{
+            fmt::format("{}: format {} is newer than this program's {}: upgrade adapath", name, found, version)};
     }
     if (found != version) {
         return Error{fmt::format("{}: format {} is not one that this program reads ({})", name, found, version)};
@@ -97,7 +98,7 @@ Result<std::string> read_file(const std::string& path, size_t limit) {
     if (fd.get() < 0) {
         return system_error(path, "open");
     }
-    struct stat info {};
+    struct stat info{};
     if (::fstat(fd.get(), &info) != 0) {
         return system_error(path, "stat");
     }

@@ -57,7 +57,8 @@ struct Freezer::Cache {
 
     // A compilation holds the lock: two freezes of one network should compile it once.
     std::mutex mutex;
-    // By program_hash. Nodes stay where they are, so pointers to programs are good for the freezer's life; networks are few.
+    // By program_hash. Nodes stay where they are, so pointers to programs are good for the freezer's life; networks are
+    // few.
     std::map<std::string, Entry> entries;
 
     Result<const HostProgram*> host(const Network& network) {
@@ -96,7 +97,8 @@ Result<Snapshot> Freezer::freeze(const FloatModel& model, std::span<const InputC
     if (!std::isfinite(options.explore) || options.explore < 0 || options.explore > 1) {
         return Error{fmt::format("explore {} is not a standard deviation of an action: use 0 to 1", options.explore)};
     }
-    if (calibration.empty()) return Error{"freezing needs at least one calibration vector: activation ranges come from them"};
+    if (calibration.empty())
+        return Error{"freezing needs at least one calibration vector: activation ranges come from them"};
     if (Status status = check_inputs(network, calibration, "calibration"); !status) return status.error();
     if (Status status = check_inputs(network, held_out, "held-out"); !status) return status.error();
 
@@ -123,16 +125,18 @@ Result<Snapshot> Freezer::freeze(const FloatModel& model, std::span<const InputC
     // Held-out vectors where there are any: fidelity on what the rounding was fitted to would flatter.
     std::span<const InputCodes> samples = held_out.empty() ? calibration : held_out;
     RunFunction run = [&](const uint8_t* in, int32_t* out) { (*host)->run(params->data(), in, out); };
-    if (Status status = verify(snapshot.model, run, samples, options.random_inputs, kVerifySeed); !status) return status.error();
+    if (Status status = verify(snapshot.model, run, samples, options.random_inputs, kVerifySeed); !status)
+        return status.error();
 
     snapshot.fidelity = measure_fidelity(model, snapshot.model, samples);
     // Written so that a NaN fails.
     if (options.fidelity_limit > 0 && !(snapshot.fidelity.p99_error <= options.fidelity_limit)) {
-        return Error{fmt::format("fidelity: the integers are {:.5f} of the output's range from the floats at p99 ({} samples, range "
-                                 "{:.4g}, worst {:.5f}); the limit is {:.5f}; calibrate on inputs like those that will come, or train "
-                                 "with less extreme weights",
-                                 snapshot.fidelity.p99_error, snapshot.fidelity.samples, snapshot.fidelity.range,
-                                 snapshot.fidelity.max_error, options.fidelity_limit)};
+        return Error{fmt::format(
+            "fidelity: the integers are {:.5f} of the output's range from the floats at p99 ({} samples, range "
+            "{:.4g}, worst {:.5f}); the limit is {:.5f}; calibrate on inputs like those that will come, or train "
+            "with less extreme weights",
+            snapshot.fidelity.p99_error, snapshot.fidelity.samples, snapshot.fidelity.range,
+            snapshot.fidelity.max_error, options.fidelity_limit)};
     }
     // The latest samples are the likeliest to be like what comes.
     std::span<const InputCodes> probes = samples.last(std::min(samples.size(), options.max_probes));

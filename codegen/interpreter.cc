@@ -14,9 +14,7 @@ namespace adapath {
 
 namespace {
 
-int64_t clamp_index(int64_t t, size_t entries) {
-    return std::clamp<int64_t>(t, 0, static_cast<int64_t>(entries) - 1);
-}
+int64_t clamp_index(int64_t t, size_t entries) { return std::clamp<int64_t>(t, 0, static_cast<int64_t>(entries) - 1); }
 
 int32_t finish_last(Activation activation, const QuantLayer& layer, int64_t t) {
     constexpr int64_t lowest = std::numeric_limits<int32_t>::min();
@@ -46,8 +44,8 @@ void interpret_layer(const LayerShape& shape, const QuantLayer& layer, bool last
         // Unsigned, so that a model that nobody proved wraps as the programs do instead of being undefined.
         const uint64_t sum = static_cast<uint64_t>(acc) * layer.mult[row] + static_cast<uint64_t>(layer.bias[row]);
         const int64_t t = static_cast<int64_t>(sum) >> layer.shift;
-        out[row] = last ? finish_last(shape.activation, layer, t)
-                        : layer.code_table[clamp_index(t, layer.code_table.size())];
+        out[row] =
+            last ? finish_last(shape.activation, layer, t) : layer.code_table[clamp_index(t, layer.code_table.size())];
     }
 }
 

@@ -1,5 +1,5 @@
-// Where everything lies in a slot's parameters, for C++. The definition is include/adapath/layout.h, which the kernel module uses
-// as well; here are only its types and its errors as codegen's users see them.
+// Where everything lies in a slot's parameters, for C++. The definition is include/adapath/layout.h, which the kernel
+// module uses as well; here are only its types and its errors as codegen's users see them.
 #include <array>
 
 #include <fmt/format.h>
@@ -33,7 +33,8 @@ Result<NetworkLayout> network_layout(const Network& network) {
     adp_complaint why;
     if (adp_layout_init(&packed, shapes.data(), layers, &why) != 0) {
         if (why.layer != 0) {
-            return Error{fmt::format("network {}: layer {}: {}: {}", describe(network), why.layer, why.what, why.value)};
+            return Error{
+                fmt::format("network {}: layer {}: {}: {}", describe(network), why.layer, why.what, why.value)};
         }
         return Error{fmt::format("network {}: {} bytes of parameters, a slot holds {}; use fewer or narrower layers",
                                  describe(network), why.value, ADP_PARAMS_BYTES)};

@@ -1,5 +1,5 @@
-// A network with its numbers, in float (as trained) and quantised (as decided by). Passive data; the passes that make one
-// from the other are in files of their own.
+// A network with its numbers, in float (as trained) and quantised (as decided by). Passive data; the passes that make
+// one from the other are in files of their own.
 #pragma once
 
 #include <cstddef>
@@ -49,17 +49,18 @@ struct FloatModel {
 // One quantised layer. What it computes is defined by the reference interpreter (interpreter.cc):
 //   acc_r = sum_i weights[r][i] * x[i]            x: codes, 0..255 into the first layer, 0..ADP_HIDDEN_CODE_MAX after
 //   t_r   = (acc_r * mult[r] + bias[r]) >> shift  signed 64-bit, arithmetic shift
-//   hidden layer: y_r = code_table[clamp(t_r, 0, code_table.size() - 1)]            a code; real = scale * (y - zero_point)
-//   last layer, identity: y_r = clamp(t_r, INT32_MIN, INT32_MAX); relu: that, at least 0           real = y / 65536
-//   last layer, tanh or sigmoid: y_r = 2 * output_table[clamp(t_r, 0, output_table.size() - 1)]    real = y / 65536
+//   hidden layer: y_r = code_table[clamp(t_r, 0, code_table.size() - 1)]            a code; real = scale * (y -
+//   zero_point) last layer, identity: y_r = clamp(t_r, INT32_MIN, INT32_MAX); relu: that, at least 0           real = y
+//   / 65536 last layer, tanh or sigmoid: y_r = 2 * output_table[clamp(t_r, 0, output_table.size() - 1)]    real = y /
+//   65536
 struct QuantLayer {
     std::vector<int8_t> weights;  // row-major [outputs][inputs], -127..127
     std::vector<uint32_t> mult;   // [outputs]
     std::vector<int64_t> bias;    // [outputs]
-    uint8_t shift = 0;            // 0..40, one a layer: part of the parameters' format, fixed by the network (see network_layout)
-    std::vector<uint16_t> code_table;    // hidden layers: codes 0..ADP_HIDDEN_CODE_MAX
-    std::vector<int16_t> output_table;   // last layer with tanh or sigmoid
-    float scale = 1.0F;           // of the hidden codes
+    uint8_t shift = 0;  // 0..40, one a layer: part of the parameters' format, fixed by the network (see network_layout)
+    std::vector<uint16_t> code_table;   // hidden layers: codes 0..ADP_HIDDEN_CODE_MAX
+    std::vector<int16_t> output_table;  // last layer with tanh or sigmoid
+    float scale = 1.0F;                 // of the hidden codes
     int32_t zero_point = 0;
 };
 

@@ -26,13 +26,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kWithoutModule = "without a generated module the core's generic program serves, with the same bits but slower";
+constexpr const char* kWithoutModule =
+    "without a generated module the core's generic program serves, with the same bits but slower";
 
 // Kbuild has no way to quote a path.
 Status check_path(const std::string& what, const std::string& path) {
     for (char c : path) {
-        if (c == ' ' || c == '\t' || c == '\n' || c == ':' || c == '$' || c == '#' || c == '\'' || c == '"' || c == '\\') {
-            return Error{fmt::format("{} {}: the kernel's build takes no path with '{}' in it: use another directory", what, path, c)};
+        if (c == ' ' || c == '\t' || c == '\n' || c == ':' || c == '$' || c == '#' || c == '\'' || c == '"' ||
+            c == '\\') {
+            return Error{fmt::format("{} {}: the kernel's build takes no path with '{}' in it: use another directory",
+                                     what, path, c)};
         }
     }
     return {};
@@ -80,7 +83,7 @@ ccflags-y := -I$(ADAPATH)/include -I$(ADAPATH)/kmod
 }
 
 std::string running_release() {
-    struct utsname names {};
+    struct utsname names{};
     return uname(&names) == 0 ? names.release : "unknown";
 }
 
@@ -137,15 +140,17 @@ Status run(const std::vector<std::string>& command) {
         output.append(buffer, static_cast<size_t>(n));
     }
     if (failed != 0) {
-        return Error{fmt::format("{}: {}; apt-get install make gcc, or build on another machine and copy the module; {}", command[0],
-                                 std::strerror(failed), kWithoutModule)};
+        return Error{
+            fmt::format("{}: {}; apt-get install make gcc, or build on another machine and copy the module; {}",
+                        command[0], std::strerror(failed), kWithoutModule)};
     }
     int status = 0;
     while (waitpid(child, &status, 0) < 0) {
         if (errno != EINTR) return Error{fmt::format("waiting for {}: {}", command[0], std::strerror(errno))};
     }
     if (status != 0) {
-        std::string how = WIFEXITED(status) ? fmt::format("exit code {}", WEXITSTATUS(status)) : fmt::format("signal {}", WTERMSIG(status));
+        std::string how = WIFEXITED(status) ? fmt::format("exit code {}", WEXITSTATUS(status))
+                                            : fmt::format("signal {}", WTERMSIG(status));
         return Error{fmt::format("{} ({}):\n{}", fmt::join(command, " "), how, tail(output, 4000))};
     }
     return {};
@@ -181,42 +186,55 @@ Result<std::string> write_module_tree(const Network& network, const std::string&
     return name;
 }
 
-Result<BuiltModule> build_module(const std::string& directory, const std::string& name, const ModuleBuildOptions& options) {
-    std::string kdir = options.kdir.empty() ? fmt::format("/lib/modules/{}/build", running_release()) : absolute(options.kdir);
+Result<BuiltModule> build_module(const std::string& directory, const std::string& name,
+                                 const ModuleBuildOptions& options) {
+    std::string kdir =
+        options.kdir.empty() ? fmt::format("/lib/modules/{}/build", running_release()) : absolute(options.kdir);
     std::string sources = absolute(options.sources.empty() ? installed_sources() : options.sources);
     std::string symvers = options.symvers.empty() ? sources + "/kmod/Module.symvers" : absolute(options.symvers);
-    for (const auto& [what, path] : {std::pair{"kernel headers", kdir}, {"sources", sources}, {"Module.symvers", symvers}}) {
+    for (const auto& [what, path] :
+         {std::pair{"kernel headers", kdir}, {"sources", sources}, {"Module.symvers", symvers}}) {
         if (Status status = check_path(what, path); !status) return status.error();
     }
 
     if (!is_file(kdir + "/Makefile")) {
         // The package is named by the release: known where the path is the usual one, else only for the running kernel.
-        std::string release = fs::path(kdir).filename() == "build" ? fs::path(kdir).parent_path().filename().string() : running_release();
-        return Error{fmt::format("no kernel headers at {}: apt-get install linux-headers-{}, or name the kernel's build directory with "
-                                 "--kdir; {}",
-                                 kdir, release, kWithoutModule)};
+        std::string release =
+            fs::path(kdir).filename() == "build" ? fs::path(kdir).parent_path().filename().string() : running_release();
+        return Error{fmt::format(
+            "no kernel headers at {}: apt-get install linux-headers-{}, or name the kernel's build directory with "
+            "--kdir; {}",
+            kdir, release, kWithoutModule)};
     }
     if (!is_file(sources + "/kmod/net_module.h") || !is_file(sources + "/include/adapath/layout.h")) {
-        return Error{fmt::format("no sources of Adapath at {}: name the directory with include/ and kmod/ with --sources", sources)};
+        return Error{fmt::format(
+            "no sources of Adapath at {}: name the directory with include/ and kmod/ with --sources", sources)};
     }
     if (!is_file(symvers)) {
-        return Error{fmt::format("{}: not there: build adapath.ko for this kernel first (make -C {}/kmod KDIR={}), or name its "
-                                 "Module.symvers with --symvers",
-                                 symvers, sources, kdir)};
+        return Error{
+            fmt::format("{}: not there: build adapath.ko for this kernel first (make -C {}/kmod KDIR={}), or name its "
+                        "Module.symvers with --symvers",
+                        symvers, sources, kdir)};
     }
 
-    Status made = run({"make", "--no-print-directory", "-C", directory, "KDIR=" + kdir, "ADAPATH=" + sources, "SYMVERS=" + symvers});
+    Status made = run(
+        {"make", "--no-print-directory", "-C", directory, "KDIR=" + kdir, "ADAPATH=" + sources, "SYMVERS=" + symvers});
     if (!made) return made.error();
 
     BuiltModule built;
     built.path = fmt::format("{}/{}.ko", directory, name);
-    if (!is_file(built.path)) return Error{fmt::format("{}: make succeeded without making it: is CONFIG_MODULES off in {}?", built.path, kdir)};
-    // The module knows best: Debian's include/config/kernel.release, for one, is not the release that its kernel reports.
+    if (!is_file(built.path))
+        return Error{
+            fmt::format("{}: make succeeded without making it: is CONFIG_MODULES off in {}?", built.path, kdir)};
+    // The module knows best: Debian's include/config/kernel.release, for one, is not the release that its kernel
+    // reports.
     Result<std::string> module = read_file(built.path, 64 << 20);
     if (!module) return module.error();
     constexpr std::string_view kVermagic = "vermagic=";
     size_t at = module->find(std::string(1, '\0') + std::string(kVermagic));
-    if (at == std::string::npos) return Error{fmt::format("{}: says of no kernel that it is for it: not a module of this kernel's build?", built.path)};
+    if (at == std::string::npos)
+        return Error{
+            fmt::format("{}: says of no kernel that it is for it: not a module of this kernel's build?", built.path)};
     at += 1 + kVermagic.size();
     built.release = module->substr(at, module->find(' ', at) - at);
     return built;

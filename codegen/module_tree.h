@@ -8,8 +8,8 @@
 
 namespace adapath {
 
-// Writes <name>.c, Kbuild and Makefile into `directory`, which is made where it is missing; <name> is module_name(network).
-// Returns the name.
+// Writes <name>.c, Kbuild and Makefile into `directory`, which is made where it is missing; <name> is
+// module_name(network). Returns the name.
 Result<std::string> write_module_tree(const Network& network, const std::string& directory);
 
 // Where adapath.ko's sources are on a gateway that installed them (DKMS's layout).
@@ -24,7 +24,9 @@ struct BuiltModule {
     std::string path;     // of the .ko
     std::string release;  // of the kernel that it is for
 };
-// Runs `make` in a tree that write_module_tree() wrote. Errors name what is missing and how to get it, or carry make's output.
-Result<BuiltModule> build_module(const std::string& directory, const std::string& name, const ModuleBuildOptions& options);
+// Runs `make` in a tree that write_module_tree() wrote. Errors name what is missing and how to get it, or carry make's
+// output.
+Result<BuiltModule> build_module(const std::string& directory, const std::string& name,
+                                 const ModuleBuildOptions& options);
 
 }  // namespace adapath

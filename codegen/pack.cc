@@ -44,7 +44,8 @@ void pack_row(const QuantLayer& layer, const LayerShape& shape, const LayerLayou
         const int8_t* chunk = weights + c * layout.chunk_inputs;
         const uint32_t count = layout.inputs_of_chunk(c, shape.inputs);
         const auto weight = [&](uint32_t i) { return i < count ? int64_t{chunk[i]} : 0; };
-        // By how much the top lane, and the lanes below it as one number, can go below 0: the lifts that keep them from it.
+        // By how much the top lane, and the lanes below it as one number, can go below 0: the lifts that keep them from
+        // it.
         int64_t top = 0;
         int64_t below = 0;
         for (uint32_t i = 0; i < count; i += 3) {

@@ -1,5 +1,5 @@
-// Structs to Protobuf messages and back. The way back trusts nothing: sizes are those of the message's own fields, values
-// are range-checked before they are narrowed, and only models that pass validate() and prove() come out.
+// Structs to Protobuf messages and back. The way back trusts nothing: sizes are those of the message's own fields,
+// values are range-checked before they are narrowed, and only models that pass validate() and prove() come out.
 #include "codegen/proto_convert.h"
 
 #include <cmath>
@@ -185,8 +185,8 @@ Result<Snapshot> from_proto(const pb::Snapshot& message) {
     // The hash first: when it is wrong, whatever else is wrong is a consequence.
     const std::string hash = content_hash(message);
     if (message.hash() != hash) {
-        return Error{fmt::format("content hash mismatch (named {}, content has {}): file damaged", printable_hash(message.hash()),
-                                 hash)};
+        return Error{fmt::format("content hash mismatch (named {}, content has {}): file damaged",
+                                 printable_hash(message.hash()), hash)};
     }
     Result<Network> network = from_proto(message.network());
     if (!network) {
@@ -197,9 +197,10 @@ Result<Snapshot> from_proto(const pb::Snapshot& message) {
     snapshot.model.network = std::move(*network);
     snapshot.program_hash = program_hash(snapshot.model.network);
     if (message.program_hash() != snapshot.program_hash) {
-        return Error{fmt::format("program hash {} is not that of its network under generator {} ({}): made by another version "
-                                 "of adapath; freeze the model again",
-                                 printable_hash(message.program_hash()), kGeneratorVersion, snapshot.program_hash)};
+        return Error{
+            fmt::format("program hash {} is not that of its network under generator {} ({}): made by another version "
+                        "of adapath; freeze the model again",
+                        printable_hash(message.program_hash()), kGeneratorVersion, snapshot.program_hash)};
     }
     for (int l = 0; l < message.layers_size(); ++l) {
         Result<QuantLayer> layer = layer_from_proto(message.layers(l), l);
@@ -227,8 +228,8 @@ Result<Snapshot> from_proto(const pb::Snapshot& message) {
     }
     for (const std::string& probe : message.probes()) {
         if (probe.size() != snapshot.model.network.input_count()) {
-            return Error{fmt::format("probe {} has {} codes, the network has {} inputs", snapshot.probes.size(), probe.size(),
-                                     snapshot.model.network.input_count())};
+            return Error{fmt::format("probe {} has {} codes, the network has {} inputs", snapshot.probes.size(),
+                                     probe.size(), snapshot.model.network.input_count())};
         }
         snapshot.probes.emplace_back(probe.begin(), probe.end());
     }

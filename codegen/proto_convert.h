@@ -1,5 +1,5 @@
-// Between the structs and their Protobuf messages, for files and for gRPC. Reading a message refuses what the structs can't
-// hold (an activation or weight out of its type's range); validate() does the rest.
+// Between the structs and their Protobuf messages, for files and for gRPC. Reading a message refuses what the structs
+// can't hold (an activation or weight out of its type's range); validate() does the rest.
 #pragma once
 
 #include "codegen/codegen.h"

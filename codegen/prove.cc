@@ -1,6 +1,6 @@
 // Interval arithmetic over one row after the other: can any input, not only the ones seen, drive a lane of the packed
-// convolution out of its bits, or a 64-bit product over? The bounds of the lanes are exact: a linear form has its extremes at
-// corners of the inputs' box.
+// convolution out of its bits, or a 64-bit product over? The bounds of the lanes are exact: a linear form has its
+// extremes at corners of the inputs' box.
 #include <cstdint>
 
 #include <fmt/format.h>
@@ -23,9 +23,7 @@ struct Interval {
 
     [[nodiscard]] int64_t range() const { return hi - lo; }
     // Adds weight * x for any x in 0..max.
-    void add(int64_t weight, int64_t max) {
-        (weight < 0 ? lo : hi) += weight * max;
-    }
+    void add(int64_t weight, int64_t max) { (weight < 0 ? lo : hi) += weight * max; }
 };
 
 int bits(uint64_t value) {
@@ -38,10 +36,11 @@ int bits(uint64_t value) {
 
 Error range_error(size_t l, uint32_t row, const char* what, const Interval& found, uint32_t first, uint32_t count,
                   int available) {
-    return Error{fmt::format("layer {} row {}: {} range {}..{} of inputs {}..{} needs {} bits, {} available; reduce the weights "
-                             "or the inputs of a chunk",
-                             l + 1, row, what, found.lo, found.hi, first, first + count - 1,
-                             bits(static_cast<uint64_t>(found.range())), available)};
+    return Error{
+        fmt::format("layer {} row {}: {} range {}..{} of inputs {}..{} needs {} bits, {} available; reduce the weights "
+                    "or the inputs of a chunk",
+                    l + 1, row, what, found.lo, found.hi, first, first + count - 1,
+                    bits(static_cast<uint64_t>(found.range())), available)};
 }
 
 Status prove_row(const QuantLayer& layer, const LayerShape& shape, const LayerLayout& layout, size_t l, uint32_t row) {
@@ -71,16 +70,18 @@ Status prove_row(const QuantLayer& layer, const LayerShape& shape, const LayerLa
         acc.hi += top.hi;
     }
 
-    // acc is below 2^27 in size and mult below 2^32, so the products are exact here; the bias is checked before it is added.
+    // acc is below 2^27 in size and mult below 2^32, so the products are exact here; the bias is checked before it is
+    // added.
     const int64_t limit = int64_t{1} << kSumBits;
     const int64_t mult = layer.mult[row];
     const int64_t bias = layer.bias[row];
-    // The programs first have the lifted (non-negative) accumulator, whose lifts sum to -acc.lo: its product and the folded
-    // bias are sums of these same terms and stay below 2^63.
+    // The programs first have the lifted (non-negative) accumulator, whose lifts sum to -acc.lo: its product and the
+    // folded bias are sums of these same terms and stay below 2^63.
     if (bias <= -limit || bias >= limit || acc.lo * mult + bias <= -limit || acc.hi * mult + bias >= limit) {
-        return Error{fmt::format("layer {} row {}: accumulator range {}..{} times multiplier {} plus bias {} needs more than "
-                                 "{} bits; reduce the bias or the weights",
-                                 l + 1, row, acc.lo, acc.hi, mult, bias, kSumBits)};
+        return Error{
+            fmt::format("layer {} row {}: accumulator range {}..{} times multiplier {} plus bias {} needs more than "
+                        "{} bits; reduce the bias or the weights",
+                        l + 1, row, acc.lo, acc.hi, mult, bias, kSumBits)};
     }
     return {};
 }

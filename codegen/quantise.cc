@@ -1,11 +1,12 @@
 // Float to integers, layer by layer.
 //
-// The network's inputs are codes already, so nothing is lost there. Three roundings remain: of the weights to 8 bits, of a
-// hidden pre-activation to a table index, and of a hidden activation to a code. The last two are fixed by the layout. The
-// first is where calibration helps: the weights of a row need not be near the float ones, only the sum over the inputs that
-// occur. So each row is rounded one weight after the other, each error carried on to the weights still to be rounded, by the
-// inputs' correlations (optimal brain quantisation; Frantar and others, "GPTQ", ICLR 2023), then improved by single steps.
-// Each layer is fitted on the codes that the integer layers before it really give, so it also makes up for part of their error.
+// The network's inputs are codes already, so nothing is lost there. Three roundings remain: of the weights to 8 bits,
+// of a hidden pre-activation to a table index, and of a hidden activation to a code. The last two are fixed by the
+// layout. The first is where calibration helps: the weights of a row need not be near the float ones, only the sum over
+// the inputs that occur. So each row is rounded one weight after the other, each error carried on to the weights still
+// to be rounded, by the inputs' correlations (optimal brain quantisation; Frantar and others, "GPTQ", ICLR 2023), then
+// improved by single steps. Each layer is fitted on the codes that the integer layers before it really give, so it also
+// makes up for part of their error.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -24,8 +25,8 @@ namespace {
 
 // More vectors cost time and change little: the fit has some 30 unknowns a row.
 constexpr size_t kMaxVectors = 1024;
-// What the float weights count for against the calibration, as a fraction of the inputs' mean variance: keeps directions
-// that the calibration hardly saw near the float model.
+// What the float weights count for against the calibration, as a fraction of the inputs' mean variance: keeps
+// directions that the calibration hardly saw near the float model.
 constexpr double kDamping = 0.01;
 constexpr double kTanhSpan = 4;     // tanh(4) = 0.9993: less than a code from 1
 constexpr double kSigmoidSpan = 8;  // sigmoid(8) = 0.9997
@@ -77,16 +78,17 @@ void solve(const Matrix& l, double* x) {
     }
 }
 
-// What a layer's rows are fitted on: its input codes over the calibration, their mean and covariance, and the order in which
-// a row's weights are rounded (the inputs that vary most first, while there are still weights to carry their error to).
+// What a layer's rows are fitted on: its input codes over the calibration, their mean and covariance, and the order in
+// which a row's weights are rounded (the inputs that vary most first, while there are still weights to carry their
+// error to).
 struct Inputs {
-    Matrix codes;             // [vector][input]
+    Matrix codes;  // [vector][input]
     std::vector<double> mean;
-    Matrix covariance;        // damped
+    Matrix covariance;  // damped
     double damping;
-    Matrix factor;            // Cholesky factor of it
+    Matrix factor;  // Cholesky factor of it
     std::vector<size_t> order;
-    Matrix carry;             // upper Cholesky factor of the covariance's inverse, in that order
+    Matrix carry;  // upper Cholesky factor of the covariance's inverse, in that order
 };
 
 Inputs study_inputs(Matrix codes) {
@@ -148,8 +150,8 @@ Inputs study_inputs(Matrix codes) {
             carry.at(i, k) = inverse.at(k, i);
         }
     }
-    return {std::move(codes), std::move(mean), std::move(covariance), damping, std::move(factor), std::move(order),
-            std::move(carry)};
+    return {std::move(codes),  std::move(mean),  std::move(covariance), damping,
+            std::move(factor), std::move(order), std::move(carry)};
 }
 
 // One row as integers: weight = step * q.
@@ -275,7 +277,8 @@ Row fit_row(const Inputs& in, const std::vector<double>& target) {
     return best;
 }
 
-// A layer's float weights per input code instead of per real unit. (The bias is fitted, so the zero points play no part.)
+// A layer's float weights per input code instead of per real unit. (The bias is fitted, so the zero points play no
+// part.)
 Matrix weights_per_code(const FloatModel& model, size_t l, const std::vector<float>& scales) {
     const LayerShape& shape = model.network.layers[l];
     Matrix weights(shape.outputs, shape.inputs);
@@ -354,8 +357,9 @@ Index choose_codes(Activation activation, const LayerLayout& layout, const Matri
     const double margin = (hi - lo) * (kHeadroom - 1);
     hi += margin;
     lo -= activation == Activation::relu ? 0 : margin;
-    // A layer that stands still in the calibration (dead relus) still needs a scale: one that keeps the zero point in its type
-    // and, by the second term, the multipliers in theirs: a weight step then moves the index by at most 64 codes.
+    // A layer that stands still in the calibration (dead relus) still needs a scale: one that keeps the zero point in
+    // its type and, by the second term, the multipliers in theirs: a weight step then moves the index by at most 64
+    // codes.
     double greatest = 0;
     for (const double w : weights.cells) {
         greatest = std::max(greatest, std::abs(w));
@@ -384,13 +388,15 @@ Index choose_output(Activation activation, const LayerLayout& layout, QuantLayer
 }
 
 // Integer multiplier and bias of a row, such that t counts as `index` says.
-Status set_row(const Inputs& in, const Row& row, double mean_z, const Index& index, size_t l, size_t r, QuantLayer& layer) {
+Status set_row(const Inputs& in, const Row& row, double mean_z, const Index& index, size_t l, size_t r,
+               QuantLayer& layer) {
     const double unit = std::ldexp(1.0, layer.shift);
     const double mult = std::round(row.step * index.per_unit * unit);
     if (!(mult <= std::numeric_limits<uint32_t>::max())) {
-        return Error{fmt::format("layer {} row {}: multiplier {:.3g} is over 2^32; its weights are too large for its input "
-                                 "scales: regularise the training or rescale the inputs",
-                                 l + 1, r, mult)};
+        return Error{
+            fmt::format("layer {} row {}: multiplier {:.3g} is over 2^32; its weights are too large for its input "
+                        "scales: regularise the training or rescale the inputs",
+                        l + 1, r, mult)};
     }
     // From the multiplier as rounded, so that its error does not shift the mean.
     double mean_t = 0;
@@ -399,9 +405,10 @@ Status set_row(const Inputs& in, const Row& row, double mean_z, const Index& ind
     }
     const double bias = std::round((mean_z * index.per_unit + index.offset) * unit - mean_t);
     if (!(std::abs(bias) < std::ldexp(1.0, 61))) {
-        return Error{fmt::format("layer {} row {}: bias {:.3g} needs more than 62 bits; its pre-activation averages {:.3g}: "
-                                 "regularise the training",
-                                 l + 1, r, bias, mean_z)};
+        return Error{
+            fmt::format("layer {} row {}: bias {:.3g} needs more than 62 bits; its pre-activation averages {:.3g}: "
+                        "regularise the training",
+                        l + 1, r, bias, mean_z)};
     }
     layer.mult[r] = static_cast<uint32_t>(mult);
     layer.bias[r] = static_cast<int64_t>(bias);
@@ -432,8 +439,8 @@ Status fit_layer(const Inputs& in, const Matrix& weights, const Matrix& z, const
     }
     std::vector<double> target(n);
     for (size_t r = 0; r < weights.rows; ++r) {
-        // The float weights would be right for the float activations. Least squares for the codes, damped towards the float
-        // weights: (covariance + damping) target = covariance of codes and z + damping * float weights.
+        // The float weights would be right for the float activations. Least squares for the codes, damped towards the
+        // float weights: (covariance + damping) target = covariance of codes and z + damping * float weights.
         const double* w = weights.row(r);
         for (size_t i = 0; i < n; ++i) {
             target[i] = together.at(r, i) - mean_z[r] * in.mean[i] + in.damping * w[i];

@@ -1,5 +1,5 @@
-// Result<T>: a value or an error that a person can act on. Exceptions are for bugs only; everything that can go wrong in
-// the world (files, kernels, peers) comes back as a Result.
+// Result<T>: a value or an error that a person can act on. Exceptions are for bugs only; everything that can go wrong
+// in the world (files, kernels, peers) comes back as a Result.
 #pragma once
 
 #include <string>

@@ -18,7 +18,8 @@ namespace {
 
 constexpr std::string_view kMagic = "ADAPSNAP";
 constexpr uint32_t kFormat = 1;
-// Parameters and a program are some 100 KiB; what is larger is not a snapshot, and reading it would cost the daemon its memory.
+// Parameters and a program are some 100 KiB; what is larger is not a snapshot, and reading it would cost the daemon its
+// memory.
 constexpr size_t kMaxBytes = 16 << 20;
 
 std::string sha256_hex(std::string_view bytes) {
@@ -65,7 +66,9 @@ std::string program_hash(const Network& network) {
                       serialise_deterministically(message));
 }
 
-std::string module_name(const Network& network) { return "adapath_net_" + program_hash(network).substr(0, kModuleHashDigits); }
+std::string module_name(const Network& network) {
+    return "adapath_net_" + program_hash(network).substr(0, kModuleHashDigits);
+}
 
 Result<Snapshot> seal(Snapshot snapshot) {
     if (Status s = prove(snapshot.model); !s) {
@@ -88,7 +91,8 @@ Result<std::string> serialise(const Snapshot& snapshot) {
     to_proto(*sealed, &message);
     std::string bytes = file_header(kMagic, kFormat) + serialise_deterministically(message);
     if (bytes.size() > kMaxBytes) {
-        return Error{fmt::format("snapshot of {} bytes, {} is the limit; give it fewer probes", bytes.size(), kMaxBytes)};
+        return Error{
+            fmt::format("snapshot of {} bytes, {} is the limit; give it fewer probes", bytes.size(), kMaxBytes)};
     }
     // What nobody could read back must not be written (text that is no UTF-8, probes of another length).
     if (Result<Snapshot> back = parse_snapshot(bytes, "snapshot as serialised"); !back) {
@@ -107,7 +111,8 @@ Result<Snapshot> parse_snapshot(std::string_view bytes, std::string_view name_fo
     }
     pb::Snapshot message;
     if (!message.ParseFromArray(body->data(), static_cast<int>(body->size()))) {
-        return Error{fmt::format("{}: truncated or damaged: what follows the header is no snapshot message", name_for_errors)};
+        return Error{
+            fmt::format("{}: truncated or damaged: what follows the header is no snapshot message", name_for_errors)};
     }
     Result<Snapshot> snapshot = from_proto(message);
     if (!snapshot) {

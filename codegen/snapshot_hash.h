@@ -13,7 +13,8 @@ namespace adapath {
 std::string content_hash(const pb::Snapshot& message);
 // Hex SHA-256 over the network and kGeneratorVersion.
 std::string program_hash(const Network& network);
-// How much of it names a program where a number does: in module names, in the kernel's struct adp_program and netlink family.
+// How much of it names a program where a number does: in module names, in the kernel's struct adp_program and netlink
+// family.
 inline constexpr size_t kModuleHashDigits = 16;
 
 }  // namespace adapath

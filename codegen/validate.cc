@@ -109,8 +109,8 @@ Status validate(const Network& network) {
             return error("network: scale of input {} is {}, must be over 0", i, code.scale);
         }
         if (code.zero_point < -kMaxZeroPoint || code.zero_point > kMaxZeroPoint) {
-            return error("network: zero point of input {} is {}, the range is -{}..{}", i, code.zero_point, kMaxZeroPoint,
-                         kMaxZeroPoint);
+            return error("network: zero point of input {} is {}, the range is -{}..{}", i, code.zero_point,
+                         kMaxZeroPoint, kMaxZeroPoint);
         }
     }
     if (network.layers.empty() || network.layers.size() > ADP_MAX_LAYERS) {

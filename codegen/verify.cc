@@ -20,8 +20,9 @@ public:
         for (size_t o = 0; o < out_.size(); o++) out_[o] = ~want[o];
         run_(in.data(), out_.data());
         if (out_ == want) return {};
-        return Error{fmt::format("program and reference interpreter differ: network {}, input [{}]: program [{}], reference [{}]",
-                                 describe(model_.network), fmt::join(in, " "), fmt::join(out_, " "), fmt::join(want, " "))};
+        return Error{fmt::format(
+            "program and reference interpreter differ: network {}, input [{}]: program [{}], reference [{}]",
+            describe(model_.network), fmt::join(in, " "), fmt::join(out_, " "), fmt::join(want, " "))};
     }
 
 private:
@@ -30,8 +31,8 @@ private:
     std::vector<int32_t> out_;
 };
 
-// The corners of the input's box that drive lanes furthest: everything at one end, each input alone at the other, and for
-// each row of the first layer the inputs that make its sum greatest and least.
+// The corners of the input's box that drive lanes furthest: everything at one end, each input alone at the other, and
+// for each row of the first layer the inputs that make its sum greatest and least.
 std::vector<InputCodes> extremes(const QuantModel& model) {
     constexpr uint8_t kMax = 255;
     size_t inputs = model.network.input_count();
@@ -60,14 +61,15 @@ std::vector<InputCodes> extremes(const QuantModel& model) {
 
 }  // namespace
 
-Status verify(const QuantModel& model, const RunFunction& run, std::span<const InputCodes> inputs, uint64_t random_inputs,
-              uint64_t seed) {
+Status verify(const QuantModel& model, const RunFunction& run, std::span<const InputCodes> inputs,
+              uint64_t random_inputs, uint64_t seed) {
     if (Status status = validate(model); !status) return status;
     Verifier verifier(model, run);
 
     for (const InputCodes& in : inputs) {
         if (in.size() != model.network.input_count()) {
-            return Error{fmt::format("verify: an input of {} codes for a network of {}", in.size(), model.network.input_count())};
+            return Error{fmt::format("verify: an input of {} codes for a network of {}", in.size(),
+                                     model.network.input_count())};
         }
         if (Status status = verifier.check(in); !status) return status;
     }

@@ -46,10 +46,17 @@ float FloatRunner::run(const uint8_t* codes) {
         }
         for (uint32_t r = 0; r < layer.outputs; r++) {
             switch (layer.activation) {
-                case Activation::identity: break;
-                case Activation::relu: out[r] = std::max(out[r], 0.0F); break;
-                case Activation::tanh: out[r] = std::tanh(out[r]); break;
-                case Activation::sigmoid: out[r] = 1 / (1 + std::exp(-out[r])); break;
+                case Activation::identity:
+                    break;
+                case Activation::relu:
+                    out[r] = std::max(out[r], 0.0F);
+                    break;
+                case Activation::tanh:
+                    out[r] = std::tanh(out[r]);
+                    break;
+                case Activation::sigmoid:
+                    out[r] = 1 / (1 + std::exp(-out[r]));
+                    break;
             }
         }
         std::swap(a_, b_);

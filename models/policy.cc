@@ -41,10 +41,17 @@ torch::Tensor Mlp::forward(const torch::Tensor& x) const {
     for (size_t l = 0; l < weights_.size(); l++) {
         y = torch::addmm(biases_[l], y, weights_[l].t());
         switch (network_.layers[l].activation) {
-            case Activation::identity: break;
-            case Activation::relu: y = torch::relu(y); break;
-            case Activation::tanh: y = torch::tanh(y); break;
-            case Activation::sigmoid: y = torch::sigmoid(y); break;
+            case Activation::identity:
+                break;
+            case Activation::relu:
+                y = torch::relu(y);
+                break;
+            case Activation::tanh:
+                y = torch::tanh(y);
+                break;
+            case Activation::sigmoid:
+                y = torch::sigmoid(y);
+                break;
         }
     }
     return y;

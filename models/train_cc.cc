@@ -140,8 +140,9 @@ Status train(const Options& o) {
         if (!value) return value.error();
         for (const FloatModel* model : {&*policy, &*value})
             if (model->network.inputs != cc_network().inputs || model->network.feature_schema != ADP_CC_SCHEMA)
-                return Error{fmt::format("--from {}: trained for other inputs (schema {}, here {}); start from nothing instead",
-                                         o.from, model->network.feature_schema, ADP_CC_SCHEMA)};
+                return Error{
+                    fmt::format("--from {}: trained for other inputs (schema {}, here {}); start from nothing instead",
+                                o.from, model->network.feature_schema, ADP_CC_SCHEMA)};
         policy_start = *policy;
         value_start = *value;
     }

@@ -1,6 +1,7 @@
-// One decision of Aurora's network (30-32-16-1, tanh): ns as a generated program, native with warm and with cold caches (out
-// of L1 and L2, and out of every cache), in the running kernel, and in LibTorch as the peer. All on the same weights and inputs; each program is checked against the
-// reference interpreter before it is timed. aurora/bpf needs root and is skipped with a message otherwise.
+// One decision of Aurora's network (30-32-16-1, tanh): ns as a generated program, native with warm and with cold caches
+// (out of L1 and L2, and out of every cache), in the running kernel, and in LibTorch as the peer. All on the same
+// weights and inputs; each program is checked against the reference interpreter before it is timed. aurora/bpf needs
+// root and is skipped with a message otherwise.
 //
 //   bench_inference [--benchmark_format=json] [--benchmark_min_time=SECONDS] ...
 #include <algorithm>
@@ -51,7 +52,8 @@ Result<Setup> set_up() {
     setup.host = std::make_unique<HostProgram>(std::move(*host));
     const Setup& s = setup;
     Status same = verify(
-        s.quantised, [&s](const uint8_t* in, int32_t* out) { s.host->run(s.params.data(), in, out); }, s.inputs, 1000, 1);
+        s.quantised, [&s](const uint8_t* in, int32_t* out) { s.host->run(s.params.data(), in, out); }, s.inputs, 1000,
+        1);
     if (!same) return same.error();
     return setup;
 }
@@ -157,7 +159,9 @@ int main(int argc, char** argv) {
     }
     const Setup& s = *setup;
     benchmark::RegisterBenchmark("aurora/host", host, std::cref(s));
-    benchmark::RegisterBenchmark("aurora/host_cold", host_cold, std::cref(s), kEvictL2Bytes)->UseManualTime()->Iterations(1000);
+    benchmark::RegisterBenchmark("aurora/host_cold", host_cold, std::cref(s), kEvictL2Bytes)
+        ->UseManualTime()
+        ->Iterations(1000);
     benchmark::RegisterBenchmark("aurora/host_cold_memory", host_cold, std::cref(s), kEvictAllBytes)
         ->UseManualTime()
         ->Iterations(50);

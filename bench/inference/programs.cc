@@ -93,7 +93,8 @@ Result<KernelProgram> KernelProgram::load(const QuantModel& model) {
 
 Result<double> KernelProgram::time(int fd, uint32_t repeat) {
     char packet[64] = {};
-    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet, .data_size_in = sizeof(packet), .repeat = static_cast<int>(repeat));
+    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet, .data_size_in = sizeof(packet),
+                .repeat = static_cast<int>(repeat));
     if (bpf_prog_test_run_opts(fd, &options) != 0) return Error{fmt::format("BPF_PROG_TEST_RUN: {}", strerror(errno))};
     if (options.retval != 0) return Error{fmt::format("the program returned {} instead of 0", options.retval)};
     return static_cast<double>(options.duration);
@@ -103,7 +104,8 @@ Result<double> KernelProgram::time_network(const InputCodes& in, uint32_t repeat
     adp_test_io_value io = {};
     uint32_t entry = 0;
     std::copy(in.begin(), in.end(), io.in);
-    if (bpf_map_update_elem(io_fd_, &entry, &io, BPF_ANY) != 0) return Error{fmt::format("map adp_test_io: {}", strerror(errno))};
+    if (bpf_map_update_elem(io_fd_, &entry, &io, BPF_ANY) != 0)
+        return Error{fmt::format("map adp_test_io: {}", strerror(errno))};
     return time(network_fd_, repeat);
 }
 
@@ -112,7 +114,8 @@ Result<double> KernelProgram::time_empty(uint32_t repeat) { return time(empty_fd
 Result<std::vector<int32_t>> KernelProgram::output(size_t count) {
     adp_test_io_value io = {};
     uint32_t entry = 0;
-    if (bpf_map_lookup_elem(io_fd_, &entry, &io) != 0) return Error{fmt::format("map adp_test_io: {}", strerror(errno))};
+    if (bpf_map_lookup_elem(io_fd_, &entry, &io) != 0)
+        return Error{fmt::format("map adp_test_io: {}", strerror(errno))};
     return std::vector<int32_t>(io.out, io.out + count);
 }
 

@@ -24,10 +24,17 @@ TorchPeer::TorchPeer(const FloatModel& model) : net_(std::make_unique<Net>()) {
         std::copy(model.biases[l].begin(), model.biases[l].end(), linear->bias.data_ptr<float>());
         net_->layers->push_back(linear);
         switch (shape.activation) {
-            case Activation::identity: break;
-            case Activation::relu: net_->layers->push_back(torch::nn::ReLU()); break;
-            case Activation::tanh: net_->layers->push_back(torch::nn::Tanh()); break;
-            case Activation::sigmoid: net_->layers->push_back(torch::nn::Sigmoid()); break;
+            case Activation::identity:
+                break;
+            case Activation::relu:
+                net_->layers->push_back(torch::nn::ReLU());
+                break;
+            case Activation::tanh:
+                net_->layers->push_back(torch::nn::Tanh());
+                break;
+            case Activation::sigmoid:
+                net_->layers->push_back(torch::nn::Sigmoid());
+                break;
         }
     }
     net_->layers->eval();

@@ -1,6 +1,6 @@
-// kmod_instructions: the queries that bench_instructions counts, to be run under valgrind's callgrind. Each program of each network
-// answers the same queries between two dumps of the counters, named "NETWORK MULTIPLICATIONS PROGRAM QUERIES". Not a benchmark by
-// itself: outside callgrind it counts nothing and says so.
+// kmod_instructions: the queries that bench_instructions counts, to be run under valgrind's callgrind. Each program of
+// each network answers the same queries between two dumps of the counters, named "NETWORK MULTIPLICATIONS PROGRAM
+// QUERIES". Not a benchmark by itself: outside callgrind it counts nothing and says so.
 #include <string>
 #include <string_view>
 
@@ -34,7 +34,8 @@ void count(const Subject& subject, const char* name, const Program* program) {
 int main(int argc, char** argv) {
     if (argc > 1) {
         const bool help = std::string_view(argv[1]) == "--help";
-        fmt::print(help ? stdout : stderr, "usage: kmod_instructions (under callgrind; see bench_instructions --help)\n");
+        fmt::print(help ? stdout : stderr,
+                   "usage: kmod_instructions (under callgrind; see bench_instructions --help)\n");
         return help ? 0 : 2;
     }
     if (RUNNING_ON_VALGRIND == 0) {

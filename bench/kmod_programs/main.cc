@@ -1,12 +1,14 @@
-// ns per query of the programs that the kernel module may run a network with: generated for it, generic, AVX2, AVX-512 VNNI. All
-// on the same weights and inputs, in turns within one benchmark, so that ratios hold on a machine whose speed wanders.
+// ns per query of the programs that the kernel module may run a network with: generated for it, generic, AVX2, AVX-512
+// VNNI. All on the same weights and inputs, in turns within one benchmark, so that ratios hold on a machine whose speed
+// wanders.
 //
 //   bench_kmod_programs [--benchmark_filter=30-32-16-1] [--benchmark_format=json] ...
 //
-// NETWORK/warm: parameters, code and inputs in the caches. NETWORK/cold: out of L1 and L2. NETWORK/cold_memory: out of all caches.
-// Counters: <program>_ns, medians; <program>_x, how many times as fast as generated; and for SIMD <program>_state_ns, with the
-// vector registers saved (XSAVEOPT) before and restored after it, which is what a query costs at most in the kernel: there
-// kernel_fpu_begin() saves only where a process's registers are live, and the return to user mode restores.
+// NETWORK/warm: parameters, code and inputs in the caches. NETWORK/cold: out of L1 and L2. NETWORK/cold_memory: out of
+// all caches. Counters: <program>_ns, medians; <program>_x, how many times as fast as generated; and for SIMD
+// <program>_state_ns, with the vector registers saved (XSAVEOPT) before and restored after it, which is what a query
+// costs at most in the kernel: there kernel_fpu_begin() saves only where a process's registers are live, and the return
+// to user mode restores.
 #include <algorithm>
 #include <chrono>
 #include <map>
@@ -51,7 +53,8 @@ double clock_ns() {
     return least;
 }
 
-// This thread's extended state, as kernel_fpu_begin() saves it. The same registers are put back, less what ran in between.
+// This thread's extended state, as kernel_fpu_begin() saves it. The same registers are put back, less what ran in
+// between.
 class State {
 public:
     static bool supported() {
@@ -63,8 +66,8 @@ public:
         asm volatile("xrstor64 %0"
                      :
                      : "m"(area_), "a"(-1), "d"(-1)
-                     : "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-                       "xmm12", "xmm13", "xmm14", "xmm15");
+                     : "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
+                       "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
     }
 
 private:
@@ -110,7 +113,8 @@ void report(benchmark::State& state, const Subject& subject, const std::vector<V
         if (variant.program != Program::generated && ns > 0) state.counters[variant.name + "_x"] = generated / ns;
     }
     state.counters["multiplications"] = subject.multiplications();
-    state.SetLabel(fmt::format("{} bytes of parameters, {} of SIMD block", subject.params_bytes(), subject.simd_bytes()));
+    state.SetLabel(
+        fmt::format("{} bytes of parameters, {} of SIMD block", subject.params_bytes(), subject.simd_bytes()));
 }
 
 void warm(benchmark::State& state, const Subject& subject) {
@@ -169,7 +173,9 @@ int main(int argc, char** argv) {
     }
     for (const auto& subject : *subjects) {
         const Subject& s = *subject;
-        benchmark::RegisterBenchmark((s.name() + "/warm").c_str(), warm, std::cref(s))->UseManualTime()->Iterations(300);
+        benchmark::RegisterBenchmark((s.name() + "/warm").c_str(), warm, std::cref(s))
+            ->UseManualTime()
+            ->Iterations(300);
         benchmark::RegisterBenchmark((s.name() + "/cold").c_str(), cold, std::cref(s), kEvictL2Bytes)
             ->UseManualTime()
             ->Iterations(200);

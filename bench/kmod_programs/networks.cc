@@ -34,21 +34,27 @@ FloatModel random_model(const std::vector<uint32_t>& widths, Activation hidden, 
 
 const char* name_of(Program program) {
     switch (program) {
-        case Program::generated: return "generated";
-        case Program::generic: return "generic";
-        case Program::avx2: return "avx2";
-        case Program::vnni: return "vnni";
+        case Program::generated:
+            return "generated";
+        case Program::generic:
+            return "generic";
+        case Program::avx2:
+            return "avx2";
+        case Program::vnni:
+            return "vnni";
     }
     return "?";
 }
 
 bool cpu_runs(Program program) {
     switch (program) {
-        case Program::avx2: return __builtin_cpu_supports("avx2") != 0;
+        case Program::avx2:
+            return __builtin_cpu_supports("avx2") != 0;
         case Program::vnni:
             return __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
                    __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vnni") != 0;
-        default: return true;
+        default:
+            return true;
     }
 }
 
@@ -60,10 +66,18 @@ Subject::Block Subject::block(size_t size) {
 
 void Subject::run(Program program, const uint8_t* in, int32_t* out) const {
     switch (program) {
-        case Program::generated: host_->run(params_.get(), in, out); break;
-        case Program::generic: adp_kernel_generic_forward(&layout_, params_.get(), in, out); break;
-        case Program::avx2: adp_simd_avx2_forward(&layout_, params_.get(), simd_.get(), in, out); break;
-        case Program::vnni: adp_simd_vnni_forward(&layout_, params_.get(), simd_.get(), in, out); break;
+        case Program::generated:
+            host_->run(params_.get(), in, out);
+            break;
+        case Program::generic:
+            adp_kernel_generic_forward(&layout_, params_.get(), in, out);
+            break;
+        case Program::avx2:
+            adp_simd_avx2_forward(&layout_, params_.get(), simd_.get(), in, out);
+            break;
+        case Program::vnni:
+            adp_simd_vnni_forward(&layout_, params_.get(), simd_.get(), in, out);
+            break;
     }
 }
 
@@ -88,8 +102,10 @@ Result<std::unique_ptr<Subject>> Subject::make(const std::vector<uint32_t>& widt
     std::vector<adp_layer_shape> shapes;
     for (const LayerShape& layer : model.network.layers) {
         subject->multiplications_ += layer.inputs * layer.outputs;
-        shapes.push_back({static_cast<uint16_t>(layer.inputs), static_cast<uint16_t>(layer.outputs),
-                          static_cast<uint8_t>(layer.activation), {0, 0, 0}});
+        shapes.push_back({static_cast<uint16_t>(layer.inputs),
+                          static_cast<uint16_t>(layer.outputs),
+                          static_cast<uint8_t>(layer.activation),
+                          {0, 0, 0}});
     }
     adp_complaint why{};
     if (adp_kernel_layout_init(&subject->layout_, shapes.data(), static_cast<uint32_t>(shapes.size()), &why) != 0) {
@@ -97,23 +113,26 @@ Result<std::unique_ptr<Subject>> Subject::make(const std::vector<uint32_t>& widt
     }
     subject->params_ = block(params->size());
     std::copy(params->begin(), params->end(), subject->params_.get());
-    if (adp_kernel_params_check(&subject->layout_, subject->params_.get(), static_cast<uint32_t>(params->size()), &why) != 0) {
-        return Error{fmt::format("network {}: layer {} row {}: {}: {}", subject->name_, why.layer, why.row, why.what, why.value)};
+    if (adp_kernel_params_check(&subject->layout_, subject->params_.get(), static_cast<uint32_t>(params->size()),
+                                &why) != 0) {
+        return Error{fmt::format("network {}: layer {} row {}: {}: {}", subject->name_, why.layer, why.row, why.what,
+                                 why.value)};
     }
     subject->simd_ = block(subject->simd_bytes());
     adp_kernel_simd_prepare(&subject->layout_, subject->params_.get(), subject->simd_.get());
     for (const Program program : kPrograms) {
         if (!cpu_runs(program)) continue;
         const Status same = verify(
-            *quantised, [&](const uint8_t* in, int32_t* out) { subject->run(program, in, out); }, subject->inputs_, 100, 1);
-        if (!same) return Error{fmt::format("network {}, {}: {}", subject->name_, name_of(program), same.error().message)};
+            *quantised, [&](const uint8_t* in, int32_t* out) { subject->run(program, in, out); }, subject->inputs_, 100,
+            1);
+        if (!same)
+            return Error{fmt::format("network {}, {}: {}", subject->name_, name_of(program), same.error().message)};
     }
     return subject;
 }
 
 std::vector<std::vector<uint32_t>> network_widths() {
-    return {{10, 8, 1},      {30, 32, 16, 1}, {30, 64, 32, 1}, {64, 64, 4},
-            {64, 64, 64, 4}, {128, 128, 4},   {256, 80, 4}};
+    return {{10, 8, 1}, {30, 32, 16, 1}, {30, 64, 32, 1}, {64, 64, 4}, {64, 64, 64, 4}, {128, 128, 4}, {256, 80, 4}};
 }
 
 Result<std::vector<std::unique_ptr<Subject>>> make_subjects() {

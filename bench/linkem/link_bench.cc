@@ -10,7 +10,8 @@ namespace {
 
 constexpr uint64_t ms = 1'000'000;
 
-// A stream at 9/10 of the rate, one millisecond at a time, as a paced sender would give it. Arguments: Mbit/s, packet bytes.
+// A stream at 9/10 of the rate, one millisecond at a time, as a paced sender would give it. Arguments: Mbit/s, packet
+// bytes.
 void link_stream(benchmark::State& state) {
     const auto mbit = static_cast<double>(state.range(0));
     const auto size = static_cast<uint32_t>(state.range(1));

@@ -1,9 +1,10 @@
 // What the emulator adds to a packet's way that the emulated link did not ask for, end to end.
 //
-// A UDP sender in one namespace stamps each packet; the kernel stamps its arrival at the socket in the other. From the send
-// times alone, a second Link (the pure one) computes when each packet would have arrived over an ideal link; the difference
-// is the emulator's own delay with everything in it: the device, the loop's wake-up, the link, the write. The programs at
-// both ends are not part of it: the sender has the loop's priority, and the receiver's time is the kernel's.
+// A UDP sender in one namespace stamps each packet; the kernel stamps its arrival at the socket in the other. From the
+// send times alone, a second Link (the pure one) computes when each packet would have arrived over an ideal link; the
+// difference is the emulator's own delay with everything in it: the device, the loop's wake-up, the link, the write.
+// The programs at both ends are not part of it: the sender has the loop's priority, and the receiver's time is the
+// kernel's.
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <sched.h>
@@ -77,7 +78,8 @@ UniqueFd udp_socket(const Namespace& where, const char* local, const char* remot
 }
 
 void sleep_until(uint64_t at_ns) {
-    const timespec at{.tv_sec = static_cast<time_t>(at_ns / 1'000'000'000), .tv_nsec = static_cast<long>(at_ns % 1'000'000'000)};
+    const timespec at{.tv_sec = static_cast<time_t>(at_ns / 1'000'000'000),
+                      .tv_nsec = static_cast<long>(at_ns % 1'000'000'000)};
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, nullptr) == EINTR) {
     }
 }
@@ -107,7 +109,8 @@ uint64_t receive_at(int fd, std::vector<uint8_t>& buffer) {
 void become_realtime() {
     const sched_param parameters{.sched_priority = 1};
     if (sched_setscheduler(0, SCHED_FIFO, &parameters) != 0) {
-        fmt::print(stderr, "linkem_own_delay: no real-time scheduling here; the figures contain other programs' time\n");
+        fmt::print(stderr,
+                   "linkem_own_delay: no real-time scheduling here; the figures contain other programs' time\n");
     }
 }
 
@@ -211,8 +214,8 @@ int run(const Options& options) {
     }
     ideal.poll(Link::never - 1 - link_options.delay_ns, collect);
 
-    // A packet sent within microseconds of an opportunity may get it or the next one: a millisecond early or late. Those that
-    // came early are shown too, so that being early can't hide being late.
+    // A packet sent within microseconds of an opportunity may get it or the next one: a millisecond early or late.
+    // Those that came early are shown too, so that being early can't hide being late.
     Histogram own;
     Histogram early;
     for (uint64_t i = 0; i < count; i++) {
@@ -221,12 +224,13 @@ int run(const Options& options) {
             early.add(received[i] < due[i] ? (due[i] - received[i]) / 1000 : 0);
         }
     }
-    fmt::print("sent {} packets of {} bytes in {:.2f} s: {:.1f} Mbit/s over a link of {:.1f} Mbit/s\n", count, packet_bytes,
-               seconds, static_cast<double>(count) * packet_bytes * 8e-6 / seconds, options.rate);
+    fmt::print("sent {} packets of {} bytes in {:.2f} s: {:.1f} Mbit/s over a link of {:.1f} Mbit/s\n", count,
+               packet_bytes, seconds, static_cast<double>(count) * packet_bytes * 8e-6 / seconds, options.rate);
     fmt::print("received {} packets, lost {}\n", got, count - got);
-    fmt::print("own delay, end to end: p50 {} us, p99 {} us, p99.9 {} us, max {} us\n", own.quantile(0.5), own.quantile(0.99),
-               own.quantile(0.999), own.max());
-    fmt::print("too early: p99 {} us, p99.9 {} us, max {} us\n", early.quantile(0.99), early.quantile(0.999), early.max());
+    fmt::print("own delay, end to end: p50 {} us, p99 {} us, p99.9 {} us, max {} us\n", own.quantile(0.5),
+               own.quantile(0.99), own.quantile(0.999), own.max());
+    fmt::print("too early: p99 {} us, p99.9 {} us, max {} us\n", early.quantile(0.99), early.quantile(0.999),
+               early.max());
     fmt::print("of it past the due time in the loop: p50 {} us, p99 {} us, max {} us\n", totals.up.late.quantile(0.5),
                totals.up.late.quantile(0.99), totals.up.late.max());
     fmt::print("loop's CPU: {:.1f} % of one core, {:.2f} us a packet\n", static_cast<double>(cpu_ns) / seconds * 1e-7,
@@ -238,11 +242,18 @@ int run(const Options& options) {
 
 int main(int argc, char** argv) {
     Options options;
-    CLI::App app{"Measures what the link emulator adds to a packet's way. Needs root. Exit codes: 0 all packets came, 1 not"};
-    app.add_option("--rate", options.rate, "Of the constant link, Mbit/s")->capture_default_str()->check(CLI::Range(1.0, 10000.0));
-    app.add_option("--load", options.load, "Sent share of the rate, 0 to 1")->capture_default_str()->check(CLI::Range(0.01, 1.0));
+    CLI::App app{
+        "Measures what the link emulator adds to a packet's way. Needs root. Exit codes: 0 all packets came, 1 not"};
+    app.add_option("--rate", options.rate, "Of the constant link, Mbit/s")
+        ->capture_default_str()
+        ->check(CLI::Range(1.0, 10000.0));
+    app.add_option("--load", options.load, "Sent share of the rate, 0 to 1")
+        ->capture_default_str()
+        ->check(CLI::Range(0.01, 1.0));
     app.add_option("--seconds", options.seconds, "Length")->capture_default_str()->check(CLI::Range(0.1, 3600.0));
-    app.add_option("--delay", options.delay_ms, "Propagation delay, ms")->capture_default_str()->check(CLI::Range(0.0, 10000.0));
+    app.add_option("--delay", options.delay_ms, "Propagation delay, ms")
+        ->capture_default_str()
+        ->check(CLI::Range(0.0, 10000.0));
     app.add_option("--log", options.log, "Also write the emulator's packet log to this file");
     app.add_flag("--no-realtime", options.no_realtime, "Without real-time scheduling");
     CLI11_PARSE(app, argc, argv);

@@ -1,5 +1,5 @@
-// What a switch costs on the kernel that runs this: the flip alone, parameters from memory to active, and the turnaround from
-// float weights to active, for the same network and for a new one, under a live flow. Needs root.
+// What a switch costs on the kernel that runs this: the flip alone, parameters from memory to active, and the
+// turnaround from float weights to active, for the same network and for a new one, under a live flow. Needs root.
 //
 //   bench_switch --benchmark_format=json
 #include <adapath/cc.h>
@@ -118,7 +118,8 @@ void parameters(benchmark::State& state) {
     Fixture& f = fixture();
     const Snapshot snapshot = f.freeze(aurora({32, 16}, 3));
     Result<std::vector<uint8_t>> packed = pack(snapshot.model);
-    // A kernel side of its own, really loaded and mapped, whose slots no flow uses: the fixture's generations stay in order.
+    // A kernel side of its own, really loaded and mapped, whose slots no flow uses: the fixture's generations stay in
+    // order.
     BpfBackendOptions options = f.options;
     options.congestion_control += "p";
     options.pin_directory += "p";

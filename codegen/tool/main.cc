@@ -1,5 +1,5 @@
-// adapath-codegen: models and snapshots by hand. Freeze a float model, see what a network becomes, look into snapshot files
-// and check them.
+// adapath-codegen: models and snapshots by hand. Freeze a float model, see what a network becomes, look into snapshot
+// files and check them.
 //
 // Exit codes: 0 done; 1 refused or failed, with the reason on stderr; what CLI11 gives (over 100) for wrong arguments.
 #include <csignal>
@@ -30,10 +30,14 @@ constexpr const char* kFileMagic = "ADAPSNAP";
 
 const char* name_of(Activation activation) {
     switch (activation) {
-        case Activation::identity: return "identity";
-        case Activation::relu: return "relu";
-        case Activation::tanh: return "tanh";
-        case Activation::sigmoid: return "sigmoid";
+        case Activation::identity:
+            return "identity";
+        case Activation::relu:
+            return "relu";
+        case Activation::tanh:
+            return "tanh";
+        case Activation::sigmoid:
+            return "sigmoid";
     }
     return "unknown";
 }
@@ -53,21 +57,25 @@ int fail(const std::string& message) {
 // A .codes file: one byte a code, vectors one after the other, without a header.
 Result<std::vector<InputCodes>> read_codes(const std::string& path, size_t inputs) {
     std::ifstream file(path, std::ios::binary);
-    if (!file) return Error{fmt::format("{}: can't be opened; give a .codes file (one byte a code, {} a vector)", path, inputs)};
+    if (!file)
+        return Error{
+            fmt::format("{}: can't be opened; give a .codes file (one byte a code, {} a vector)", path, inputs)};
     std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
     if (bytes.empty() || bytes.size() % inputs != 0) {
-        return Error{fmt::format("{}: {} bytes are not a whole number of vectors of {} codes; was it recorded for another network?",
-                                 path, bytes.size(), inputs)};
+        return Error{fmt::format(
+            "{}: {} bytes are not a whole number of vectors of {} codes; was it recorded for another network?", path,
+            bytes.size(), inputs)};
     }
     std::vector<InputCodes> vectors;
     for (size_t at = 0; at < bytes.size(); at += inputs) {
-        vectors.emplace_back(bytes.begin() + static_cast<ptrdiff_t>(at), bytes.begin() + static_cast<ptrdiff_t>(at + inputs));
+        vectors.emplace_back(bytes.begin() + static_cast<ptrdiff_t>(at),
+                             bytes.begin() + static_cast<ptrdiff_t>(at + inputs));
     }
     return vectors;
 }
 
-// A random walk a code, where each vector is the last one moved on by one interval of features: like the kernel's histories,
-// but of no link in particular.
+// A random walk a code, where each vector is the last one moved on by one interval of features: like the kernel's
+// histories, but of no link in particular.
 std::vector<InputCodes> random_walk(size_t inputs, size_t count, uint64_t seed) {
     size_t step = inputs % ADP_CC_FEATURES == 0 ? ADP_CC_FEATURES : 1;
     std::mt19937_64 random(seed);
@@ -86,14 +94,16 @@ std::vector<InputCodes> random_walk(size_t inputs, size_t count, uint64_t seed) 
     return vectors;
 }
 
-int freeze(const std::string& path, const std::string& calibration, const std::string& output, double limit, float explore,
-           const std::string& note) {
+int freeze(const std::string& path, const std::string& calibration, const std::string& output, double limit,
+           float explore, const std::string& note) {
     Result<FloatModel> model = read_float_model(path);
     if (!model) return fail(model.error().message);
     std::vector<InputCodes> codes;
     if (calibration.empty()) {
-        fmt::print(stderr, "adapath-codegen: warning: no --calibration: fitting to a random walk, which is like no real link; the "
-                           "fidelity below holds for such inputs only\n");
+        fmt::print(
+            stderr,
+            "adapath-codegen: warning: no --calibration: fitting to a random walk, which is like no real link; the "
+            "fidelity below holds for such inputs only\n");
         codes = random_walk(model->network.input_count(), 8192, 1);
     } else {
         Result<std::vector<InputCodes>> read = read_codes(calibration, model->network.input_count());
@@ -139,7 +149,8 @@ Result<Network> read_network(const std::string& path) {
 // To `directory` as a kernel module's source tree; without one, as C to stdout.
 int emit(const std::string& path, const std::string& target, const std::string& directory, bool build,
          const ModuleBuildOptions& options) {
-    if (target != "kmod" && !directory.empty()) return fail(fmt::format("--out is for --target kmod; {} prints its C", target));
+    if (target != "kmod" && !directory.empty())
+        return fail(fmt::format("--out is for --target kmod; {} prints its C", target));
     if (build && directory.empty()) return fail("--build needs --target kmod and --out DIR");
     if (!build && !(options.kdir.empty() && options.sources.empty() && options.symvers.empty())) {
         return fail("--kdir, --sources and --symvers are for --build");
@@ -147,7 +158,8 @@ int emit(const std::string& path, const std::string& target, const std::string& 
     Result<Network> network = read_network(path);
     if (!network) return fail(network.error().message);
     if (directory.empty()) {
-        const std::map<std::string, Target> targets = {{"bpf", Target::bpf}, {"host", Target::host}, {"kmod", Target::kmod}};
+        const std::map<std::string, Target> targets = {
+            {"bpf", Target::bpf}, {"host", Target::host}, {"kmod", Target::kmod}};
         Result<std::string> source = emit_c(*network, targets.at(target));
         if (!source) return fail(fmt::format("{}: {}", path, source.error().message));
         fmt::print("{}", *source);
@@ -163,7 +175,8 @@ int emit(const std::string& path, const std::string& target, const std::string& 
     if (!built) return fail(built.error().message);
     fmt::print("{}: {} {} for kernel {}\n", built->path, network->app, describe(*network), built->release);
     fmt::print("install (as root; sign it first where Secure Boot asks for signed modules):\n");
-    fmt::print("  install -D -m 644 {} /lib/modules/{}/extra/{}.ko && depmod {}\n", built->path, built->release, *name, built->release);
+    fmt::print("  install -D -m 644 {} /lib/modules/{}/extra/{}.ko && depmod {}\n", built->path, built->release, *name,
+               built->release);
     fmt::print("adapath.ko then loads it by itself when a snapshot of this network is installed\n");
     return 0;
 }
@@ -213,7 +226,9 @@ int show(const std::string& path, bool as_json) {
         Result<NetworkLayout> layout = network_layout(model->network);
         if (!layout) return fail(fmt::format("{}: {}", path, layout.error().message));
         if (as_json) {
-            fmt::print("{}\n", nlohmann::json{{"kind", "float model"}, {"network", network_json(model->network, *layout)}}.dump(2));
+            fmt::print(
+                "{}\n",
+                nlohmann::json{{"kind", "float model"}, {"network", network_json(model->network, *layout)}}.dump(2));
         } else {
             fmt::print("float model {}\n", path);
             print_network(model->network, *layout);
@@ -228,20 +243,27 @@ int show(const std::string& path, bool as_json) {
     const Fidelity& f = snapshot->fidelity;
     const Provenance& p = snapshot->provenance;
     if (as_json) {
-        nlohmann::json json = {
-            {"kind", "snapshot"},
-            {"hash", snapshot->hash},
-            {"program_hash", snapshot->program_hash},
-            {"generator_version", kGeneratorVersion},
-            {"network", network_json(network, *layout)},
-            {"fidelity",
-             {{"samples", f.samples}, {"range", f.range}, {"mean_error", f.mean_error}, {"p99_error", f.p99_error}, {"max_error", f.max_error}}},
-            {"provenance",
-             {{"trainer", p.trainer}, {"source", p.source}, {"samples", p.samples}, {"created_unix_s", p.created_unix_s}, {"note", p.note}}},
-            {"explore", snapshot->explore},
-            {"probes", snapshot->probes.size()},
-            {"source_c_bytes", snapshot->source_c.size()},
-            {"bpf_object_bytes", snapshot->bpf_object.size()}};
+        nlohmann::json json = {{"kind", "snapshot"},
+                               {"hash", snapshot->hash},
+                               {"program_hash", snapshot->program_hash},
+                               {"generator_version", kGeneratorVersion},
+                               {"network", network_json(network, *layout)},
+                               {"fidelity",
+                                {{"samples", f.samples},
+                                 {"range", f.range},
+                                 {"mean_error", f.mean_error},
+                                 {"p99_error", f.p99_error},
+                                 {"max_error", f.max_error}}},
+                               {"provenance",
+                                {{"trainer", p.trainer},
+                                 {"source", p.source},
+                                 {"samples", p.samples},
+                                 {"created_unix_s", p.created_unix_s},
+                                 {"note", p.note}}},
+                               {"explore", snapshot->explore},
+                               {"probes", snapshot->probes.size()},
+                               {"source_c_bytes", snapshot->source_c.size()},
+                               {"bpf_object_bytes", snapshot->bpf_object.size()}};
         // Strings in a file may be anything; what is not UTF-8 is replaced rather than thrown at the operator.
         fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
         return 0;
@@ -250,13 +272,14 @@ int show(const std::string& path, bool as_json) {
     fmt::print("program     {} (C {} bytes, BPF object {} bytes)\n", snapshot->program_hash, snapshot->source_c.size(),
                snapshot->bpf_object.size());
     print_network(network, *layout);
-    fmt::print("fidelity    p99 {:.5f}, mean {:.5f}, worst {:.5f} of the output's range {:.4g} over {} samples\n", f.p99_error,
-               f.mean_error, f.max_error, f.range, f.samples);
+    fmt::print("fidelity    p99 {:.5f}, mean {:.5f}, worst {:.5f} of the output's range {:.4g} over {} samples\n",
+               f.p99_error, f.mean_error, f.max_error, f.range, f.samples);
     fmt::print("explore     {:g}\n", snapshot->explore);
     fmt::print("probes      {}\n", snapshot->probes.size());
     char created[32] = "unknown";
     std::time_t seconds = p.created_unix_s;
-    if (std::tm utc = {}; seconds > 0 && gmtime_r(&seconds, &utc)) std::strftime(created, sizeof(created), "%F %T UTC", &utc);
+    if (std::tm utc = {}; seconds > 0 && gmtime_r(&seconds, &utc))
+        std::strftime(created, sizeof(created), "%F %T UTC", &utc);
     fmt::print("created     {} by {}\n", created, p.trainer.empty() ? "unknown" : p.trainer);
     if (!p.source.empty()) fmt::print("source      {}\n", p.source);
     if (p.samples > 0) fmt::print("trained on  {} samples\n", p.samples);
@@ -264,8 +287,8 @@ int show(const std::string& path, bool as_json) {
     return 0;
 }
 
-// Everything that can be checked without a kernel: the file (hash, shapes, ranges, proof), its program compiled anew against the
-// interpreter, and its C against what this version generates.
+// Everything that can be checked without a kernel: the file (hash, shapes, ranges, proof), its program compiled anew
+// against the interpreter, and its C against what this version generates.
 int check(const std::string& path, uint64_t random_inputs, uint64_t seed) {
     Result<Snapshot> snapshot = read_snapshot(path);
     if (!snapshot) return fail(snapshot.error().message);
@@ -275,22 +298,24 @@ int check(const std::string& path, uint64_t random_inputs, uint64_t seed) {
     Result<std::vector<uint8_t>> params = pack(snapshot->model);
     if (!params) return fail(fmt::format("{}: {}", path, params.error().message));
     Status same = verify(
-        snapshot->model, [&](const uint8_t* in, int32_t* out) { program->run(params->data(), in, out); }, snapshot->probes,
-        random_inputs, seed);
+        snapshot->model, [&](const uint8_t* in, int32_t* out) { program->run(params->data(), in, out); },
+        snapshot->probes, random_inputs, seed);
     if (!same) return fail(fmt::format("{}: {}", path, same.error().message));
     if (!snapshot->source_c.empty()) {
         Result<std::string> source = emit_c(network, Target::bpf);
         if (!source) return fail(fmt::format("{}: {}", path, source.error().message));
         if (*source != snapshot->source_c) {
-            return fail(fmt::format("{}: its C is not what generator version {} makes of its network: freeze the model again", path,
-                                    kGeneratorVersion));
+            return fail(
+                fmt::format("{}: its C is not what generator version {} makes of its network: freeze the model again",
+                            path, kGeneratorVersion));
         }
         Result<std::vector<uint8_t>> object = compile(*source, Target::bpf);
         if (!object) return fail(fmt::format("{}: {}", path, object.error().message));
         if (*object != snapshot->bpf_object) {
-            return fail(fmt::format("{}: its BPF object is not what this version's compiler makes of its C (another version of "
-                                    "Adapath, or changed by hand): freeze the model again",
-                                    path));
+            return fail(
+                fmt::format("{}: its BPF object is not what this version's compiler makes of its C (another version of "
+                            "Adapath, or changed by hand): freeze the model again",
+                            path));
         }
     }
     fmt::print("{}: sound: hash, ranges and program agree; {} probes and {} random inputs bit for bit\n", path,
@@ -312,8 +337,8 @@ int random_model(const std::string& shape, const std::string& activations, const
     }
     std::vector<std::string> names = split(activations, ',');
     if (widths.size() < 2 || names.size() != widths.size() - 1) {
-        return fail(fmt::format("--activations {}: {} for a network of {} layers; give one a layer", activations, names.size(),
-                                widths.empty() ? 0 : widths.size() - 1));
+        return fail(fmt::format("--activations {}: {} for a network of {} layers; give one a layer", activations,
+                                names.size(), widths.empty() ? 0 : widths.size() - 1));
     }
     model.network.app = app;
     model.network.feature_schema = ADP_CC_SCHEMA;
@@ -332,7 +357,8 @@ int random_model(const std::string& shape, const std::string& activations, const
             model.network.layers.push_back({widths[l], widths[l + 1], a});
             known = true;
         }
-        if (!known) return fail(fmt::format("--activations: \"{}\" is none of identity, relu, tanh, sigmoid", names[l]));
+        if (!known)
+            return fail(fmt::format("--activations: \"{}\" is none of identity, relu, tanh, sigmoid", names[l]));
         std::vector<float>& weights = model.weights.emplace_back(size_t{widths[l]} * widths[l + 1]);
         std::vector<float>& biases = model.biases.emplace_back(widths[l + 1]);
         for (float& w : weights) w = normal(random) / std::sqrt(static_cast<float>(widths[l]));
@@ -361,32 +387,39 @@ int main(int argc, char** argv) {
     float explore = 0;
     CLI::App* freeze = app.add_subcommand("freeze", "Quantise, prove, emit, compile, verify and seal a float model");
     freeze->add_option("MODEL", path, "float model file")->required();
-    freeze->add_option("--calibration", calibration,
-                       "recorded inputs (.codes: one byte a code, vectors one after the other); the later half judges fidelity. "
-                       "Without it: a random walk, with a warning");
+    freeze->add_option(
+        "--calibration", calibration,
+        "recorded inputs (.codes: one byte a code, vectors one after the other); the later half judges fidelity. "
+        "Without it: a random walk, with a warning");
     freeze->add_option("-o,--output", output, "snapshot file to write")->required();
-    freeze->add_option("--fidelity-limit", limit,
-                       "refuse where the p99 error against the floats is over this fraction of the output's range; 0 = report only");
-    freeze->add_option("--explore", explore, "standard deviation of the exploration noise, in units of the action, 0 to 1");
+    freeze->add_option(
+        "--fidelity-limit", limit,
+        "refuse where the p99 error against the floats is over this fraction of the output's range; 0 = report only");
+    freeze->add_option("--explore", explore,
+                       "standard deviation of the exploration noise, in units of the action, 0 to 1");
     freeze->add_option("--note", note, "free text for the snapshot's provenance");
 
     std::string target = "bpf";
-    CLI::App* emit = app.add_subcommand("emit", "Print the C of a model's or snapshot's program, or write and build its kernel module");
+    CLI::App* emit = app.add_subcommand(
+        "emit", "Print the C of a model's or snapshot's program, or write and build its kernel module");
     std::string directory;
     bool build = false;
     adapath::ModuleBuildOptions module_build;
     emit->add_option("FILE", path, "float model or snapshot file")->required();
     emit->add_option("--target", target, "bpf, host or kmod")->check(CLI::IsMember({"bpf", "host", "kmod"}));
     emit->add_option("--out", directory,
-                     "with kmod: directory to write the module's sources to (adapath_net_<program hash>.c, Kbuild, Makefile) instead "
+                     "with kmod: directory to write the module's sources to (adapath_net_<program hash>.c, Kbuild, "
+                     "Makefile) instead "
                      "of printing its C");
     emit->add_flag("--build", build, "with --out: build the module there and say how to install it");
     emit->add_option("--kdir", module_build.kdir,
                      "with --build: the kernel's build directory; without it /lib/modules/<running release>/build");
-    emit->add_option("--sources", module_build.sources,
-                     "with --build: Adapath's sources, with include/ and kmod/; without it " + adapath::installed_sources());
-    emit->add_option("--symvers", module_build.symvers,
-                     "with --build: Module.symvers of adapath.ko's build; without it kmod/Module.symvers of the sources");
+    emit->add_option(
+        "--sources", module_build.sources,
+        "with --build: Adapath's sources, with include/ and kmod/; without it " + adapath::installed_sources());
+    emit->add_option(
+        "--symvers", module_build.symvers,
+        "with --build: Module.symvers of adapath.ko's build; without it kmod/Module.symvers of the sources");
 
     bool as_json = false;
     CLI::App* show = app.add_subcommand("show", "Network, layout, fidelity, provenance, sizes and hashes of a file");
@@ -395,7 +428,8 @@ int main(int argc, char** argv) {
 
     uint64_t random_inputs = 10000;
     uint64_t seed = 1;
-    CLI::App* check = app.add_subcommand("verify", "Check a snapshot file: hash, ranges, and its program against the interpreter");
+    CLI::App* check =
+        app.add_subcommand("verify", "Check a snapshot file: hash, ranges, and its program against the interpreter");
     check->add_option("FILE", path, "snapshot file")->required();
     check->add_option("--random", random_inputs, "random inputs besides the file's probes and the extremes");
     check->add_option("--seed", seed, "of the random inputs");
@@ -411,8 +445,8 @@ int main(int argc, char** argv) {
     random->add_option("-o,--output", output, "float model file to write")->required();
 
     CLI11_PARSE(app, argc, argv);
-    // Files are written by rename, so an interrupt leaves nothing behind: the default action of SIGINT is right. A closed
-    // pipe (`emit | head`) is not an error worth a message.
+    // Files are written by rename, so an interrupt leaves nothing behind: the default action of SIGINT is right. A
+    // closed pipe (`emit | head`) is not an error worth a message.
     std::signal(SIGPIPE, SIG_DFL);
     if (*freeze) return adapath::freeze(path, calibration, output, limit, explore, note);
     if (*emit) return adapath::emit(path, target, directory, build, module_build);

@@ -15,8 +15,8 @@ namespace adapath {
 
 namespace {
 
-// SplitMix64 and Box-Muller, written out because the standard library's distributions differ between implementations and
-// a seed must name one trace everywhere.
+// SplitMix64 and Box-Muller, written out because the standard library's distributions differ between implementations
+// and a seed must name one trace everywhere.
 class Random {
 public:
     explicit Random(uint64_t seed) : state_(seed) {}
@@ -48,8 +48,8 @@ Status check_range(const char* name, double value, double low, double high, cons
     if (value >= low && value <= high) {
         return {};
     }
-    return Error{std::string("trace generator: ") + name + " is " + number(value) + " " + unit + "; use " + number(low) +
-                 " to " + number(high)};
+    return Error{std::string("trace generator: ") + name + " is " + number(value) + " " + unit + "; use " +
+                 number(low) + " to " + number(high)};
 }
 
 Status check_generator(const TraceGenerator& options) {
@@ -161,8 +161,8 @@ Result<Trace> Trace::generate(const TraceGenerator& options) {
     }
     const double wanted = options.mean_mbit * 125.0 * options.duration_ms;  // bytes in all
     if (wanted / trace_opportunity_bytes > static_cast<double>(trace_max_opportunities)) {
-        return Error{"trace generator: " + number(options.mean_mbit) + " Mbit/s for " + std::to_string(options.duration_ms) +
-                     " ms is over " + std::to_string(trace_max_opportunities) +
+        return Error{"trace generator: " + number(options.mean_mbit) + " Mbit/s for " +
+                     std::to_string(options.duration_ms) + " ms is over " + std::to_string(trace_max_opportunities) +
                      " opportunities; ask for a lower rate or a shorter trace"};
     }
     Random random(options.seed);
@@ -195,8 +195,8 @@ Result<Trace> Trace::generate(const TraceGenerator& options) {
     double credit = 0;  // bytes that this user is owed by the scheduler
     for (uint32_t ms = 1; ms <= options.duration_ms; ms++) {
         credit += dark[ms - 1] ? 0 : rates[(ms - 1) / step_ms] * scale;
-        // In the dark nobody is served: what is owed waits. The last millisecond pays out all, so that the mean is exact
-        // and the period is the duration.
+        // In the dark nobody is served: what is owed waits. The last millisecond pays out all, so that the mean is
+        // exact and the period is the duration.
         const bool last = ms == options.duration_ms;
         if (!last && (dark[ms - 1] || random.uniform() > options.service_share)) {
             continue;

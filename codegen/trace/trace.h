@@ -1,6 +1,7 @@
-// A link's capacity over time, in the trace format of mahimahi: one line a delivery opportunity of 1500 bytes, its number
-// the millisecond at which it comes; several equal lines are several opportunities; the trace starts again at its last
-// timestamp. Shared by the link emulator and by the simulator that policies are trained in, so that both mean the same link.
+// A link's capacity over time, in the trace format of mahimahi: one line a delivery opportunity of 1500 bytes, its
+// number the millisecond at which it comes; several equal lines are several opportunities; the trace starts again at
+// its last timestamp. Shared by the link emulator and by the simulator that policies are trained in, so that both mean
+// the same link.
 #pragma once
 
 #include <cstdint>
@@ -20,19 +21,20 @@ inline constexpr uint32_t trace_max_ms = 24 * 60 * 60 * 1000;
 // Enough for 10 Gbit/s over a minute; bounds the memory that a trace can ask for (4 bytes each).
 inline constexpr uint64_t trace_max_opportunities = 64'000'000;
 
-// An LTE-like uplink: log-rate as a mean-reverting random walk (moves of seconds), a 20 % fluctuation every 100 ms, rare
-// outages, and service in bursts, since a scheduler serves a cell's users in turns. Figures of the defaults follow public
-// LTE uplink traces (standard deviation of the 1 s rate about half its mean; a change of about a third from second to second).
+// An LTE-like uplink: log-rate as a mean-reverting random walk (moves of seconds), a 20 % fluctuation every 100 ms,
+// rare outages, and service in bursts, since a scheduler serves a cell's users in turns. Figures of the defaults follow
+// public LTE uplink traces (standard deviation of the 1 s rate about half its mean; a change of about a third from
+// second to second).
 struct TraceGenerator {
     uint64_t seed = 1;
-    double mean_mbit = 8;          // of the trace as a whole; the rate moves between a quarter and 2.5 times this
+    double mean_mbit = 8;  // of the trace as a whole; the rate moves between a quarter and 2.5 times this
     uint32_t duration_ms = 600'000;
-    double walk_sd = 0.55;         // of the natural logarithm of the slow rate
-    double walk_s = 4;             // its time of reversion, seconds
-    double flutter = 0.2;          // standard deviation of the 100 ms fluctuation, fraction of the rate
-    double outage_every_s = 40;    // mean time between outages, seconds; 0 = none
-    double outage_mean_ms = 300;   // mean length; at most 2 s each
-    double service_share = 0.3;    // share of milliseconds in which this user is served
+    double walk_sd = 0.55;        // of the natural logarithm of the slow rate
+    double walk_s = 4;            // its time of reversion, seconds
+    double flutter = 0.2;         // standard deviation of the 100 ms fluctuation, fraction of the rate
+    double outage_every_s = 40;   // mean time between outages, seconds; 0 = none
+    double outage_mean_ms = 300;  // mean length; at most 2 s each
+    double service_share = 0.3;   // share of milliseconds in which this user is served
 };
 
 class Trace {
@@ -54,7 +56,8 @@ public:
 
     // Time of opportunity number `index` (0, 1, 2 ... for ever) since the trace began; never decreases with the index.
     [[nodiscard]] uint64_t opportunity_ns(uint64_t index) const {
-        return (index / opportunity_ms_.size() * opportunity_ms_.back() + opportunity_ms_[index % opportunity_ms_.size()]) *
+        return (index / opportunity_ms_.size() * opportunity_ms_.back() +
+                opportunity_ms_[index % opportunity_ms_.size()]) *
                1'000'000;
     }
     // How many opportunities came at or before `ns`; so it is also the index of the first one after it.

@@ -1,5 +1,5 @@
-// The bpf backend on the kernel that runs the test: what every backend promises (tests/support/backend_suite.h), and what is its
-// own. Skipped, with the reason, where the machine can't.
+// The bpf backend on the kernel that runs the test: what every backend promises (tests/support/backend_suite.h), and
+// what is its own. Skipped, with the reason, where the machine can't.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>

@@ -109,7 +109,8 @@ private:
 class BpfPrograms : public testing::Test {
 protected:
     void SetUp() override {
-        if (geteuid() != 0) GTEST_SKIP() << "loading BPF programs needs root; run as root to test the kernel's verifier and JIT";
+        if (geteuid() != 0)
+            GTEST_SKIP() << "loading BPF programs needs root; run as root to test the kernel's verifier and JIT";
     }
 
     // Loads a network's program and runs several models on it.
@@ -197,7 +198,8 @@ TEST(BpfObjects, HaveNoDivisionAndNoCallsToFunctions) {
             for (size_t i = 0; i < sections[s].sh_size / sizeof(bpf_insn); i++, instructions++) {
                 uint8_t kind = BPF_CLASS(code[i].code);
                 bool arithmetic = kind == BPF_ALU || kind == BPF_ALU64;
-                EXPECT_FALSE(arithmetic && (BPF_OP(code[i].code) == BPF_DIV || BPF_OP(code[i].code) == BPF_MOD)) << "at " << i;
+                EXPECT_FALSE(arithmetic && (BPF_OP(code[i].code) == BPF_DIV || BPF_OP(code[i].code) == BPF_MOD))
+                    << "at " << i;
                 EXPECT_FALSE(code[i].code == (BPF_JMP | BPF_CALL) && code[i].src_reg == BPF_PSEUDO_CALL) << "at " << i;
                 if (code[i].code == (BPF_LD | BPF_DW | BPF_IMM)) i++;
             }

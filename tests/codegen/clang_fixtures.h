@@ -1,5 +1,6 @@
-// Random quantised models for the suites that hold programs to the reference interpreter. Made directly, not by quantise(),
-// so that weights, multipliers, biases and tables also take values that no training would give. Shared by *_clang_test.cc.
+// Random quantised models for the suites that hold programs to the reference interpreter. Made directly, not by
+// quantise(), so that weights, multipliers, biases and tables also take values that no training would give. Shared by
+// *_clang_test.cc.
 #pragma once
 
 #include <algorithm>
@@ -43,8 +44,8 @@ inline Network random_network(std::mt19937_64& random, uint32_t max_layers, uint
     return network_layout(network) ? network : random_network(random, max_layers, max_width);
 }
 
-// Every third row has weights at the limits, so that lanes are as full as prove() lets them be. Multiplier and bias of a row
-// spread t over the table and a little beyond both ends.
+// Every third row has weights at the limits, so that lanes are as full as prove() lets them be. Multiplier and bias of
+// a row spread t over the table and a little beyond both ends.
 inline QuantModel random_model(const Network& network, std::mt19937_64& random) {
     NetworkLayout layout = network_layout(network).value();
     std::vector<std::pair<uint32_t, std::vector<uint16_t>>> shared;  // by table_offset
@@ -77,7 +78,8 @@ inline QuantModel random_model(const Network& network, std::mt19937_64& random) 
             layer.bias.push_back(static_cast<int64_t>(center * unit - middle * layer.mult.back()));
         }
         if (where.table_entries > 0 && !last) {
-            auto known = std::find_if(shared.begin(), shared.end(), [&](const auto& s) { return s.first == where.table_offset; });
+            auto known = std::find_if(shared.begin(), shared.end(),
+                                      [&](const auto& s) { return s.first == where.table_offset; });
             if (known == shared.end()) {
                 std::vector<uint16_t> table(where.table_entries);
                 for (uint16_t& code : table) code = static_cast<uint16_t>(random() % (ADP_HIDDEN_CODE_MAX + 1));
@@ -86,7 +88,8 @@ inline QuantModel random_model(const Network& network, std::mt19937_64& random) 
             }
             layer.code_table = known->second;
         } else if (where.table_entries > 0) {
-            for (uint32_t e = 0; e < where.table_entries; e++) layer.output_table.push_back(static_cast<int16_t>(random()));
+            for (uint32_t e = 0; e < where.table_entries; e++)
+                layer.output_table.push_back(static_cast<int16_t>(random()));
         }
         model.layers.push_back(std::move(layer));
     }

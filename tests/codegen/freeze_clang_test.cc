@@ -73,10 +73,12 @@ TEST(Freeze, NewWeightsCompileNothing) {
     Freezer freezer;
     FreezeOptions options;
     options.fidelity_limit = 0;
-    Result<Snapshot> first = freezer.freeze(random_weights(aurora_network(), random), in.calibration(), in.held_out(), options);
+    Result<Snapshot> first =
+        freezer.freeze(random_weights(aurora_network(), random), in.calibration(), in.held_out(), options);
     ASSERT_TRUE(first) << first.error().message;
     const HostProgram* program = freezer.host_program(aurora_network()).value();
-    Result<Snapshot> second = freezer.freeze(random_weights(aurora_network(), random), in.calibration(), in.held_out(), options);
+    Result<Snapshot> second =
+        freezer.freeze(random_weights(aurora_network(), random), in.calibration(), in.held_out(), options);
     ASSERT_TRUE(second) << second.error().message;
 
     EXPECT_EQ(freezer.host_program(aurora_network()).value(), program) << "the program was made again";

@@ -51,8 +51,9 @@ inline adp_layout layout_of(const Network& network) {
 
 // Around every size at which something changes: triples, chunks of 63 and 12, steps of 8, groups of 16, the limits.
 inline uint32_t edge_width(Random& random) {
-    static constexpr uint32_t kEdges[] = {1,  2,  3,  4,  5,  7,  8,  9,  11, 12, 13, 15,  16,  17,  23,  24,  25,  31,  32, 33,
-                                          36, 37, 47, 48, 49, 61, 62, 63, 64, 65, 66, 126, 127, 128, 129, 189, 190, 252, 253, 255, 256};
+    static constexpr uint32_t kEdges[] = {1,  2,  3,  4,   5,   7,   8,   9,   11,  12,  13,  15,  16, 17,
+                                          23, 24, 25, 31,  32,  33,  36,  37,  47,  48,  49,  61,  62, 63,
+                                          64, 65, 66, 126, 127, 128, 129, 189, 190, 252, 253, 255, 256};
     return kEdges[random() % std::size(kEdges)];
 }
 
@@ -60,7 +61,8 @@ inline uint32_t edge_width(Random& random) {
 inline Network edge_network(Random& random) {
     for (;;) {
         const size_t layers = 1 + random() % ADP_MAX_LAYERS;
-        // Wide layers can't stand side by side in a slot; so that deep networks are found as well, most of some are narrow.
+        // Wide layers can't stand side by side in a slot; so that deep networks are found as well, most of some are
+        // narrow.
         const uint32_t limit = random() % 2 == 0 ? 256 : 40;
         std::vector<uint32_t> widths;
         std::vector<Activation> activations;
@@ -118,8 +120,8 @@ inline SumRange sum_range(const QuantLayer& layer, const LayerShape& shape, uint
     return range;
 }
 
-// random_model(), with some rows at what prove() just lets through: greatest and least multipliers and biases, weights all at a
-// corner, and codes at the ends of their range.
+// random_model(), with some rows at what prove() just lets through: greatest and least multipliers and biases, weights
+// all at a corner, and codes at the ends of their range.
 inline QuantModel extreme_model(const Network& network, Random& random) {
     constexpr int64_t kLimit = int64_t{1} << 62;
     QuantModel model = random_model(network, random);
@@ -139,9 +141,14 @@ inline QuantModel extreme_model(const Network& network, Random& random) {
             const SumRange range = sum_range(layer, shape, row, layout.layers[l].input_max);
             const int64_t mult = layer.mult[row];
             switch (random() % 12) {
-                case 0: layer.bias[row] = kLimit - 1 - range.hi * mult; break;
-                case 1: layer.bias[row] = -kLimit + 1 - range.lo * mult; break;
-                default: break;
+                case 0:
+                    layer.bias[row] = kLimit - 1 - range.hi * mult;
+                    break;
+                case 1:
+                    layer.bias[row] = -kLimit + 1 - range.lo * mult;
+                    break;
+                default:
+                    break;
             }
         }
     }
@@ -168,11 +175,13 @@ inline std::vector<InputCodes> edge_inputs(const QuantModel& model, size_t count
     return inputs;
 }
 
-// A block as the kernel has it: exactly as long as said, so that a sanitizer sees the byte behind it; aligned to 8 and, where
-// that is asked for, no better.
+// A block as the kernel has it: exactly as long as said, so that a sanitizer sees the byte behind it; aligned to 8 and,
+// where that is asked for, no better.
 class Block {
 public:
-    explicit Block(const std::vector<uint8_t>& bytes) : Block(bytes.size(), 8) { std::copy(bytes.begin(), bytes.end(), data()); }
+    explicit Block(const std::vector<uint8_t>& bytes) : Block(bytes.size(), 8) {
+        std::copy(bytes.begin(), bytes.end(), data());
+    }
     Block(size_t size, size_t alignment) : size_(size), alignment_(alignment), start_(nullptr, Free{alignment}) {
         start_.reset(static_cast<uint8_t*>(::operator new(std::max<size_t>(size, 1), std::align_val_t{alignment})));
     }
@@ -200,9 +209,12 @@ inline bool cpu_has_vnni() {
 enum class Program { generic, avx2, vnni };
 inline const char* name_of(Program program) {
     switch (program) {
-        case Program::generic: return "generic";
-        case Program::avx2: return "AVX2";
-        case Program::vnni: return "AVX-512 VNNI";
+        case Program::generic:
+            return "generic";
+        case Program::avx2:
+            return "AVX2";
+        case Program::vnni:
+            return "AVX-512 VNNI";
     }
     return "?";
 }
@@ -225,9 +237,15 @@ public:
         std::vector<int32_t> out(layout_.outputs, 0x5a5a5a5a);
         out.shrink_to_fit();
         switch (program) {
-            case Program::generic: adp_kernel_generic_forward(&layout_, params_.data(), codes.data(), out.data()); break;
-            case Program::avx2: adp_simd_avx2_forward(&layout_, params_.data(), simd_.data(), codes.data(), out.data()); break;
-            case Program::vnni: adp_simd_vnni_forward(&layout_, params_.data(), simd_.data(), codes.data(), out.data()); break;
+            case Program::generic:
+                adp_kernel_generic_forward(&layout_, params_.data(), codes.data(), out.data());
+                break;
+            case Program::avx2:
+                adp_simd_avx2_forward(&layout_, params_.data(), simd_.data(), codes.data(), out.data());
+                break;
+            case Program::vnni:
+                adp_simd_vnni_forward(&layout_, params_.data(), simd_.data(), codes.data(), out.data());
+                break;
         }
         return out;
     }

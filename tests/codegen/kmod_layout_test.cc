@@ -1,4 +1,5 @@
-// The layout that kernel and codegen share: what it gives any shape that a network may have, and that it refuses every other one.
+// The layout that kernel and codegen share: what it gives any shape that a network may have, and that it refuses every
+// other one.
 #include <map>
 #include <set>
 
@@ -55,7 +56,8 @@ void expect_sound(const adp_layout& layout, const std::vector<adp_layer_shape>& 
         const bool last = l + 1 == shapes.size();
         EXPECT_EQ(std::memcmp(&layout.shape[l], &shapes[l], sizeof(shapes[l])), 0);
         expect_layer(shapes[l], at, l == 0, last);
-        EXPECT_TRUE(parts.emplace(at.offset, Part{shapes[l].outputs * at.row_words * 8, 1}).second) << "rows of two layers meet";
+        EXPECT_TRUE(parts.emplace(at.offset, Part{shapes[l].outputs * at.row_words * 8, 1}).second)
+            << "rows of two layers meet";
         if (at.table_entries > 0) {
             Part& table = parts[at.table_offset];
             table.bytes = (2 * at.table_entries + 7) / 8 * 8;
@@ -173,10 +175,17 @@ TEST(Layout, AgreesWithValidateOnAnyShapes) {
             adp_layer_shape& shape = shapes[random() % shapes.size()];
             const auto value = static_cast<uint16_t>(random() % 2 == 0 ? random() : random() % 260);
             switch (random() % 4) {
-                case 0: shape.inputs = value; break;
-                case 1: shape.outputs = value; break;
-                case 2: shape.activation = static_cast<uint8_t>(random() % 6); break;
-                default: shapes.push_back(shapes[random() % shapes.size()]);
+                case 0:
+                    shape.inputs = value;
+                    break;
+                case 1:
+                    shape.outputs = value;
+                    break;
+                case 2:
+                    shape.activation = static_cast<uint8_t>(random() % 6);
+                    break;
+                default:
+                    shapes.push_back(shapes[random() % shapes.size()]);
             }
         }
         Network network = network_of({shapes[0].inputs, 1}, {Activation::relu});

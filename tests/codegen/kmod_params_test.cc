@@ -1,7 +1,7 @@
-// adp_params_check(): what it lets into a kernel is exactly what pack() makes of models that are proven. A block is unpacked
-// here by a reading of net.h of this file's own; where packing what was read gives the same bytes again, the block is sound, and
-// must be accepted and run as the interpreter runs that model; where it does not, it must be refused. Blocks are sound ones, hurt
-// in every kind of place.
+// adp_params_check(): what it lets into a kernel is exactly what pack() makes of models that are proven. A block is
+// unpacked here by a reading of net.h of this file's own; where packing what was read gives the same bytes again, the
+// block is sound, and must be accepted and run as the interpreter runs that model; where it does not, it must be
+// refused. Blocks are sound ones, hurt in every kind of place.
 #include <array>
 #include <map>
 
@@ -74,7 +74,8 @@ RowPlace row_place(const LayerLayout& layout, uint32_t inputs, uint32_t row) {
     return place;
 }
 
-// The model that a block stands for, if it stands for one. Whether it is that model's block only packing it again tells.
+// The model that a block stands for, if it stands for one. Whether it is that model's block only packing it again
+// tells.
 std::optional<QuantModel> unpack(const Network& network, const std::vector<uint8_t>& bytes) {
     const NetworkLayout layout = network_layout(network).value();
     if (bytes.size() != layout.bytes) {
@@ -189,7 +190,8 @@ public:
     [[nodiscard]] uint32_t row() const { return row_; }
     [[nodiscard]] const LayerShape& shape() const { return network_.layers[l_]; }
     [[nodiscard]] const LayerLayout& where() const { return layout_.layers[l_]; }
-    // |weights| of any size at one input or padding lane (0..3 * triples - 1); with `mended`, init and bias as they would be.
+    // |weights| of any size at one input or padding lane (0..3 * triples - 1); with `mended`, init and bias as they
+    // would be.
     void set_weight(uint32_t lane, int64_t weight, bool mended) {
         const std::vector<int64_t> before = row_weights();
         std::vector<int64_t> after = before;
@@ -205,7 +207,9 @@ public:
         }
     }
     // The bias before lifts are folded in.
-    void set_bias(int64_t bias) { store(bytes_, place_.bias, static_cast<uint64_t>(bias) - mult() * lifts(row_weights())); }
+    void set_bias(int64_t bias) {
+        store(bytes_, place_.bias, static_cast<uint64_t>(bias) - mult() * lifts(row_weights()));
+    }
     void set_mult(uint64_t mult, bool mended) {
         const uint64_t bias = load<uint64_t>(bytes_, place_.bias) + this->mult() * lifts(row_weights());
         store(bytes_, place_.mult, mult);
@@ -240,7 +244,8 @@ public:
     void set_table(uint32_t entry, uint16_t value) { store(bytes_, where().table_offset + 2 * size_t{entry}, value); }
     void flip_bit() { bytes_[random_() % bytes_.size()] ^= static_cast<uint8_t>(1U << random_() % 8); }
     void flip_bit_of_row() {
-        bytes_[place_.inits[0] + random_() % (size_t{where().row_words} * 8)] ^= static_cast<uint8_t>(1U << random_() % 8);
+        bytes_[place_.inits[0] + random_() % (size_t{where().row_words} * 8)] ^=
+            static_cast<uint8_t>(1U << random_() % 8);
     }
     void randomise_from(size_t offset) {
         for (size_t i = offset; i < bytes_.size(); ++i) {
@@ -270,7 +275,9 @@ private:
             uint64_t top = 0;
             uint64_t below = 0;
             for (size_t i = c * lanes; i < std::min((c + 1) * lanes, weights.size()); i += 3) {
-                const auto down = [&](int64_t w) { return static_cast<uint64_t>(std::max<int64_t>(0, -w)) * where().input_max; };
+                const auto down = [&](int64_t w) {
+                    return static_cast<uint64_t>(std::max<int64_t>(0, -w)) * where().input_max;
+                };
                 top += down(weights[i]) + down(weights[i + 1]) + down(weights[i + 2]);
                 below += down(weights[i + 1] * (1 << 22) + weights[i + 2]) + down(weights[i + 2] * (1 << 21));
             }
@@ -279,7 +286,8 @@ private:
     }
     void swap(size_t a, size_t b, size_t bytes) {
         if (a != b) {
-            std::swap_ranges(bytes_.begin() + static_cast<ptrdiff_t>(a), bytes_.begin() + static_cast<ptrdiff_t>(a + bytes),
+            std::swap_ranges(bytes_.begin() + static_cast<ptrdiff_t>(a),
+                             bytes_.begin() + static_cast<ptrdiff_t>(a + bytes),
                              bytes_.begin() + static_cast<ptrdiff_t>(b));
         }
     }
@@ -313,8 +321,8 @@ TEST(Params, EveryPackedBlockIsAccepted) {
     for (const Network& network : networks) {
         for (const QuantModel& model : {random_model(network, random), extreme_model(network, random)}) {
             const Verdict verdict = check(layout_of(network), pack(model).value());
-            ASSERT_TRUE(verdict.accepted) << describe(network) << ": layer " << verdict.why.layer << " row " << verdict.why.row
-                                          << ": " << verdict.why.what << ": " << verdict.why.value;
+            ASSERT_TRUE(verdict.accepted) << describe(network) << ": layer " << verdict.why.layer << " row "
+                                          << verdict.why.row << ": " << verdict.why.what << ": " << verdict.why.value;
         }
     }
 }
@@ -329,12 +337,24 @@ struct Wound {
 };
 
 std::vector<Wound> wounds() {
-    const auto lane_of_input = [](Patient& p, Random& random) { return static_cast<uint32_t>(random() % p.shape().inputs); };
+    const auto lane_of_input = [](Patient& p, Random& random) {
+        return static_cast<uint32_t>(random() % p.shape().inputs);
+    };
     const auto has_table = [](const Patient& p) { return p.where().table_entries > 0; };
     const auto hidden = [](const Patient& p) { return p.where().table_entries > 0 && p.where().shift == 24; };
     return {
-        {"flip any bit", [](Patient& p, Random&) { p.flip_bit(); return Expect::either; }, false},
-        {"flip a bit of a row", [](Patient& p, Random&) { p.flip_bit_of_row(); return Expect::either; }, true},
+        {"flip any bit",
+         [](Patient& p, Random&) {
+             p.flip_bit();
+             return Expect::either;
+         },
+         false},
+        {"flip a bit of a row",
+         [](Patient& p, Random&) {
+             p.flip_bit_of_row();
+             return Expect::either;
+         },
+         true},
         {"other weight",
          [=](Patient& p, Random& random) {
              p.set_weight(lane_of_input(p, random), static_cast<int64_t>(random() % 255) - 127, false);
@@ -374,27 +394,50 @@ std::vector<Wound> wounds() {
          true},
         {"first word of a chunk",
          [](Patient& p, Random& random) {
-             static constexpr uint64_t kBy[] = {1, ~uint64_t{0}, uint64_t{1} << 43, uint64_t{0} - (uint64_t{1} << 43), uint64_t{1} << 63};
+             static constexpr uint64_t kBy[] = {1, ~uint64_t{0}, uint64_t{1} << 43, uint64_t{0} - (uint64_t{1} << 43),
+                                                uint64_t{1} << 63};
              p.add_to_init(random() % 6 == 0 ? random() | 1 : kBy[random() % std::size(kBy)]);
              return Expect::refused;
          },
          true},
         {"greatest bias that fits",
-         [](Patient& p, Random&) { p.set_bias(p.bias_for(kLimit - 1, p.range().hi)); return Expect::accepted; }, true},
+         [](Patient& p, Random&) {
+             p.set_bias(p.bias_for(kLimit - 1, p.range().hi));
+             return Expect::accepted;
+         },
+         true},
         {"a bias greater by one",
-         [](Patient& p, Random&) { p.set_bias(p.bias_for(kLimit, p.range().hi)); return Expect::refused; }, true},
+         [](Patient& p, Random&) {
+             p.set_bias(p.bias_for(kLimit, p.range().hi));
+             return Expect::refused;
+         },
+         true},
         {"least bias that fits",
-         [](Patient& p, Random&) { p.set_bias(p.bias_for(-kLimit + 1, p.range().lo)); return Expect::accepted; }, true},
+         [](Patient& p, Random&) {
+             p.set_bias(p.bias_for(-kLimit + 1, p.range().lo));
+             return Expect::accepted;
+         },
+         true},
         {"a bias less by one",
-         [](Patient& p, Random&) { p.set_bias(p.bias_for(-kLimit, p.range().lo)); return Expect::refused; }, true},
+         [](Patient& p, Random&) {
+             p.set_bias(p.bias_for(-kLimit, p.range().lo));
+             return Expect::refused;
+         },
+         true},
         {"bias at the end of 64 bits",
          [](Patient& p, Random& random) {
-             static constexpr int64_t kEnds[] = {INT64_MIN, INT64_MIN + 1, INT64_MAX, INT64_MAX - 1, kLimit, -kLimit, -kLimit - 1};
+             static constexpr int64_t kEnds[] = {INT64_MIN, INT64_MIN + 1, INT64_MAX,  INT64_MAX - 1,
+                                                 kLimit,    -kLimit,       -kLimit - 1};
              p.set_bias(kEnds[random() % std::size(kEnds)]);
              return Expect::refused;
          },
          true},
-        {"any bias", [](Patient& p, Random& random) { p.set_bias(static_cast<int64_t>(random())); return Expect::either; }, true},
+        {"any bias",
+         [](Patient& p, Random& random) {
+             p.set_bias(static_cast<int64_t>(random()));
+             return Expect::either;
+         },
+         true},
         {"multiplier over 2^32",
          [](Patient& p, Random& random) {
              p.set_mult((uint64_t{1} << 32) << (random() % 32), random() % 2 == 0);
@@ -409,16 +452,36 @@ std::vector<Wound> wounds() {
          },
          true},
         {"other multiplier",
-         [](Patient& p, Random& random) { p.set_mult(random() >> (32 - random() % 2), false); return Expect::either; }, true},
-        {"two words swapped", [](Patient& p, Random&) { p.swap_words(); return Expect::either; }, true},
-        {"two words of a row swapped", [](Patient& p, Random&) { p.swap_words_of_row(); return Expect::either; }, true},
-        {"two rows swapped", [](Patient& p, Random&) { p.swap_rows(); return Expect::accepted; }, true},
+         [](Patient& p, Random& random) {
+             p.set_mult(random() >> (32 - random() % 2), false);
+             return Expect::either;
+         },
+         true},
+        {"two words swapped",
+         [](Patient& p, Random&) {
+             p.swap_words();
+             return Expect::either;
+         },
+         true},
+        {"two words of a row swapped",
+         [](Patient& p, Random&) {
+             p.swap_words_of_row();
+             return Expect::either;
+         },
+         true},
+        {"two rows swapped",
+         [](Patient& p, Random&) {
+             p.swap_rows();
+             return Expect::accepted;
+         },
+         true},
         {"code over the greatest",
          [=](Patient& p, Random& random) -> std::optional<Expect> {
              if (!hidden(p)) {
                  return std::nullopt;
              }
-             const auto value = random() % 2 == 0 ? ADP_HIDDEN_CODE_MAX + 1 : ADP_HIDDEN_CODE_MAX + 1 + random() % 60000;
+             const auto value =
+                 random() % 2 == 0 ? ADP_HIDDEN_CODE_MAX + 1 : ADP_HIDDEN_CODE_MAX + 1 + random() % 60000;
              p.set_table(static_cast<uint32_t>(random() % p.where().table_entries), static_cast<uint16_t>(value));
              return Expect::either;  // the last layer's table may have any
          },
@@ -451,7 +514,11 @@ std::vector<Wound> wounds() {
          },
          false},
         {"random bytes from somewhere on",
-         [](Patient& p, Random& random) { p.randomise_from(random() % p.bytes().size()); return Expect::either; }, false},
+         [](Patient& p, Random& random) {
+             p.randomise_from(random() % p.bytes().size());
+             return Expect::either;
+         },
+         false},
     };
 }
 

@@ -1,5 +1,5 @@
-// The programs of the kernel module for any network, generic and SIMD, agree with the reference interpreter bit for bit. They are
-// compiled as the kernel compiles them (kmod/userspace/programs.cmake).
+// The programs of the kernel module for any network, generic and SIMD, agree with the reference interpreter bit for
+// bit. They are compiled as the kernel compiles them (kmod/userspace/programs.cmake).
 #include <gtest/gtest.h>
 
 #include "tests/codegen/kmod_fixtures.h"
@@ -69,7 +69,9 @@ TEST_P(Programs, EveryWidth) {
 
 INSTANTIATE_TEST_SUITE_P(Kmod, Programs, ::testing::Values(Program::generic, Program::avx2, Program::vnni),
                          [](const auto& info) {
-                             return info.param == Program::generic ? "generic" : info.param == Program::avx2 ? "avx2" : "vnni";
+                             return info.param == Program::generic ? "generic"
+                                    : info.param == Program::avx2  ? "avx2"
+                                                                   : "vnni";
                          });
 
 // A prepared block's size is known before it is made, and bounded.

@@ -1,6 +1,7 @@
-// Generated kernel modules without a kernel: the source of target `kmod` with the real net_module.h and a stand-in for what
-// these take from the kernel, run in this process against the interpreter; and the tree and the build of adapath-codegen's
-// `emit --target kmod`. The same modules in real kernels: tests/vm. ADAPATH_PROPERTY_NETWORKS sets how many networks.
+// Generated kernel modules without a kernel: the source of target `kmod` with the real net_module.h and a stand-in for
+// what these take from the kernel, run in this process against the interpreter; and the tree and the build of
+// adapath-codegen's `emit --target kmod`. The same modules in real kernels: tests/vm. ADAPATH_PROPERTY_NETWORKS sets
+// how many networks.
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -32,8 +33,8 @@ using test::network_of;
 using test::random_model;
 using test::random_network;
 
-// What kmod/adapath.h and kmod/net_module.h take from the kernel. Its types are the kernel's own, so that a pointer to a wrong
-// one (u64 is unsigned long long there, adp_u64 is not) is an error here as well.
+// What kmod/adapath.h and kmod/net_module.h take from the kernel. Its types are the kernel's own, so that a pointer to
+// a wrong one (u64 is unsigned long long there, adp_u64 is not) is an error here as well.
 constexpr const char* kKernel = R"(
 #ifndef ADP_TEST_KERNEL
 #define ADP_TEST_KERNEL
@@ -128,7 +129,8 @@ std::string in_this_process(const std::string& source, bool with_core) {
         return text.replace(at, include.size(), instead);
     };
     net_module = put(net_module, "#include \"adapath.h\"", api);
-    return put("#define __KERNEL__\n" + source, "#include \"net_module.h\"", kKernel + net_module + (with_core ? kCore : ""));
+    return put("#define __KERNEL__\n" + source, "#include \"net_module.h\"",
+               kKernel + net_module + (with_core ? kCore : ""));
 }
 
 struct Module {
@@ -151,7 +153,8 @@ Result<Module> load_module(const Network& network) {
     module.exit = reinterpret_cast<void (*)()>((*object)->symbol("cleanup_module"));
     module.run = reinterpret_cast<int (*)(const uint8_t*, const uint8_t*, int32_t*)>((*object)->symbol("adp_test_run"));
     module.describe = reinterpret_cast<void (*)(unsigned long long*)>((*object)->symbol("adp_test_describe"));
-    if (!module.init || !module.exit || !module.run || !module.describe) return Error{"a symbol of the module is missing"};
+    if (!module.init || !module.exit || !module.run || !module.describe)
+        return Error{"a symbol of the module is missing"};
     module.object = std::move(*object);
     return module;
 }
@@ -163,7 +166,8 @@ std::vector<Network> edge_networks() {
         aurora(),
         network_of({1, 1}, all(1, Activation::relu)),
         network_of({250, 40, 4}, {Activation::sigmoid, Activation::tanh}),
-        network_of({256, 1, 1, 256, 1}, {Activation::tanh, Activation::relu, Activation::sigmoid, Activation::identity}),
+        network_of({256, 1, 1, 256, 1},
+                   {Activation::tanh, Activation::relu, Activation::sigmoid, Activation::identity}),
         network_of({4, 256, 4}, all(2, Activation::tanh)),
         network_of({256, 1, 1, 210, 3}, all(4, Activation::relu)),
         network_of({5, 6, 7, 8, 9, 10, 11, 12, 3}, all(8, Activation::relu)),
@@ -200,8 +204,8 @@ TEST(KmodPrograms, RegisterWhatTheyAreAndAgreeWithTheInterpreter) {
         for (int m = 0; m < 3; m++) {
             QuantModel model = random_model(network, random);
             std::vector<uint8_t> params = pack(model).value();
-            Status status = verify(
-                model, [&](const uint8_t* in, int32_t* out) { module->run(params.data(), in, out); }, {}, 30, n);
+            Status status =
+                verify(model, [&](const uint8_t* in, int32_t* out) { module->run(params.data(), in, out); }, {}, 30, n);
             ASSERT_TRUE(status) << "network " << n << " model " << m << ": " << status.error().message;
         }
         module->exit();
@@ -271,10 +275,12 @@ bool has(const Outcome& result, const std::string& text) { return result.text.fi
 
 // gcc as a kernel calls it. The frame: ADP_QUERY_STACK less what the core's own part of a query takes.
 TEST(KmodPrograms, AreWhatAKernelMayRun) {
-    if (shell("gcc --version").code != 0 || shell("objdump --version").code != 0) GTEST_SKIP() << "no gcc and objdump here";
-    std::string flags = "-std=gnu11 -O2 -ffreestanding -fno-strict-aliasing -fno-common -fwrapv -Wall -Wextra -Werror -Wundef -Wvla "
-                        "-Wmissing-prototypes -Wstrict-prototypes -Wdeclaration-after-statement -Wunused-but-set-variable "
-                        "-Wframe-larger-than=1600";
+    if (shell("gcc --version").code != 0 || shell("objdump --version").code != 0)
+        GTEST_SKIP() << "no gcc and objdump here";
+    std::string flags =
+        "-std=gnu11 -O2 -ffreestanding -fno-strict-aliasing -fno-common -fwrapv -Wall -Wextra -Werror -Wundef -Wvla "
+        "-Wmissing-prototypes -Wstrict-prototypes -Wdeclaration-after-statement -Wunused-but-set-variable "
+        "-Wframe-larger-than=1600";
 #ifdef __x86_64__
     flags += " -mno-sse -mno-mmx -mno-80387 -mno-red-zone -mcmodel=kernel -fno-pic";
 #endif
@@ -285,7 +291,8 @@ TEST(KmodPrograms, AreWhatAKernelMayRun) {
     for (int n = 0; n < 4; n++) networks.push_back(random_network(random, 5, 160));
     for (const Network& network : networks) {
         tree.write("module.c", in_this_process(emit_c(network, Target::kmod).value(), false));
-        Outcome gcc = shell("gcc " + flags + " -I '" ADAPATH_SOURCE_DIR "/include' -c -o " + tree.at("module.o") + " " + tree.at("module.c"));
+        Outcome gcc = shell("gcc " + flags + " -I '" ADAPATH_SOURCE_DIR "/include' -c -o " + tree.at("module.o") + " " +
+                            tree.at("module.c"));
         ASSERT_EQ(gcc.code, 0) << describe(network) << ":\n" << gcc.text;
         Outcome code = shell("objdump -d --no-show-raw-insn " + tree.at("module.o"));
         ASSERT_GT(std::count(code.text.begin(), code.text.end(), '\n'), 20) << code.text;
@@ -296,12 +303,13 @@ TEST(KmodPrograms, AreWhatAKernelMayRun) {
         std::istringstream undefined(shell("nm -u " + tree.at("module.o")).text);
         std::set<std::string> symbols;
         for (std::string kind, symbol; undefined >> kind >> symbol;) symbols.insert(symbol);
-        EXPECT_EQ(symbols, (std::set<std::string>{"adp_program_register", "adp_program_unregister", "adp_test_module"}));
+        EXPECT_EQ(symbols,
+                  (std::set<std::string>{"adp_program_register", "adp_program_unregister", "adp_test_module"}));
     }
 }
 
-// A kernel's build directory as far as a generated tree sees it: reads Kbuild, compiles obj-m with ccflags-y, and like modpost
-// fails on a symbol that KBUILD_EXTRA_SYMBOLS does not list.
+// A kernel's build directory as far as a generated tree sees it: reads Kbuild, compiles obj-m with ccflags-y, and like
+// modpost fails on a symbol that KBUILD_EXTRA_SYMBOLS does not list.
 void write_kernel_tree(const TemporaryTree& tree) {
     tree.write("kernel/include/shim.h", kKernel);
     for (const char* name : {"adapath.h", "net_module.h"}) {
@@ -318,8 +326,9 @@ modules:
 		grep -q "$$s" $(KBUILD_EXTRA_SYMBOLS) || { echo "modpost: $$s undefined!"; exit 1; }; done
 	printf 'license=x\0vermagic=6.9.9-stand-in SMP mod_unload \0' | cat $(M)/$(obj-m) - >$(M)/$(obj-m:.o=.ko)
 )");
-    tree.write("symvers", "0x1\tadp_program_register\tadapath\tEXPORT_SYMBOL_GPL\t\n"
-                          "0x2\tadp_program_unregister\tadapath\tEXPORT_SYMBOL_GPL\t\n");
+    tree.write("symvers",
+               "0x1\tadp_program_register\tadapath\tEXPORT_SYMBOL_GPL\t\n"
+               "0x2\tadp_program_unregister\tadapath\tEXPORT_SYMBOL_GPL\t\n");
 }
 
 Result<Network> write_random_model(const TemporaryTree& tree) {
@@ -346,7 +355,8 @@ TEST(KmodTree, HasWhatABuildNeeds) {
     EXPECT_EQ(printed.text, emit_c(*network, Target::kmod).value());
 
     // By make, as its head says.
-    std::string make = "make -C " + tree.at("deep/net") + " KDIR=" + tree.at("kernel") + " ADAPATH='" ADAPATH_SOURCE_DIR "'";
+    std::string make =
+        "make -C " + tree.at("deep/net") + " KDIR=" + tree.at("kernel") + " ADAPATH='" ADAPATH_SOURCE_DIR "'";
     Outcome built = shell(make + " SYMVERS=" + tree.at("symvers"));
     ASSERT_EQ(built.code, 0) << built.text;
     EXPECT_TRUE(fs::exists(tree.at("deep/net/" + name + ".ko"))) << built.text;
@@ -359,8 +369,9 @@ TEST(KmodTree, HasWhatABuildNeeds) {
 
     // By the tool.
     fs::remove_all(tree.at("deep"));
-    Outcome tool_built = tool("emit " + tree.at("a.model") + " --target kmod --build --out " + tree.at("deep/net") + " --kdir " +
-                          tree.at("kernel") + " --sources '" ADAPATH_SOURCE_DIR "' --symvers " + tree.at("symvers"));
+    Outcome tool_built =
+        tool("emit " + tree.at("a.model") + " --target kmod --build --out " + tree.at("deep/net") + " --kdir " +
+             tree.at("kernel") + " --sources '" ADAPATH_SOURCE_DIR "' --symvers " + tree.at("symvers"));
     ASSERT_EQ(tool_built.code, 0) << tool_built.text;
     EXPECT_TRUE(fs::exists(tree.at("deep/net/" + name + ".ko")));
     EXPECT_TRUE(has(tool_built, tree.at("deep/net/" + name + ".ko"))) << tool_built.text;
@@ -401,8 +412,9 @@ TEST(KmodTree, SaysWhatIsMissing) {
         EXPECT_FALSE(fs::exists(tree.at("net/" + module_name(*network) + ".ko")));
     }
 
-    for (const std::string& wrong : {"--target host --out " + tree.at("net2"), std::string("--target kmod --build"),
-                                     std::string("--target kmod --kdir /x"), "--target kmod --out '" + tree.at("a b") + "'"}) {
+    for (const std::string& wrong :
+         {"--target host --out " + tree.at("net2"), std::string("--target kmod --build"),
+          std::string("--target kmod --kdir /x"), "--target kmod --out '" + tree.at("a b") + "'"}) {
         Outcome refused = tool(emit + wrong);
         EXPECT_EQ(refused.code, 1) << wrong << ": " << refused.text;
         EXPECT_FALSE(fs::exists(tree.at("net2")));

@@ -1,5 +1,6 @@
 // The packed arithmetic of include/adapath/net.h, done here from the packed bytes and the layout alone, agrees with the
-// reference interpreter bit for bit: on random networks, on random inputs and on the inputs that drive the lanes furthest.
+// reference interpreter bit for bit: on random networks, on random inputs and on the inputs that drive the lanes
+// furthest.
 #include <cstring>
 #include <limits>
 
@@ -79,7 +80,8 @@ private:
             return last ? 2 * load<int16_t>(layout.table_offset + 2 * entry)
                         : load<uint16_t>(layout.table_offset + 2 * entry);
         }
-        const int64_t lowest = network_.layers[l].activation == Activation::relu ? 0 : std::numeric_limits<int32_t>::min();
+        const int64_t lowest =
+            network_.layers[l].activation == Activation::relu ? 0 : std::numeric_limits<int32_t>::min();
         return static_cast<int32_t>(adp_clamp(t, lowest, std::numeric_limits<int32_t>::max()));
     }
 
@@ -183,7 +185,8 @@ TEST(Pack, EveryWeightAtACornerOfItsRange) {
     }
 }
 
-// The lanes hold a chunk of the greatest codes and weights, and would not hold one triple more: the bound is no accident.
+// The lanes hold a chunk of the greatest codes and weights, and would not hold one triple more: the bound is no
+// accident.
 TEST(Pack, ChunksFillTheirLanes) {
     for (const int64_t code_max : {ADP_INPUT_CODE_MAX, ADP_HIDDEN_CODE_MAX}) {
         const int64_t inputs = ADP_CHUNK_INPUTS(code_max);

@@ -1,6 +1,6 @@
-// Generated programs against the reference interpreter, bit for bit: random networks with random and extreme parameters, as
-// clang links them in memory and as gcc compiles them with undefined behaviour trapped. ADAPATH_PROPERTY_NETWORKS sets how
-// many networks.
+// Generated programs against the reference interpreter, bit for bit: random networks with random and extreme
+// parameters, as clang links them in memory and as gcc compiles them with undefined behaviour trapped.
+// ADAPATH_PROPERTY_NETWORKS sets how many networks.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -57,7 +57,8 @@ std::string output_of(const std::string& command, int* status) {
     return text;
 }
 
-Status verify_with(const QuantModel& model, void (*run)(const uint8_t*, const uint8_t*, int32_t*), uint64_t inputs, uint64_t seed) {
+Status verify_with(const QuantModel& model, void (*run)(const uint8_t*, const uint8_t*, int32_t*), uint64_t inputs,
+                   uint64_t seed) {
     Result<std::vector<uint8_t>> params = pack(model);
     if (!params) return params.error();
     // No byte behind the parameters and the inputs belongs to the program.
@@ -159,10 +160,11 @@ TEST(Gcc, TakesProgramsWithoutWarningsAndAgrees) {
         ASSERT_TRUE(source) << source.error().message;
         std::filesystem::path c = tree.write("program" + std::to_string(n) + ".c", *source);
         std::filesystem::path so = tree.path() / ("program" + std::to_string(n) + ".so");
-        std::string text = output_of("gcc -std=c11 -O2 -Wall -Wextra -Werror -ffreestanding -fPIC -shared -fsanitize=undefined "
-                                     "-fsanitize-undefined-trap-on-error -I " +
-                                         tree.path().string() + " -o " + so.string() + " " + c.string(),
-                                     &status);
+        std::string text = output_of(
+            "gcc -std=c11 -O2 -Wall -Wextra -Werror -ffreestanding -fPIC -shared -fsanitize=undefined "
+            "-fsanitize-undefined-trap-on-error -I " +
+                tree.path().string() + " -o " + so.string() + " " + c.string(),
+            &status);
         ASSERT_EQ(status, 0) << text;
         void* library = dlopen(so.c_str(), RTLD_NOW | RTLD_LOCAL);
         ASSERT_NE(library, nullptr) << dlerror();
@@ -206,7 +208,8 @@ TEST(Emit, DependsOnTheNetworkAloneAndNamesIt) {
     EXPECT_EQ(source, emit_c(aurora(), Target::host).value());
     EXPECT_NE(source.find("30-32-16-1"), std::string::npos);
     EXPECT_NE(source.find("LiteFlow"), std::string::npos);
-    EXPECT_NE(source, emit_c(network_of({30, 32, 16, 1}, {Activation::tanh, Activation::relu, Activation::identity}), Target::host)
+    EXPECT_NE(source, emit_c(network_of({30, 32, 16, 1}, {Activation::tanh, Activation::relu, Activation::identity}),
+                             Target::host)
                           .value());
 }
 
@@ -228,7 +231,8 @@ TEST(Emit, RefusesWhatCanNotRun) {
 }
 
 TEST(Compile, CarriesClangsDiagnostics) {
-    Result<std::vector<uint8_t>> broken = compile("#include <adapath/net.h>\nint f(void) { return undeclared; }\n", Target::host);
+    Result<std::vector<uint8_t>> broken =
+        compile("#include <adapath/net.h>\nint f(void) { return undeclared; }\n", Target::host);
     ASSERT_FALSE(broken);
     EXPECT_NE(broken.error().message.find("program.c:2:"), std::string::npos) << broken.error().message;
     EXPECT_NE(broken.error().message.find("undeclared"), std::string::npos) << broken.error().message;

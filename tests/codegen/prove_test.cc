@@ -99,8 +99,8 @@ TEST(Validate, Networks) {
     network.layers[0].outputs = 0xffffffff;
     expect_refused(validate(network), "4294967295 outputs");
 
-    const Result<NetworkLayout> large =
-        network_layout(cc_network({{30, 256, Activation::relu}, {256, 256, Activation::relu}, {256, 1, Activation::identity}}));
+    const Result<NetworkLayout> large = network_layout(
+        cc_network({{30, 256, Activation::relu}, {256, 256, Activation::relu}, {256, 1, Activation::identity}}));
     ASSERT_FALSE(large.ok());
     EXPECT_NE(large.error().message.find("a slot holds 65472"), std::string::npos) << large.error().message;
 }

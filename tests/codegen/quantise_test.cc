@@ -1,4 +1,5 @@
-// Quantisation keeps what the float network says, on inputs as the kernel makes them, and what it makes can always be proven.
+// Quantisation keeps what the float network says, on inputs as the kernel makes them, and what it makes can always be
+// proven.
 #include <chrono>
 #include <cstdio>
 
@@ -54,8 +55,8 @@ TEST(Quantise, AuroraOnKernelLikeInputsIsWithinTheLimit) {
     }
 }
 
-// Where activations use a tenth of their range, their codes' rounding weighs ten times as much: no trained network is like
-// this, and freeze refuses what is over the limit, but it must not fall apart.
+// Where activations use a tenth of their range, their codes' rounding weighs ten times as much: no trained network is
+// like this, and freeze refuses what is over the limit, but it must not fall apart.
 TEST(Quantise, FaintActivations) {
     const Spread spread = p99_over_models(aurora_network(), 0.3, 11, 20);
     EXPECT_LT(spread.median, 1.5 * kLimit);
@@ -65,8 +66,10 @@ TEST(Quantise, FaintActivations) {
 TEST(Quantise, EveryActivationHiddenAndLast) {
     using enum Activation;
     for (const Activation activation : {identity, relu, tanh, sigmoid}) {
-        EXPECT_LT(p99_over_models(cc_network({{30, 24, activation}, {24, 12, activation}, {12, 2, identity}}), 1.5, 14, 8).worst,
-                  2 * kLimit);
+        EXPECT_LT(
+            p99_over_models(cc_network({{30, 24, activation}, {24, 12, activation}, {12, 2, identity}}), 1.5, 14, 8)
+                .worst,
+            2 * kLimit);
         EXPECT_LT(p99_over_models(cc_network({{30, 24, tanh}, {24, 2, activation}}), 1.5, 15, 8).worst, 2 * kLimit);
     }
 }
@@ -92,7 +95,8 @@ TEST(Quantise, IsDeterministic) {
     }
 }
 
-// Inputs that stand still say nothing about weights: what is left is rounding to the nearest, which must still be a network.
+// Inputs that stand still say nothing about weights: what is left is rounding to the nearest, which must still be a
+// network.
 TEST(Quantise, CalibrationThatStandsStill) {
     std::mt19937_64 random(18);
     const FloatModel model = random_weights(aurora_network(), random);
@@ -188,7 +192,8 @@ TEST(Fidelity, OfAKnownError) {
     EXPECT_DOUBLE_EQ(shifted.max_error, 1.0 / 32);
 }
 
-// Freezing has 20 ms in all. The least of several runs, since others use the machine; the limit is several times the usual.
+// Freezing has 20 ms in all. The least of several runs, since others use the machine; the limit is several times the
+// usual.
 TEST(Quantise, TakesMilliseconds) {
     std::mt19937_64 random(13);
     const FloatModel model = random_weights(aurora_network(), random);

@@ -38,7 +38,8 @@ inline Network random_network(std::mt19937_64& random) {
         network.app = "random";
         uint32_t width = pick(1, pick(0, 3) == 0 ? 200 : 40);
         for (uint32_t i = 0; i < width; ++i) {
-            network.inputs.push_back({std::ldexp(1.0F, -static_cast<int>(pick(3, 7))), static_cast<int32_t>(pick(0, 255))});
+            network.inputs.push_back(
+                {std::ldexp(1.0F, -static_cast<int>(pick(3, 7))), static_cast<int32_t>(pick(0, 255))});
         }
         const uint32_t layers = pick(1, 4);
         for (uint32_t l = 0; l < layers; ++l) {
@@ -82,8 +83,9 @@ inline std::vector<InputCodes> uniform_codes(size_t inputs, size_t count, std::m
     return vectors;
 }
 
-// Inputs as the kernel makes them: a queue that fills and drains under a rate that wanders, seen through the real feature
-// code, so that a vector is its predecessor shifted by one interval and the features hang together. 200 intervals a flow.
+// Inputs as the kernel makes them: a queue that fills and drains under a rate that wanders, seen through the real
+// feature code, so that a vector is its predecessor shifted by one interval and the features hang together. 200
+// intervals a flow.
 inline std::vector<InputCodes> kernel_codes(size_t count, std::mt19937_64& random) {
     std::normal_distribution<double> normal;
     std::uniform_real_distribution<double> uniform;
@@ -93,7 +95,7 @@ inline std::vector<InputCodes> kernel_codes(size_t count, std::mt19937_64& rando
         const double base_us = 10000 * std::exp(2.5 * uniform(random));
         const double capacity = 50 * std::exp(4 * uniform(random));  // packets per base RTT
         const double deepest = capacity * (0.5 + 3 * uniform(random));
-        double link = 1;   // share of the capacity that is there just now
+        double link = 1;    // share of the capacity that is there just now
         double load = 0.5;  // sent, as a share of the capacity
         double queue = 0;
         double rtt_us = base_us;

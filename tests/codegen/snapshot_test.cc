@@ -1,5 +1,5 @@
-// Snapshot files: what goes in comes out, equal snapshots have equal names, and whatever else is in a file gives a reason, not
-// a crash.
+// Snapshot files: what goes in comes out, equal snapshots have equal names, and whatever else is in a file gives a
+// reason, not a crash.
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -144,7 +144,8 @@ TEST(Snapshot, FilesAreReplacedWhole) {
 TEST(Snapshot, ReasonsAreDistinct) {
     const std::string bytes = serialise(make_snapshot(aurora_network(), 1)).value();
     EXPECT_EQ(message_of(bytes), "accepted");
-    EXPECT_EQ(message_of("\x7f" "ELF\x02\x01\x01 and more"),
+    EXPECT_EQ(message_of("\x7f"
+                         "ELF\x02\x01\x01 and more"),
               "foo.snap: not an Adapath snapshot (magic 7f454c4602010120, expected \"ADAPSNAP\")");
     EXPECT_EQ(message_of(""), "foo.snap: truncated: 0 bytes are not even a header");
     EXPECT_EQ(message_of(bytes.substr(0, 10)), "foo.snap: truncated: 10 bytes are not even a header");
@@ -193,7 +194,8 @@ TEST(Snapshot, AHashMakesNothingTrue) {
     expect_refusal("reference model", [](pb::Snapshot& s) { s.mutable_reference(0)->set_weights(0, NAN); });
     expect_refusal("program hash (none)", [](pb::Snapshot& s) { s.set_program_hash("\x1b[2J not for a terminal"); });
     expect_refusal("program hash", [](pb::Snapshot& s) { s.mutable_network()->set_feature_schema(77); });
-    EXPECT_EQ(refusal([](pb::Snapshot& s) { s.clear_reference(); }), "accepted") << "foreign files may have no reference";
+    EXPECT_EQ(refusal([](pb::Snapshot& s) { s.clear_reference(); }), "accepted")
+        << "foreign files may have no reference";
 }
 
 TEST(Snapshot, EveryFlippedBitIsNoticed) {
@@ -211,8 +213,8 @@ TEST(Snapshot, EveryFlippedBitIsNoticed) {
     }
 }
 
-// Mutated messages with their hash made right again, so that the checks behind the hash get their turn. What is accepted must
-// be safe to run.
+// Mutated messages with their hash made right again, so that the checks behind the hash get their turn. What is
+// accepted must be safe to run.
 TEST(Snapshot, MutationsGiveAnErrorOrASoundModel) {
     const google::protobuf::LogSilencer quiet;
     std::mt19937_64 random(31);
@@ -227,7 +229,8 @@ TEST(Snapshot, MutationsGiveAnErrorOrASoundModel) {
         const int changes = 1 + static_cast<int>(random() % 6);
         for (int c = 0; c < changes; ++c) {
             // Half of them near the start, where shapes and lengths are.
-            const size_t at = 12 + random() % (random() % 2 == 0 ? std::min<size_t>(600, bytes.size() - 12) : bytes.size() - 12);
+            const size_t at =
+                12 + random() % (random() % 2 == 0 ? std::min<size_t>(600, bytes.size() - 12) : bytes.size() - 12);
             switch (random() % 5) {
                 case 0:
                     bytes[at] = static_cast<char>(bytes[at] ^ (1 << (random() % 8)));

@@ -88,7 +88,8 @@ TEST(Child, MissingProgramIsAClearError) {
 }
 
 TEST(RunProgram, ReturnsLongOutputWhole) {
-    const auto output = run_program(shell("i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done"), seconds(60));
+    const auto output =
+        run_program(shell("i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done"), seconds(60));
     ASSERT_TRUE(output.ok()) << output.error().message;
     EXPECT_TRUE(output->ends_with("line 19999\n"));
     EXPECT_GT(output->size(), 65536U * 2);  // more than a pipe holds

@@ -11,9 +11,7 @@
 namespace adapath::demo {
 namespace {
 
-std::string page(const Recording& r) {
-    return to_html(r, summarise(r));
-}
+std::string page(const Recording& r) { return to_html(r, summarise(r)); }
 
 size_t count(const std::string& text, const std::string& what) {
     size_t n = 0;
@@ -23,7 +21,8 @@ size_t count(const std::string& text, const std::string& what) {
     return n;
 }
 
-// Every element that is opened is closed, in order; "" or the first fault. (std::regex recurses too deep for a whole page.)
+// Every element that is opened is closed, in order; "" or the first fault. (std::regex recurses too deep for a whole
+// page.)
 std::string unbalanced(const std::string& html) {
     std::vector<std::string> open;
     for (size_t at = html.find('<'); at != std::string::npos; at = html.find('<', at)) {

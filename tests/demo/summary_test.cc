@@ -46,14 +46,15 @@ TEST(Gaps, SplitBySwitchAndByTheBadSnapshot) {
     Recording r;
     r.samples = {
         // Out of order on purpose: the stream interleaves flows.
-        decision(1, 2, 120000, 1), decision(1, 0, 10000, 1),  decision(1, 1, 60000, 1),
-        decision(1, 3, 190000, 2),  // contains the switch at 130 ms: 70 ms
+        decision(1, 2, 120000, 1),  decision(1, 0, 10000, 1),
+        decision(1, 1, 60000, 1),   decision(1, 3, 190000, 2),  // contains the switch at 130 ms: 70 ms
         decision(1, 4, 230000, 2),  decision(1, 5, 430000, 9),  // to the bad snapshot at 300 ms: 200 ms, a switch's gap
-        decision(1, 6, 930000, 9),  // the bad snapshot's own: 500 ms
+        decision(1, 6, 930000, 9),                              // the bad snapshot's own: 500 ms
         decision(1, 7, 1430000, 2),  // with the rollback in it, but stretched by the bad policy: not the switch's
-        decision(2, 0, 100000, 1), decision(2, 3, 125000, 1),  // two decisions are missing: no gap is known
+        decision(2, 0, 100000, 1),  decision(2, 3, 125000, 1),  // two decisions are missing: no gap is known
     };
-    r.switches = {synthetic_switch(130000, SwitchKind::trained, 1, 2, ""), synthetic_switch(300000, SwitchKind::bad, 2, 9, ""),
+    r.switches = {synthetic_switch(130000, SwitchKind::trained, 1, 2, ""),
+                  synthetic_switch(300000, SwitchKind::bad, 2, 9, ""),
                   synthetic_switch(1000000, SwitchKind::rollback, 9, 2, "")};
     r.forced.bad_generation = 9;
     const Gaps gaps = decision_gaps(r);
@@ -69,7 +70,8 @@ TEST(Gaps, SplitBySwitchAndByTheBadSnapshot) {
 
 TEST(Gaps, RecoveryFromTheBadSnapshotIsNotTheNormalSpread) {
     Recording r;
-    r.samples = {decision(1, 0, 1000000, 1), decision(1, 1, 1400000, 1), decision(1, 2, 9000000, 1), decision(1, 3, 9050000, 1)};
+    r.samples = {decision(1, 0, 1000000, 1), decision(1, 1, 1400000, 1), decision(1, 2, 9000000, 1),
+                 decision(1, 3, 9050000, 1)};
     r.forced.bad_generation = 9;
     r.forced.rolled_back_us = 900000;
     const Gaps gaps = decision_gaps(r);

@@ -24,7 +24,11 @@ inline Recording synthetic_recording() {
     constexpr uint64_t start = 5'000'000'000;
     const auto at = [](double t) { return start + static_cast<uint64_t>(t * 1e6); };
     Recording r;
-    r.settings = {60, 4, "bpf", "LTE-like, seed 7, mean 8 Mbit/s", "vtest.avi", 7, "adpd1a2b3", "6.18.0", "0.1.0", "2026-01-01 00:00"};
+    r.settings = {60,          4,
+                  "bpf",       "LTE-like, seed 7, mean 8 Mbit/s",
+                  "vtest.avi", 7,
+                  "adpd1a2b3", "6.18.0",
+                  "0.1.0",     "2026-01-01 00:00"};
     r.start_us = start;
     r.end_us = at(60);
 
@@ -48,10 +52,13 @@ inline Recording synthetic_recording() {
     to_next(42, SwitchKind::bad, "adversarial");
     r.forced.bad_generation = generation;
     r.forced.bad_us = at(42);
-    r.switches.push_back(synthetic_switch(at(44.5), SwitchKind::rollback, generation, generation - 1, "reward fell by 3.1"));
+    r.switches.push_back(
+        synthetic_switch(at(44.5), SwitchKind::rollback, generation, generation - 1, "reward fell by 3.1"));
     r.forced.rolled_back_us = at(44.5);
 
-    const auto capacity = [](double t) { return 8 + 4 * std::sin(t / 5) + 1.5 * std::sin(t * 2.3) + (t > 50 && t < 51 ? -2 : 0); };
+    const auto capacity = [](double t) {
+        return 8 + 4 * std::sin(t / 5) + 1.5 * std::sin(t * 2.3) + (t > 50 && t < 51 ? -2 : 0);
+    };
     const auto bad = [](double t) { return t > 42 && t < 44.8; };
     const auto rtt = [&](double t) { return 48 + 9 * std::sin(t * 1.7) + (bad(t) ? 120 : 0); };
     for (int i = 1; i <= 120; i++) {
@@ -82,13 +89,14 @@ inline Recording synthetic_recording() {
     for (uint32_t camera = 0; camera < 4; camera++) {
         for (uint64_t i = 0; i < 1490; i++) {
             const double t = static_cast<double>(i) / 25;
-            const double delay = 0.055 + 0.012 * std::sin(t * 1.7) + (bad(t) ? 0.5 : 0) + 0.004 * static_cast<double>(i * 7 % 11);
+            const double delay =
+                0.055 + 0.012 * std::sin(t * 1.7) + (bad(t) ? 0.5 : 0) + 0.004 * static_cast<double>(i * 7 % 11);
             r.frames.push_back({camera, i, at(t), at(t + delay)});
         }
     }
     r.video = {true, 5960, 5960, 5960, 3, 0, 40, 0, 55000000};
-    r.phases = {{at(0), at(8), "checkpoint"},        {at(8), at(28), "training"},           {at(28), at(33), "20/s"},
-                {at(33), at(36), ""},                {at(36), at(42), "other network"},     {at(42), at(44.5), "bad"},
+    r.phases = {{at(0), at(8), "checkpoint"},  {at(8), at(28), "training"},       {at(28), at(33), "20/s"},
+                {at(33), at(36), ""},          {at(36), at(42), "other network"}, {at(42), at(44.5), "bad"},
                 {at(44.5), at(60), "training"}};
     r.counters.decisions = r.counters.samples = r.counters.decisions_explained = r.samples.size();
     for (const SwitchPoint& point : r.switches) {

@@ -1,6 +1,6 @@
-// adapath.ko itself, in a running kernel: the slots' state machine, every implementation's bits, queries from every context
-// under switches, bound flows, the sample ring, and who may do what. Drives adapath_test.ko (tests/kmod/module). Only for a VM
-// (tests/vm): it loads the modules from $ADAPATH_MODULES and takes them away again.
+// adapath.ko itself, in a running kernel: the slots' state machine, every implementation's bits, queries from every
+// context under switches, bound flows, the sample ring, and who may do what. Drives adapath_test.ko
+// (tests/kmod/module). Only for a VM (tests/vm): it loads the modules from $ADAPATH_MODULES and takes them away again.
 //
 // ADAPATH_SEED repeats a run; ADAPATH_PROPERTY_NETWORKS (300), ADAPATH_SWITCHES (2000) set how much.
 #include <fcntl.h>
@@ -91,7 +91,8 @@ protected:
     }
     QuantModel test_model() { return model_between(ADPT_INPUTS, ADPT_OUTPUTS); }
     // Installs; fails the test where the kernel refuses.
-    uint32_t install(const QuantModel& model, uint32_t generation, uint32_t explore = 0, const std::string& name = "test") {
+    uint32_t install(const QuantModel& model, uint32_t generation, uint32_t explore = 0,
+                     const std::string& name = "test") {
         InstallRequest request = request_for(name, ADPT_SCHEMA, model, generation);
         request.explore = explore;
         const Reply reply = genl_->call(ADP_CMD_INSTALL, install_attributes(request));
@@ -386,7 +387,8 @@ TEST_F(Core, SlotsAgreeWithTheirModelOverRandomCommands) {
             if (got == 0) {
                 const uint32_t where = installed_slot(reply).value_or(ADP_SLOTS);
                 ASSERT_LT(where, ADP_SLOTS);
-                ASSERT_EQ(model.slots[where].state, ADP_SLOT_FREE) << "step " << step << ": installed over slot " << where;
+                ASSERT_EQ(model.slots[where].state, ADP_SLOT_FREE)
+                    << "step " << step << ": installed over slot " << where;
                 model.slots[where] = {ADP_SLOT_READY, generation, request.explore, 0};
             } else {
                 full += got == ENOSPC;
@@ -460,7 +462,8 @@ TEST_F(Core, SlotsAgreeWithTheirModelOverRandomCommands) {
             const auto found = a.slots.find(s);
             const Slot there = found == a.slots.end() ? Slot{} : found->second;
             const SlotModel& expected = model.slots[s];
-            ASSERT_EQ(there.state, expected.state) << "step " << step << ": " << last << ", slot " << s << "\n" << fingerprint(a);
+            ASSERT_EQ(there.state, expected.state) << "step " << step << ": " << last << ", slot " << s << "\n"
+                                                   << fingerprint(a);
             if (expected.state != ADP_SLOT_FREE) {
                 ASSERT_EQ(there.generation, expected.generation) << "step " << step << ": " << last;
                 ASSERT_EQ(there.explore, expected.explore) << "step " << step << ": " << last;
@@ -574,7 +577,8 @@ TEST_F(Core, AProgramServesWhileASnapshotOrAFlowUsesIt) {
     expect_answer(ask(input, ADPT_BH, 0), model, input, 1);
     EXPECT_EQ(users_of(*genl_, ADPT_EMPTY_HASH), 1U);
     ASSERT_EQ(driver_->unbind(0, 0), 0);
-    EXPECT_TRUE(wait_until([&] { return users_of(*genl_, ADPT_EMPTY_HASH) == 0; })) << "not freed after the last unbind";
+    EXPECT_TRUE(wait_until([&] { return users_of(*genl_, ADPT_EMPTY_HASH) == 0; }))
+        << "not freed after the last unbind";
 }
 
 TEST_F(Core, AProgramThatSaysSomethingElseDoesNotDecide) {
@@ -583,8 +587,8 @@ TEST_F(Core, AProgramThatSaysSomethingElseDoesNotDecide) {
     do {
         wrong = test::random_model(test::network_of({ADPT_INPUTS, ADPT_OUTPUTS}, {Activation::identity}), random_);
     } while (interpret(wrong, std::vector<uint8_t>(ADPT_INPUTS, 0))[0] == ADPT_EMPTY_OUTPUT);
-    const QuantModel other =
-        test::random_model(test::network_of({ADPT_INPUTS, 5, ADPT_OUTPUTS}, {Activation::tanh, Activation::identity}), random_);
+    const QuantModel other = test::random_model(
+        test::network_of({ADPT_INPUTS, 5, ADPT_OUTPUTS}, {Activation::tanh, Activation::identity}), random_);
     uint32_t generation = 0;
     for (const QuantModel& model : {wrong, other}) {
         InstallRequest request = request_for("test", ADPT_SCHEMA, model, ++generation);
@@ -618,8 +622,8 @@ TEST_F(Core, EveryImplementationGivesTheInterpretersBits) {
         ASSERT_EQ(driver_->register_app(described), 0);
         for (uint64_t n = 0; n < kPerShape && done < networks; ++n, ++done) {
             const uint32_t max_width = random_() % 4 == 0 ? 100 : 40;
-            const QuantModel model =
-                test::random_model(network_between(inputs, outputs, random_, n == 0 ? ADP_MAX_LAYERS : 3, max_width), random_);
+            const QuantModel model = test::random_model(
+                network_between(inputs, outputs, random_, n == 0 ? ADP_MAX_LAYERS : 3, max_width), random_);
             const uint32_t slot = install(model, static_cast<uint32_t>(done + 1), 0, "shape");
             ASSERT_LT(slot, ADP_SLOTS);
             const std::vector<uint8_t> inputs_bytes = telling_inputs(model, 40, random_);
@@ -686,9 +690,9 @@ TEST_F(Core, GeneratedModulesGiveTheInterpretersBitsAndStayWhileInUse) {
             const std::vector<uint8_t> inputs = telling_inputs(model, 40, random_);
             const std::vector<int32_t> want = interpret_all(model, inputs);
             const Slot info = app("generated").slots.at(slot);
-            EXPECT_TRUE(std::any_of(info.implementations.begin(), info.implementations.end(), [](const MeasuredRun& m) {
-                return m.implementation == ADP_RUN_GENERATED;
-            })) << name << " is not offered";
+            EXPECT_TRUE(std::any_of(info.implementations.begin(), info.implementations.end(),
+                                    [](const MeasuredRun& m) { return m.implementation == ADP_RUN_GENERATED; }))
+                << name << " is not offered";
             const RunReply run = run_slot(*genl_, "generated", slot, inputs, ADP_RUN_GENERATED);
             ASSERT_TRUE(run.reply.ok()) << run.reply.message;
             ASSERT_EQ(run.outputs, want) << name;
@@ -696,7 +700,8 @@ TEST_F(Core, GeneratedModulesGiveTheInterpretersBitsAndStayWhileInUse) {
         EXPECT_FALSE(unload_module(name)) << "unloaded while snapshots run it";
         ASSERT_TRUE(command(ADP_CMD_CLEAR, "generated").ok());
         if (!was_loaded) {
-            EXPECT_TRUE(wait_until([&] { return unload_module(name).ok(); })) << name << " stays though nothing uses it";
+            EXPECT_TRUE(wait_until([&] { return unload_module(name).ok(); }))
+                << name << " stays though nothing uses it";
         }
         ASSERT_EQ(driver_->unregister_app(described.app), 0);
         fmt::print("{}: {}\n", name, describe(*network));
@@ -755,8 +760,8 @@ protected:
         uint64_t all = 0;
         for (uint32_t c = 0; c < ADPT_CONTEXTS; ++c) {
             const adpt_counts& n = report.counts[c];
-            fmt::print("{:15} {:9} queries, {:9} of bound flows, {:7} binds, {:8} without a snapshot\n", names[c], n.queries,
-                       n.bound_queries, n.binds, n.no_data);
+            fmt::print("{:15} {:9} queries, {:9} of bound flows, {:7} binds, {:8} without a snapshot\n", names[c],
+                       n.queries, n.bound_queries, n.binds, n.no_data);
             EXPECT_GT(n.queries, 0U) << names[c];
             EXPECT_EQ(n.wrong_output, 0U) << names[c];
             EXPECT_EQ(n.wrong_clamp, 0U) << names[c];
@@ -770,7 +775,8 @@ protected:
         }
         if (report.generation != 0) {
             ADD_FAILURE() << fmt::format("first wrong output: context {} generation {} vector {}: {} instead of {}",
-                                         report.context, report.generation, report.input, report.got[0], report.want[0]);
+                                         report.context, report.generation, report.input, report.got[0],
+                                         report.want[0]);
         }
         EXPECT_GE(report.least_generation, least);
         EXPECT_LE(report.greatest_generation, greatest);
@@ -835,14 +841,15 @@ TEST_F(Contexts, QueriesUnderSwitchesGiveOnlyWhatASnapshotSays) {
     }
     ASSERT_EQ(driver_->stop(), 0);
     const adpt_report report = driver_->report();
-    fmt::print("{} switches, {} of them back; {} installations waited for a slot; {} CPUs\n", done, rolled_back, waited_,
-               report.cpus);
+    fmt::print("{} switches, {} of them back; {} installations waited for a slot; {} CPUs\n", done, rolled_back,
+               waited_, report.cpus);
     EXPECT_GE(done, std::min<uint64_t>(switches, 1000)) << "the time did not suffice for 1000 switches";
     expect_sound(report, 1, generation);
     // The core's own count is the callers'.
     const App after = app();
     EXPECT_EQ(after.stats[0] - before.stats[0], queries(report)) << "decisions";
-    EXPECT_EQ(after.stats[3] - before.stats[3] + after.stats[4] - before.stats[4], queries(report)) << "samples and lost";
+    EXPECT_EQ(after.stats[3] - before.stats[3] + after.stats[4] - before.stats[4], queries(report))
+        << "samples and lost";
     for (const auto& [index, slot] : after.slots) {
         EXPECT_EQ(slot.bound, 0U) << "slot " << index << " has flows though all were unbound";
     }
@@ -1061,8 +1068,9 @@ TEST_F(Ring, OnlyWhatIsMeantToBeMappedIsMapped) {
     EXPECT_FALSE(mapped(whole * 4, PROT_READ, MAP_SHARED, ADP_RING_DATA_OFFSET));
     EXPECT_FALSE(mapped(ADP_RING_TAILS_BYTES + page, PROT_READ | PROT_WRITE, MAP_SHARED, 0));
     // Other offsets: beside the two, behind them, far off.
-    for (const uint64_t offset : {uint64_t{page}, ADP_RING_DATA_OFFSET - uint64_t{page}, ADP_RING_DATA_OFFSET + uint64_t{page},
-                                  uint64_t{2} * ADP_RING_DATA_OFFSET, uint64_t{1} << 40, (uint64_t{1} << 63) - page}) {
+    for (const uint64_t offset :
+         {uint64_t{page}, ADP_RING_DATA_OFFSET - uint64_t{page}, ADP_RING_DATA_OFFSET + uint64_t{page},
+          uint64_t{2} * ADP_RING_DATA_OFFSET, uint64_t{1} << 40, (uint64_t{1} << 63) - page}) {
         EXPECT_FALSE(mapped(page, PROT_READ, MAP_SHARED, static_cast<off_t>(offset))) << offset;
     }
     char byte = 0;
@@ -1186,7 +1194,8 @@ TEST_F(Contexts, SamplesOfEveryContextArriveWhole) {
 int as_nobody(const std::function<int()>& what, bool own_user_namespace, bool own_network) {
     const pid_t child = fork();
     if (child == 0) {
-        const bool ready = setgroups(0, nullptr) == 0 && setresgid(65534, 65534, 65534) == 0 && setresuid(65534, 65534, 65534) == 0 &&
+        const bool ready = setgroups(0, nullptr) == 0 && setresgid(65534, 65534, 65534) == 0 &&
+                           setresuid(65534, 65534, 65534) == 0 &&
                            (!own_user_namespace || unshare(CLONE_NEWUSER | (own_network ? CLONE_NEWNET : 0)) == 0);
         _exit(ready ? what() : 99);
     }
@@ -1253,14 +1262,17 @@ TEST_F(Core, WrongRequestsAreRefusedWithAReason) {
     refused(ERANGE, "generation 0", [](InstallRequest& r) { r.generation = 0; });
     refused(EINVAL, "explore", [](InstallRequest& r) { r.explore = 65537; });
     refused(EINVAL, "no layers", [](InstallRequest& r) { r.layers.clear(); });
-    refused(EINVAL, "too many layers", [](InstallRequest& r) { r.layers.assign(9, {ADPT_INPUTS, ADPT_INPUTS, Activation::relu}); });
+    refused(EINVAL, "too many layers",
+            [](InstallRequest& r) { r.layers.assign(9, {ADPT_INPUTS, ADPT_INPUTS, Activation::relu}); });
     refused(EINVAL, "short parameters", [](InstallRequest& r) { r.params.resize(r.params.size() - 8); });
     refused(EINVAL, "long parameters", [](InstallRequest& r) { r.params.resize(r.params.size() + 8); });
     refused(EINVAL, "other parameters", [](InstallRequest& r) { std::fill(r.params.begin(), r.params.end(), 0xff); });
     const QuantModel wide = model_between(ADPT_INPUTS + 1, ADPT_OUTPUTS);
-    refused(EINVAL, "other inputs", [&](InstallRequest& r) { r.layers = wide.network.layers, r.params = pack(wide).value(); });
+    refused(EINVAL, "other inputs",
+            [&](InstallRequest& r) { r.layers = wide.network.layers, r.params = pack(wide).value(); });
     const QuantModel single = model_between(ADPT_INPUTS, 1);
-    refused(EINVAL, "other outputs", [&](InstallRequest& r) { r.layers = single.network.layers, r.params = pack(single).value(); });
+    refused(EINVAL, "other outputs",
+            [&](InstallRequest& r) { r.layers = single.network.layers, r.params = pack(single).value(); });
 
     const auto error_of = [&](const Reply& reply) {
         EXPECT_FALSE(reply.message.empty());
@@ -1273,9 +1285,14 @@ TEST_F(Core, WrongRequestsAreRefusedWithAReason) {
     EXPECT_EQ(error_of(command(ADP_CMD_SWITCH)), EINVAL) << "without a slot";
     EXPECT_EQ(error_of(run_slot(*genl_, "test", slot, std::vector<uint8_t>(ADPT_INPUTS - 1)).reply), EINVAL);
     EXPECT_EQ(error_of(run_slot(*genl_, "test", slot, std::vector<uint8_t>()).reply), EINVAL);
-    EXPECT_EQ(error_of(run_slot(*genl_, "test", slot, std::vector<uint8_t>(ADPT_INPUTS * (ADP_RUN_MAX_INPUTS + 1))).reply), EINVAL);
-    EXPECT_EQ(error_of(run_slot(*genl_, "test", slot, std::vector<uint8_t>(ADPT_INPUTS), 0, ADP_RUN_MAX_REPEAT + 1).reply), EINVAL);
-    EXPECT_EQ(error_of(run_slot(*genl_, "test", slot, std::vector<uint8_t>(ADPT_INPUTS), ADP_RUN_COUNT_).reply), ERANGE);
+    EXPECT_EQ(
+        error_of(run_slot(*genl_, "test", slot, std::vector<uint8_t>(ADPT_INPUTS * (ADP_RUN_MAX_INPUTS + 1))).reply),
+        EINVAL);
+    EXPECT_EQ(
+        error_of(run_slot(*genl_, "test", slot, std::vector<uint8_t>(ADPT_INPUTS), 0, ADP_RUN_MAX_REPEAT + 1).reply),
+        EINVAL);
+    EXPECT_EQ(error_of(run_slot(*genl_, "test", slot, std::vector<uint8_t>(ADPT_INPUTS), ADP_RUN_COUNT_).reply),
+              ERANGE);
     EXPECT_EQ(fingerprint(app()), before);
     const std::vector<uint8_t> most(ADPT_INPUTS * ADP_RUN_MAX_INPUTS, 9);
     const RunReply run = run_slot(*genl_, "test", slot, most);
@@ -1284,8 +1301,8 @@ TEST_F(Core, WrongRequestsAreRefusedWithAReason) {
 }
 
 // Not part of the suite: the core warns once, with a stack trace, and the suite takes any such for a failure. By hand:
-// ADAPATH_TEST_NMI=1 vm_kmod_core_test --gtest_filter=*Nmi*. What in_nmi() looks at is set without an NMI's entry; QEMU's TCG
-// has no counter that could raise a real one.
+// ADAPATH_TEST_NMI=1 vm_kmod_core_test --gtest_filter=*Nmi*. What in_nmi() looks at is set without an NMI's entry;
+// QEMU's TCG has no counter that could raise a real one.
 TEST_F(Core, NmiIsRefused) {
     if (test::environment("ADAPATH_TEST_NMI", 0) == 0) {
         GTEST_SKIP() << "leaves a warning in the kernel's log: set ADAPATH_TEST_NMI=1 to run it by hand";
@@ -1312,7 +1329,8 @@ TEST_F(Core, CostOfAQueryAgainstTheEmptyProgram) {
         bench.repeat = 20000;
         ASSERT_EQ(driver_->request(ADPT_IOC_BENCH, &bench), 0);
         fmt::print("{:40} {:8.1f} ns a query (the loop alone {:.2f})\n", what,
-                   static_cast<double>(bench.query_ns) / bench.repeat, static_cast<double>(bench.empty_ns) / bench.repeat);
+                   static_cast<double>(bench.query_ns) / bench.repeat,
+                   static_cast<double>(bench.empty_ns) / bench.repeat);
         EXPECT_GT(bench.query_ns, 0U);
     };
     InstallRequest request = request_for("test", ADPT_SCHEMA, constant_model(ADPT_EMPTY_OUTPUT), 1);
@@ -1321,8 +1339,10 @@ TEST_F(Core, CostOfAQueryAgainstTheEmptyProgram) {
     ASSERT_TRUE(reply.ok()) << reply.message;
     ASSERT_TRUE(slot_command(ADP_CMD_SWITCH, installed_slot(reply).value()).ok());
     cost("adp_query(), empty program");
-    install_and_switch(test::random_model(test::network_of({8, 32, 16, 2}, {Activation::tanh, Activation::tanh, Activation::identity}),
-                                          random_), 2);
+    install_and_switch(
+        test::random_model(test::network_of({8, 32, 16, 2}, {Activation::tanh, Activation::tanh, Activation::identity}),
+                           random_),
+        2);
     cost("adp_query(), 8-32-16-2, as chosen");
 }
 

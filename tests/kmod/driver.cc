@@ -116,8 +116,10 @@ Status load_modules() {
             continue;
         }
         if (directory == nullptr) {
-            return Error{"ADAPATH_MODULES is not set: it names the directory with adapath.ko and adapath_test.ko for this kernel; "
-                         "run this in a VM, by tests/vm/run.sh"};
+            return Error{
+                "ADAPATH_MODULES is not set: it names the directory with adapath.ko and adapath_test.ko for this "
+                "kernel; "
+                "run this in a VM, by tests/vm/run.sh"};
         }
         if (Status loaded = load_module(fmt::format("{}/{}.ko", directory, name)); !loaded) {
             return loaded;

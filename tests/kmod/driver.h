@@ -1,5 +1,5 @@
-// What the tests of the kernel side have in common: the modules, the test module's device, snapshots to install, the ring.
-// They run as root in a VM that is theirs alone.
+// What the tests of the kernel side have in common: the modules, the test module's device, snapshots to install, the
+// ring. They run as root in a VM that is theirs alone.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@
 
 namespace adapath::kmod_test {
 
-// adapath.ko and adapath_test.ko from the directory ADAPATH_MODULES, unless they are loaded. unload() takes away what load()
-// brought, and fails where something still holds it.
+// adapath.ko and adapath_test.ko from the directory ADAPATH_MODULES, unless they are loaded. unload() takes away what
+// load() brought, and fails where something still holds it.
 Status load_modules();
 Status unload_modules();
 Status load_module(const std::string& path);
@@ -60,15 +60,16 @@ private:
 [[nodiscard]] adpt_app app_description(const std::string& name, uint32_t inputs, uint32_t outputs);
 
 // A network of these inputs and outputs with random layers between.
-[[nodiscard]] Network network_between(uint32_t inputs, uint32_t outputs, std::mt19937_64& random, uint32_t max_layers = 4,
-                                      uint32_t max_width = 48);
+[[nodiscard]] Network network_between(uint32_t inputs, uint32_t outputs, std::mt19937_64& random,
+                                      uint32_t max_layers = 4, uint32_t max_width = 48);
 // A request that installs the model into the app, with a program hash that nobody registers.
 [[nodiscard]] InstallRequest request_for(const std::string& app, uint32_t schema, const QuantModel& model,
                                          uint32_t generation);
 // An identity layer ADPT_INPUTS -> ADPT_OUTPUTS that says the same to every input.
 [[nodiscard]] QuantModel constant_model(int32_t output);
 
-// All 0, all 255, every other one, the first layer's worst for some rows, and random ones: `count` vectors, back to back.
+// All 0, all 255, every other one, the first layer's worst for some rows, and random ones: `count` vectors, back to
+// back.
 [[nodiscard]] std::vector<uint8_t> telling_inputs(const QuantModel& model, size_t count, std::mt19937_64& random);
 [[nodiscard]] std::vector<int32_t> interpret_all(const QuantModel& model, std::span<const uint8_t> inputs);
 
@@ -84,8 +85,12 @@ public:
     [[nodiscard]] int fd() const { return fd_.get(); }
     [[nodiscard]] const adp_ring_info& info() const { return *info_; }
     [[nodiscard]] volatile adp_ring_tails& tails() { return *tails_; }
-    [[nodiscard]] uint64_t head(uint32_t cpu) const { return __atomic_load_n(&info_->heads[cpu].head, __ATOMIC_ACQUIRE); }
-    [[nodiscard]] uint64_t lost(uint32_t cpu) const { return __atomic_load_n(&info_->heads[cpu].lost, __ATOMIC_ACQUIRE); }
+    [[nodiscard]] uint64_t head(uint32_t cpu) const {
+        return __atomic_load_n(&info_->heads[cpu].head, __ATOMIC_ACQUIRE);
+    }
+    [[nodiscard]] uint64_t lost(uint32_t cpu) const {
+        return __atomic_load_n(&info_->heads[cpu].lost, __ATOMIC_ACQUIRE);
+    }
     // Record number `index` (from 0) of a CPU's ring: its number over all CPUs, then the sample.
     [[nodiscard]] const uint8_t* record(uint32_t cpu, uint64_t index) const;
     void set_tail(uint32_t cpu, uint64_t tail) { __atomic_store_n(&tails_->tail[cpu], tail, __ATOMIC_RELEASE); }

@@ -1,6 +1,6 @@
-// A structure-aware fuzzer of the netlink family: valid messages of every command, made wrong in one to four ways, and raw
-// garbage, for a bounded time. What is refused must have changed nothing and say why; what decides must go on giving the
-// interpreter's bits. The kernel's log is the suite's to check. Only for a VM (tests/vm).
+// A structure-aware fuzzer of the netlink family: valid messages of every command, made wrong in one to four ways, and
+// raw garbage, for a bounded time. What is refused must have changed nothing and say why; what decides must go on
+// giving the interpreter's bits. The kernel's log is the suite's to check. Only for a VM (tests/vm).
 //
 //   vm_netlink_fuzz [SECONDS [SEED]]    (default: ADAPATH_FUZZ_SECONDS or 20; ADAPATH_SEED or a random one, printed)
 #include <chrono>
@@ -35,9 +35,9 @@ struct Node {
     uint16_t type = 0;
     std::vector<uint8_t> data;
     std::vector<Node> children;
-    bool nest = false;               // its content is the children, not the data
-    bool flag = true;                // a nest says that it is one
-    int lie = -1;                    // claimed length, header included; -1: the truth
+    bool nest = false;  // its content is the children, not the data
+    bool flag = true;   // a nest says that it is one
+    int lie = -1;       // claimed length, header included; -1: the truth
 };
 
 void serialise(const Node& node, std::vector<uint8_t>& out) {
@@ -110,17 +110,27 @@ public:
 
     void mutate(Message& message) {
         switch (below(random_, 24)) {
-            case 0: message.command = static_cast<uint8_t>(below(random_, ADP_CMD_MAX + 4)); break;
-            case 1: message.version = static_cast<uint8_t>(random_()); break;
-            case 2: message.flags = static_cast<uint16_t>(random_() & 0xff00); break;
+            case 0:
+                message.command = static_cast<uint8_t>(below(random_, ADP_CMD_MAX + 4));
+                break;
+            case 1:
+                message.version = static_cast<uint8_t>(random_());
+                break;
+            case 2:
+                message.flags = static_cast<uint16_t>(random_() & 0xff00);
+                break;
             case 3:
                 message.trailing.resize(1 + below(random_, 12));
                 for (uint8_t& byte : message.trailing) {
                     byte = static_cast<uint8_t>(random_());
                 }
                 break;
-            case 4: message.nodes.push_back(odd_node()); break;
-            default: mutate_one(message.nodes); break;
+            case 4:
+                message.nodes.push_back(odd_node());
+                break;
+            default:
+                mutate_one(message.nodes);
+                break;
         }
     }
 
@@ -132,17 +142,27 @@ public:
             uint64_t value = 0;
             memcpy(&value, word, 8);
             switch (below(random_, 6)) {
-                case 0: value ^= uint64_t{1} << below(random_, 64); break;
-                case 1: value += once_in(random_, 2) ? 1 : ~uint64_t{0}; break;
-                case 2: value = random_(); break;
-                case 3: value = once_in(random_, 2) ? ~uint64_t{0} : uint64_t{1} << 63; break;
+                case 0:
+                    value ^= uint64_t{1} << below(random_, 64);
+                    break;
+                case 1:
+                    value += once_in(random_, 2) ? 1 : ~uint64_t{0};
+                    break;
+                case 2:
+                    value = random_();
+                    break;
+                case 3:
+                    value = once_in(random_, 2) ? ~uint64_t{0} : uint64_t{1} << 63;
+                    break;
                 case 4: {
                     uint8_t* other = data.data() + below(random_, words) * 8;
                     std::swap_ranges(word, word + 8, other);
                     memcpy(&value, word, 8);
                     break;
                 }
-                default: value = 0; break;
+                default:
+                    value = 0;
+                    break;
             }
             memcpy(word, &value, 8);
         }
@@ -161,16 +181,27 @@ private:
             return;
         }
         switch (below(random_, 14)) {
-            case 0: nodes.erase(nodes.begin() + static_cast<ptrdiff_t>(at)); break;
+            case 0:
+                nodes.erase(nodes.begin() + static_cast<ptrdiff_t>(at));
+                break;
             case 1: {
                 const Node copy = nodes[at];
-                nodes.insert(nodes.begin() + static_cast<ptrdiff_t>(at), 1 + below(random_, once_in(random_, 8) ? 200 : 3), copy);
+                nodes.insert(nodes.begin() + static_cast<ptrdiff_t>(at),
+                             1 + below(random_, once_in(random_, 8) ? 200 : 3), copy);
                 break;
             }
-            case 2: std::swap(nodes[at], nodes[below(random_, nodes.size())]); break;
-            case 3: nodes[at].type = static_cast<uint16_t>(below(random_, ADP_A_MAX + 6)); break;
-            case 4: nodes[at].type = static_cast<uint16_t>(random_()); break;
-            case 5: nodes[at].flag = !nodes[at].flag; break;
+            case 2:
+                std::swap(nodes[at], nodes[below(random_, nodes.size())]);
+                break;
+            case 3:
+                nodes[at].type = static_cast<uint16_t>(below(random_, ADP_A_MAX + 6));
+                break;
+            case 4:
+                nodes[at].type = static_cast<uint16_t>(random_());
+                break;
+            case 5:
+                nodes[at].flag = !nodes[at].flag;
+                break;
             case 6: {
                 const int truth = static_cast<int>(NLA_HDRLEN + nodes[at].data.size());
                 const int lies[] = {0, 1, 3, 4, 5, 7, 8, truth - 1, truth + 1, truth + 4, truth + 400, 65535};
@@ -200,16 +231,24 @@ private:
                     break;
                 }
                 [[fallthrough]];
-            default: mutate_content(nodes[at]); break;
+            default:
+                mutate_content(nodes[at]);
+                break;
         }
     }
 
     void mutate_content(Node& node) {
         std::vector<uint8_t>& data = node.data;
         switch (below(random_, 6)) {
-            case 0: data.resize(below(random_, data.size() + 1)); break;
-            case 1: data.resize(data.size() + 1 + below(random_, once_in(random_, 10) ? 60000 : 16)); break;
-            case 2: boundary(node); break;
+            case 0:
+                data.resize(below(random_, data.size() + 1));
+                break;
+            case 1:
+                data.resize(data.size() + 1 + below(random_, once_in(random_, 10) ? 60000 : 16));
+                break;
+            case 2:
+                boundary(node);
+                break;
             default:
                 if (node.type == ADP_A_PARAMS && data.size() >= 8) {
                     mutate_params(data);
@@ -225,11 +264,32 @@ private:
     }
 
     void boundary(Node& node) {
-        static const uint64_t values[] = {0,      1,       2,          3,          4,           7,
-                                          8,      9,       15,         16,         255,         256,
-                                          257,    65535,   65536,      65537,      100000,      100001,
-                                          131072, 1 << 20, 0x7fffffff, 0x80000000, 0xffffffff,  ~uint64_t{0},
-                                          uint64_t{1} << 63, uint64_t{1} << 32};
+        static const uint64_t values[] = {0,
+                                          1,
+                                          2,
+                                          3,
+                                          4,
+                                          7,
+                                          8,
+                                          9,
+                                          15,
+                                          16,
+                                          255,
+                                          256,
+                                          257,
+                                          65535,
+                                          65536,
+                                          65537,
+                                          100000,
+                                          100001,
+                                          131072,
+                                          1 << 20,
+                                          0x7fffffff,
+                                          0x80000000,
+                                          0xffffffff,
+                                          ~uint64_t{0},
+                                          uint64_t{1} << 63,
+                                          uint64_t{1} << 32};
         uint64_t value = values[below(random_, std::size(values))];
         // 100,000 runs are allowed and take the emulated machine a second: not each time.
         if (node.type == ADP_A_REPEAT && value > 1000 && value <= ADP_RUN_MAX_REPEAT && !once_in(random_, 50)) {
@@ -248,8 +308,9 @@ private:
     }
 
     void mutate_name(std::vector<uint8_t>& data) {
-        static const std::string names[] = {"", "other", "cc", "nobody", "test\n", "../test", "%s%s%n", "tes", "test2",
-                                            "a name that is longer than any app's"};
+        static const std::string names[] = {
+            "",        "other",  "cc",  "nobody", "test\n",
+            "../test", "%s%s%n", "tes", "test2",  "a name that is longer than any app's"};
         const std::string& name = names[below(random_, std::size(names))];
         data.assign(name.begin(), name.end());
         if (!once_in(random_, 4)) {
@@ -311,8 +372,8 @@ protected:
             behaviour.u32(ADP_A_WAKEUP_BYTES, 4096).u32(ADP_A_CONSISTENCY, ADP_CONSISTENT_DECISION);
             ASSERT_TRUE(genl_->call(ADP_CMD_CONFIGURE, behaviour).ok());
             for (int n = 0; n < 3; ++n) {
-                const Reply reply =
-                    genl_->call(ADP_CMD_INSTALL, install_attributes(request_for(name, ADPT_SCHEMA, model_, ++generation_)));
+                const Reply reply = genl_->call(
+                    ADP_CMD_INSTALL, install_attributes(request_for(name, ADPT_SCHEMA, model_, ++generation_)));
                 const std::optional<uint32_t> slot = installed_slot(reply);
                 ASSERT_TRUE(slot) << reply.message;
                 if (n < 2) {
@@ -348,10 +409,13 @@ protected:
                 message.flags = NLM_F_DUMP;
                 break;
             case ADP_CMD_INSTALL:
-                message.nodes = tree_of(install_attributes(request_for("test", ADPT_SCHEMA, model_, ++generation_)).data());
+                message.nodes =
+                    tree_of(install_attributes(request_for("test", ADPT_SCHEMA, model_, ++generation_)).data());
                 break;
             case ADP_CMD_SWITCH:
-            case ADP_CMD_DISCARD: message.nodes.push_back(number(ADP_A_SLOT, slot)); break;
+            case ADP_CMD_DISCARD:
+                message.nodes.push_back(number(ADP_A_SLOT, slot));
+                break;
             case ADP_CMD_SET_EXPLORE:
                 message.nodes.push_back(number(ADP_A_SLOT, slot));
                 message.nodes.push_back(number(ADP_A_EXPLORE, static_cast<uint32_t>(below(random_, 65537))));
@@ -363,10 +427,12 @@ protected:
             case ADP_CMD_RUN:
                 message.nodes.push_back(number(ADP_A_SLOT, slot));
                 message.nodes.push_back(binary(ADP_A_RUN_INPUTS, inputs_));
-                message.nodes.push_back(number(ADP_A_IMPLEMENTATION, static_cast<uint32_t>(below(random_, ADP_RUN_COUNT_))));
+                message.nodes.push_back(
+                    number(ADP_A_IMPLEMENTATION, static_cast<uint32_t>(below(random_, ADP_RUN_COUNT_))));
                 message.nodes.push_back(number(ADP_A_REPEAT, uint32_t{2}));
                 break;
-            default: break;
+            default:
+                break;
         }
         return message;
     }
@@ -381,7 +447,8 @@ protected:
                 for (const MeasuredRun& how : info.implementations) {
                     const RunReply run = run_slot(*genl_, name, slot, inputs_, how.implementation);
                     ASSERT_TRUE(run.reply.ok()) << run.reply.message;
-                    ASSERT_EQ(run.outputs, generic.outputs) << name << " slot " << slot << " implementation " << how.implementation;
+                    ASSERT_EQ(run.outputs, generic.outputs)
+                        << name << " slot " << slot << " implementation " << how.implementation;
                 }
             }
         }
@@ -458,14 +525,16 @@ TEST_F(Fuzz, HostileMessagesChangeNothingAndAreToldWhy) {
     while (Clock::now() < end && !HasFailure()) {
         if (once_in(random_, 12)) {
             // A datagram of our family with a header that lies, or no sense in it at all.
-            std::vector<uint8_t> datagram(once_in(random_, 4) ? below(random_, 40) : NLMSG_HDRLEN + below(random_, 300));
+            std::vector<uint8_t> datagram(once_in(random_, 4) ? below(random_, 40)
+                                                              : NLMSG_HDRLEN + below(random_, 300));
             for (uint8_t& byte : datagram) {
                 byte = static_cast<uint8_t>(random_());
             }
             if (datagram.size() >= NLMSG_HDRLEN) {
                 nlmsghdr header{};
                 memcpy(&header, datagram.data(), sizeof(header));
-                header.nlmsg_len = static_cast<uint32_t>(once_in(random_, 3) ? header.nlmsg_len % 600 : datagram.size());
+                header.nlmsg_len =
+                    static_cast<uint32_t>(once_in(random_, 3) ? header.nlmsg_len % 600 : datagram.size());
                 header.nlmsg_type = genl_->family();
                 header.nlmsg_flags |= NLM_F_REQUEST | NLM_F_ACK;
                 memcpy(datagram.data(), &header, sizeof(header));
@@ -502,7 +571,8 @@ TEST_F(Fuzz, HostileMessagesChangeNothingAndAreToldWhy) {
         batch.push_back(bytes);
         if (reply.ok()) {
             accepted++;
-            if (message.command != ADP_CMD_GET_APP && message.command != ADP_CMD_GET_PROGRAMS && message.command != ADP_CMD_RUN) {
+            if (message.command != ADP_CMD_GET_APP && message.command != ADP_CMD_GET_PROGRAMS &&
+                message.command != ADP_CMD_RUN) {
                 expect_implementations_agree();
                 ASSERT_FALSE(HasFailure()) << "after " << hex(bytes);
                 expect_flow_unharmed();
@@ -516,10 +586,12 @@ TEST_F(Fuzz, HostileMessagesChangeNothingAndAreToldWhy) {
             reasons[fmt::format("{}: {}", strerror(reply.error), kind_of(reply.message))]++;
             const bool known = message.command >= 1 && message.command <= ADP_CMD_MAX;
             const bool dumps = (message.flags & NLM_F_DUMP) == NLM_F_DUMP;
-            // A command that is not there, or not as a dump or not but as one: generic netlink refuses by itself, without words.
-            if (known && !dumps && message.command != ADP_CMD_GET_PROGRAMS && reply.message.empty() && silent[message.command]++ == 0) {
-                ADD_FAILURE() << "command " << int{message.command} << " refused without a reason: " << strerror(reply.error)
-                              << ": " << hex(bytes);
+            // A command that is not there, or not as a dump or not but as one: generic netlink refuses by itself,
+            // without words.
+            if (known && !dumps && message.command != ADP_CMD_GET_PROGRAMS && reply.message.empty() &&
+                silent[message.command]++ == 0) {
+                ADD_FAILURE() << "command " << int{message.command}
+                              << " refused without a reason: " << strerror(reply.error) << ": " << hex(bytes);
             }
         }
         if (batch.size() >= 32) {
@@ -557,12 +629,18 @@ int main(int argc, char** argv) {
     using namespace adapath;
     testing::InitGoogleTest(&argc, argv);
     if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        fmt::print("usage: vm_netlink_fuzz [SECONDS [SEED]]\n\nFuzzes the netlink family of adapath.ko, in a VM only. SECONDS: how long "
-                   "(default ADAPATH_FUZZ_SECONDS, or 20).\nSEED: repeats a run (default ADAPATH_SEED, or a random one, printed).\n"
-                   "ADAPATH_MODULES: directory of adapath.ko and adapath_test.ko.\nExit: 0 nothing found, 1 something found.\n");
+        fmt::print(
+            "usage: vm_netlink_fuzz [SECONDS [SEED]]\n\nFuzzes the netlink family of adapath.ko, in a VM only. "
+            "SECONDS: how long "
+            "(default ADAPATH_FUZZ_SECONDS, or 20).\nSEED: repeats a run (default ADAPATH_SEED, or a random one, "
+            "printed).\n"
+            "ADAPATH_MODULES: directory of adapath.ko and adapath_test.ko.\nExit: 0 nothing found, 1 something "
+            "found.\n");
         return 0;
     }
-    kmod_test::run_seconds = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : test::environment("ADAPATH_FUZZ_SECONDS", 20);
-    kmod_test::run_seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : test::environment("ADAPATH_SEED", std::random_device{}());
+    kmod_test::run_seconds =
+        argc > 1 ? std::strtoull(argv[1], nullptr, 10) : test::environment("ADAPATH_FUZZ_SECONDS", 20);
+    kmod_test::run_seed =
+        argc > 2 ? std::strtoull(argv[2], nullptr, 10) : test::environment("ADAPATH_SEED", std::random_device{}());
     return RUN_ALL_TESTS();
 }

@@ -125,7 +125,9 @@ Attributes& Attributes::string(uint16_t type, std::string_view value) {
     return bytes(type, {reinterpret_cast<const uint8_t*>(terminated.c_str()), terminated.size() + 1});
 }
 
-Attributes& Attributes::nest(uint16_t type, const Attributes& inner) { return bytes(type | NLA_F_NESTED, inner.data()); }
+Attributes& Attributes::nest(uint16_t type, const Attributes& inner) {
+    return bytes(type | NLA_F_NESTED, inner.data());
+}
 
 Attributes& Attributes::raw(std::span<const uint8_t> bytes) {
     data_.insert(data_.end(), bytes.begin(), bytes.end());
@@ -135,7 +137,8 @@ Attributes& Attributes::raw(std::span<const uint8_t> bytes) {
 std::optional<uint32_t> Attribute::u32() const { return exactly<uint32_t>(value); }
 std::optional<uint64_t> Attribute::u64() const { return exactly<uint64_t>(value); }
 std::string Attribute::string() const {
-    return {reinterpret_cast<const char*>(value.data()), strnlen(reinterpret_cast<const char*>(value.data()), value.size())};
+    return {reinterpret_cast<const char*>(value.data()),
+            strnlen(reinterpret_cast<const char*>(value.data()), value.size())};
 }
 
 std::vector<Attribute> parse_attributes(std::span<const uint8_t> bytes) {
@@ -274,15 +277,33 @@ Slot slot_of(std::span<const uint8_t> bytes) {
     Slot slot;
     for (const Attribute& a : parse_attributes(bytes)) {
         switch (a.type) {
-            case ADP_A_SLOT: slot.slot = a.u32().value(); break;
-            case ADP_A_STATE: slot.state = a.u32().value(); break;
-            case ADP_A_GENERATION: slot.generation = a.u32().value(); break;
-            case ADP_A_HASH: slot.hash = a.u64().value(); break;
-            case ADP_A_PROGRAM_HASH: slot.program_hash = a.u64().value(); break;
-            case ADP_A_EXPLORE: slot.explore = a.u32().value(); break;
-            case ADP_A_BOUND: slot.bound = a.u64().value(); break;
-            case ADP_A_PARAMS_BYTES: slot.params_bytes = a.u32().value(); break;
-            case ADP_A_IMPLEMENTATION: slot.implementation = a.u32().value(); break;
+            case ADP_A_SLOT:
+                slot.slot = a.u32().value();
+                break;
+            case ADP_A_STATE:
+                slot.state = a.u32().value();
+                break;
+            case ADP_A_GENERATION:
+                slot.generation = a.u32().value();
+                break;
+            case ADP_A_HASH:
+                slot.hash = a.u64().value();
+                break;
+            case ADP_A_PROGRAM_HASH:
+                slot.program_hash = a.u64().value();
+                break;
+            case ADP_A_EXPLORE:
+                slot.explore = a.u32().value();
+                break;
+            case ADP_A_BOUND:
+                slot.bound = a.u64().value();
+                break;
+            case ADP_A_PARAMS_BYTES:
+                slot.params_bytes = a.u32().value();
+                break;
+            case ADP_A_IMPLEMENTATION:
+                slot.implementation = a.u32().value();
+                break;
             case ADP_A_IMPLEMENTATIONS:
                 for (const Attribute& measured : parse_attributes(a.value)) {
                     const std::vector<Attribute> inner = parse_attributes(measured.value);
@@ -293,7 +314,8 @@ Slot slot_of(std::span<const uint8_t> bytes) {
                     }
                 }
                 break;
-            default: break;
+            default:
+                break;
         }
     }
     return slot;
@@ -314,19 +336,45 @@ Result<App> get_app(Genl& genl, std::string_view name) {
     App app;
     for (const Attribute& a : parse_attributes(reply.messages[0])) {
         switch (a.type) {
-            case ADP_A_APP: app.name = a.string(); break;
-            case ADP_A_ID: app.id = a.u32().value(); break;
-            case ADP_A_SCHEMA: app.schema = a.u32().value(); break;
-            case ADP_A_INPUTS: app.inputs = a.u32().value(); break;
-            case ADP_A_OUTPUTS: app.outputs = a.u32().value(); break;
-            case ADP_A_ACTIVE: app.active = a.u32().value(); break;
-            case ADP_A_STANDBY: app.standby = a.u32().value(); break;
-            case ADP_A_RECORD_BYTES: app.record_bytes = a.u32().value(); break;
-            case ADP_A_WAKEUP_BYTES: app.wakeup_bytes = a.u32().value(); break;
-            case ADP_A_CONSISTENCY: app.consistency = a.u32().value(); break;
-            case ADP_A_ABI_VERSION: app.abi_version = a.u32().value(); break;
-            case ADP_A_DEVICE: app.device = a.string(); break;
-            case ADP_A_INTERFACE: app.interface = a.string(); break;
+            case ADP_A_APP:
+                app.name = a.string();
+                break;
+            case ADP_A_ID:
+                app.id = a.u32().value();
+                break;
+            case ADP_A_SCHEMA:
+                app.schema = a.u32().value();
+                break;
+            case ADP_A_INPUTS:
+                app.inputs = a.u32().value();
+                break;
+            case ADP_A_OUTPUTS:
+                app.outputs = a.u32().value();
+                break;
+            case ADP_A_ACTIVE:
+                app.active = a.u32().value();
+                break;
+            case ADP_A_STANDBY:
+                app.standby = a.u32().value();
+                break;
+            case ADP_A_RECORD_BYTES:
+                app.record_bytes = a.u32().value();
+                break;
+            case ADP_A_WAKEUP_BYTES:
+                app.wakeup_bytes = a.u32().value();
+                break;
+            case ADP_A_CONSISTENCY:
+                app.consistency = a.u32().value();
+                break;
+            case ADP_A_ABI_VERSION:
+                app.abi_version = a.u32().value();
+                break;
+            case ADP_A_DEVICE:
+                app.device = a.string();
+                break;
+            case ADP_A_INTERFACE:
+                app.interface = a.string();
+                break;
             case ADP_A_STATS:
                 for (size_t i = 0; i + 8 <= a.value.size(); i += 8) {
                     app.stats.push_back(load<uint64_t>(a.value.data() + i));
@@ -338,20 +386,22 @@ Result<App> get_app(Genl& genl, std::string_view name) {
                     app.slots[slot.slot] = slot;
                 }
                 break;
-            default: break;
+            default:
+                break;
         }
     }
     return app;
 }
 
 std::string fingerprint(const App& app) {
-    std::string out = fmt::format("{} schema {} {}->{} active {} standby {} record {} wakeup {} consistency {}", app.name,
-                                  app.schema, app.inputs, app.outputs, static_cast<int32_t>(app.active),
-                                  static_cast<int32_t>(app.standby), app.record_bytes, app.wakeup_bytes, app.consistency);
+    std::string out =
+        fmt::format("{} schema {} {}->{} active {} standby {} record {} wakeup {} consistency {}", app.name, app.schema,
+                    app.inputs, app.outputs, static_cast<int32_t>(app.active), static_cast<int32_t>(app.standby),
+                    app.record_bytes, app.wakeup_bytes, app.consistency);
     for (const auto& [index, s] : app.slots) {
-        out += fmt::format("\n  slot {} state {} generation {} hash {:x} program {:x} explore {} bound {} bytes {} run by {}",
-                           index, s.state, s.generation, s.hash, s.program_hash, s.explore, s.bound, s.params_bytes,
-                           s.implementation);
+        out += fmt::format(
+            "\n  slot {} state {} generation {} hash {:x} program {:x} explore {} bound {} bytes {} run by {}", index,
+            s.state, s.generation, s.hash, s.program_hash, s.explore, s.bound, s.params_bytes, s.implementation);
     }
     return out;
 }
@@ -413,9 +463,14 @@ RunReply run_slot(Genl& genl, std::string_view app, uint32_t slot, std::span<con
                     out.outputs.resize(a.value.size() / sizeof(int32_t));
                     memcpy(out.outputs.data(), a.value.data(), out.outputs.size() * sizeof(int32_t));
                     break;
-                case ADP_A_IMPLEMENTATION: out.implementation = a.u32().value(); break;
-                case ADP_A_ELAPSED_NS: out.elapsed_ns = a.u64().value(); break;
-                default: break;
+                case ADP_A_IMPLEMENTATION:
+                    out.implementation = a.u32().value();
+                    break;
+                case ADP_A_ELAPSED_NS:
+                    out.elapsed_ns = a.u64().value();
+                    break;
+                default:
+                    break;
             }
         }
     }

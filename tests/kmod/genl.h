@@ -1,5 +1,5 @@
-// The netlink family "adapath" as the tests of the kernel side speak it: raw messages, so that wrong ones can be sent as easily
-// as right ones, and nothing shared with the backend that they are to be trusted for.
+// The netlink family "adapath" as the tests of the kernel side speak it: raw messages, so that wrong ones can be sent
+// as easily as right ones, and nothing shared with the backend that they are to be trusted for.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,8 @@
 
 namespace adapath::kmod_test {
 
-// Attributes as bytes. Lengths are those of the data: append() never fails, and a message may be as wrong as a test likes.
+// Attributes as bytes. Lengths are those of the data: append() never fails, and a message may be as wrong as a test
+// likes.
 class Attributes {
 public:
     Attributes& u32(uint16_t type, uint32_t value);
@@ -50,12 +51,12 @@ struct Attribute {
 [[nodiscard]] const Attribute* find(const std::vector<Attribute>& attributes, uint16_t type);
 
 struct Reply {
-    int error = 0;           // errno, positive; 0 = acknowledged
-    bool sent = true;        // false: send() itself failed, the family has not seen it
-    std::string message;     // of the extended acknowledgement
-    bool has_offset = false; // it names an attribute
+    int error = 0;            // errno, positive; 0 = acknowledged
+    bool sent = true;         // false: send() itself failed, the family has not seen it
+    std::string message;      // of the extended acknowledgement
+    bool has_offset = false;  // it names an attribute
     uint32_t offset = 0;
-    bool has_missing = false;  // it names one that is missing
+    bool has_missing = false;                    // it names one that is missing
     std::vector<std::vector<uint8_t>> messages;  // the attributes of each message that came back
 
     [[nodiscard]] bool ok() const { return error == 0; }
@@ -66,12 +67,13 @@ public:
     // Resolves the family, which loads adapath.ko where modprobe finds it.
     static Result<Genl> open();
 
-    // One command and all that comes back. Times out (error ETIMEDOUT) after 30 s: a kernel that never answers is a failure.
+    // One command and all that comes back. Times out (error ETIMEDOUT) after 30 s: a kernel that never answers is a
+    // failure.
     Reply call(uint8_t command, const Attributes& attributes, bool dump = false);
     // A message from its generic netlink header on, with the family filled in: for messages that call() can't make.
     Reply send_raw(std::span<const uint8_t> genl_message, uint16_t flags);
-    // Whole datagram as it is. Returns the errno of the first acknowledgement, or nothing where the kernel said nothing within
-    // 20 ms (it need not answer what is not a request).
+    // Whole datagram as it is. Returns the errno of the first acknowledgement, or nothing where the kernel said nothing
+    // within 20 ms (it need not answer what is not a request).
     std::optional<int> send_datagram(std::span<const uint8_t> datagram);
 
     [[nodiscard]] uint16_t family() const { return family_; }

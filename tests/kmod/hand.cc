@@ -1,5 +1,5 @@
-// kmod_hand: the shell tests' hand on adapath.ko (tests/vm/cases): installs a committed float model as a snapshot, switches,
-// clears, and prints an app's state as lines "key value". Not for operators, who have adapathctl.
+// kmod_hand: the shell tests' hand on adapath.ko (tests/vm/cases): installs a committed float model as a snapshot,
+// switches, clears, and prints an app's state as lines "key value". Not for operators, who have adapathctl.
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -29,7 +29,9 @@ int fail(const std::string& why) {
     return 1;
 }
 
-int say(const Reply& reply) { return reply.ok() ? 0 : fail(fmt::format("{}: {}", strerror(reply.error), reply.message)); }
+int say(const Reply& reply) {
+    return reply.ok() ? 0 : fail(fmt::format("{}: {}", strerror(reply.error), reply.message));
+}
 
 int install(Genl& genl, const std::string& app, const std::string& path, uint32_t generation, uint32_t explore) {
     Result<FloatModel> model = read_float_model(path);
@@ -37,9 +39,9 @@ int install(Genl& genl, const std::string& app, const std::string& path, uint32_
         return fail(model.error().message);
     }
     std::mt19937_64 random(1);
-    const std::vector<InputCodes> calibration = model->network.app == "cc"
-                                                    ? testing_support::kernel_codes(1000, random)
-                                                    : testing_support::uniform_codes(model->network.input_count(), 1000, random);
+    const std::vector<InputCodes> calibration =
+        model->network.app == "cc" ? testing_support::kernel_codes(1000, random)
+                                   : testing_support::uniform_codes(model->network.input_count(), 1000, random);
     Result<QuantModel> quantised = quantise(*model, calibration);
     if (!quantised) {
         return fail(quantised.error().message);
@@ -77,8 +79,8 @@ int status(Genl& genl, const std::string& name) {
     uint64_t bound = 0;
     for (const auto& [index, slot] : app->slots) {
         bound += slot.bound;
-        fmt::print("slot_{}_generation {}\nslot_{}_implementation {}\nslot_{}_bound {}\n", index, slot.generation, index,
-                   slot.implementation, index, slot.bound);
+        fmt::print("slot_{}_generation {}\nslot_{}_implementation {}\nslot_{}_bound {}\n", index, slot.generation,
+                   index, slot.implementation, index, slot.bound);
     }
     fmt::print("bound {}\nslots {}\n", bound, app->slots.size());
     return 0;

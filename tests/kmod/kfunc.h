@@ -6,12 +6,12 @@
 #include <adapath/abi.h>
 
 struct kfunc_io {
-	adp_u32 app_id;
-	adp_u32 in_size;
-	adp_u32 out_size;
-	adp_s32 result;
-	adp_u8 in[ADP_MAX_WIDTH];
-	adp_s32 out[ADP_MAX_OUTPUTS];
+    adp_u32 app_id;
+    adp_u32 in_size;
+    adp_u32 out_size;
+    adp_s32 result;
+    adp_u8 in[ADP_MAX_WIDTH];
+    adp_s32 out[ADP_MAX_OUTPUTS];
 };
 
 #endif

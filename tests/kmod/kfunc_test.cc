@@ -109,7 +109,8 @@ protected:
         ASSERT_EQ(options.retval, verdict);
         ASSERT_EQ(bpf_map_lookup_elem(map, &zero, &io), 0) << strerror(errno);
     }
-    static void expect_answer(const kfunc_io& io, const QuantModel& model, std::span<const uint8_t> input, uint32_t generation) {
+    static void expect_answer(const kfunc_io& io, const QuantModel& model, std::span<const uint8_t> input,
+                              uint32_t generation) {
         ASSERT_EQ(io.result, static_cast<int>(generation));
         const std::vector<int32_t> want = interpret(model, input);
         for (size_t i = 0; i < want.size(); ++i) {

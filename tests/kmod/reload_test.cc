@@ -1,5 +1,5 @@
-// All modules loaded and unloaded a hundred times with a snapshot in them, active or cleared: each goes as soon as nothing uses
-// it, and nothing is lost on the way. Only for a VM (tests/vm).
+// All modules loaded and unloaded a hundred times with a snapshot in them, active or cleared: each goes as soon as
+// nothing uses it, and nothing is lost on the way. Only for a VM (tests/vm).
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -111,15 +111,16 @@ TEST(Reload, AHundredTimesWithASnapshotInThem) {
             ASSERT_TRUE(unloaded) << unloaded.error().message;
         }
         if (round == 1) {
-            std::erase_if(programs, [&](const std::string& name) { return hash_of_generated(name) != request.program_hash; });
+            std::erase_if(programs,
+                          [&](const std::string& name) { return hash_of_generated(name) != request.program_hash; });
         }
         if (round == kWarm) {
             warm_kb = free_kb();
         }
     }
     const uint64_t after_kb = free_kb();
-    fmt::print("free memory: {} kB after {} rounds, {} kB after {}; {} of them ran a generated program\n", warm_kb, kWarm,
-               after_kb, kRounds, generated_runs);
+    fmt::print("free memory: {} kB after {} rounds, {} kB after {}; {} of them ran a generated program\n", warm_kb,
+               kWarm, after_kb, kRounds, generated_runs);
     EXPECT_EQ(generated_runs, programs.empty() ? 0U : kRounds);
     // A snapshot's parameters alone, lost each time, would be 4 MB and more.
     EXPECT_LT(static_cast<int64_t>(warm_kb) - static_cast<int64_t>(after_kb), 3000);

@@ -1,5 +1,5 @@
-// The kmod backend on the kernel of a VM that is the test's alone: what every backend promises (tests/support/backend_suite.h),
-// and what is its own. Loads the modules from ADAPATH_MODULES.
+// The kmod backend on the kernel of a VM that is the test's alone: what every backend promises
+// (tests/support/backend_suite.h), and what is its own. Loads the modules from ADAPATH_MODULES.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -107,7 +107,8 @@ TEST_F(KmodBackend, ConfiguringReachesTheKernel) {
     EXPECT_EQ(kernel_state().wakeup_bytes, 0U);
 }
 
-// Every program that the kernel offers is there for the check, and really run: the slowest always, SIMD as the CPU has it.
+// Every program that the kernel offers is there for the check, and really run: the slowest always, SIMD as the CPU has
+// it.
 TEST_F(KmodBackend, EveryProgramGivesTheSameBits) {
     open();
     const QuantModel model = freeze(random_cc_model({64, 32}, Activation::sigmoid, 1)).model;

@@ -1,5 +1,5 @@
-// The check of an installed snapshot: every program that the kernel offers is run on every input, and one wrong bit in any of them is
-// found and named.
+// The check of an installed snapshot: every program that the kernel offers is run on every input, and one wrong bit in
+// any of them is found and named.
 #include <adapath/netlink.h>
 #include <gtest/gtest.h>
 
@@ -25,15 +25,16 @@ protected:
     // As an honest kernel would, but for what `spoil` does to an implementation's outputs.
     Status check(const std::function<void(uint32_t implementation, std::vector<int32_t>& outputs)>& spoil) {
         const uint32_t others[] = {ADP_RUN_GENERIC, ADP_RUN_GENERATED, ADP_RUN_AVX2};
-        return check_programs(model_, checks_, ADP_RUN_AVX2, others,
-                              [&](uint32_t implementation, std::span<const InputCodes> inputs) -> Result<std::vector<int32_t>> {
-                                  ran_.insert(implementation);
-                                  EXPECT_EQ(inputs.size(), checks_.size());
-                                  std::vector<int32_t> outputs;
-                                  for (const InputCodes& codes : inputs) outputs.push_back(interpret(model_, codes)[0]);
-                                  spoil(implementation, outputs);
-                                  return outputs;
-                              });
+        return check_programs(
+            model_, checks_, ADP_RUN_AVX2, others,
+            [&](uint32_t implementation, std::span<const InputCodes> inputs) -> Result<std::vector<int32_t>> {
+                ran_.insert(implementation);
+                EXPECT_EQ(inputs.size(), checks_.size());
+                std::vector<int32_t> outputs;
+                for (const InputCodes& codes : inputs) outputs.push_back(interpret(model_, codes)[0]);
+                spoil(implementation, outputs);
+                return outputs;
+            });
     }
 
     QuantModel model_;
@@ -48,8 +49,10 @@ TEST_F(KmodCheck, ASoundKernelPassesAndEveryProgramWasRun) {
 }
 
 TEST_F(KmodCheck, OneWrongBitInAnyProgramIsFoundAndNamed) {
-    const std::pair<uint32_t, const char*> cases[] = {
-        {ADP_RUN_CHOSEN, "avx2"}, {ADP_RUN_GENERIC, "generic"}, {ADP_RUN_GENERATED, "generated"}, {ADP_RUN_AVX2, "avx2"}};
+    const std::pair<uint32_t, const char*> cases[] = {{ADP_RUN_CHOSEN, "avx2"},
+                                                      {ADP_RUN_GENERIC, "generic"},
+                                                      {ADP_RUN_GENERATED, "generated"},
+                                                      {ADP_RUN_AVX2, "avx2"}};
     for (const auto& [bad, name] : cases) {
         for (const size_t at : {size_t{0}, checks_.size() - 1}) {
             const Status status = check([&, bad = bad](uint32_t implementation, std::vector<int32_t>& outputs) {

@@ -1,5 +1,5 @@
-// The messages of the family "adapath", there and back without a kernel: what a request holds as libnl reads it, what a reply
-// that libnl wrote becomes, and what a refusal says.
+// The messages of the family "adapath", there and back without a kernel: what a request holds as libnl reads it, what a
+// reply that libnl wrote becomes, and what a refusal says.
 #include <gtest/gtest.h>
 #include <linux/netlink.h>
 #include <netlink/attr.h>
@@ -59,7 +59,8 @@ TEST(KmodMessages, AnInstallHoldsAllThatWasAskedFor) {
     EXPECT_TRUE(nla_is_nested(at[ADP_A_LAYERS]));
     size_t l = 0;
     int left = nla_len(at[ADP_A_LAYERS]);
-    for (auto* layer = static_cast<nlattr*>(nla_data(at[ADP_A_LAYERS])); nla_ok(layer, left); layer = nla_next(layer, &left)) {
+    for (auto* layer = static_cast<nlattr*>(nla_data(at[ADP_A_LAYERS])); nla_ok(layer, left);
+         layer = nla_next(layer, &left)) {
         ASSERT_LT(l, layers.size());
         EXPECT_EQ(nla_type(layer), ADP_A_LAYER);
         EXPECT_TRUE(nla_is_nested(layer));
@@ -287,8 +288,8 @@ private:
 TEST(KmodMessages, ARefusalSaysWhatTheKernelSaid) {
     const Message sent = slot_request(kFamily, ADP_CMD_SWITCH, "cc", 5);
     // complete_msg() would do this on sending.
-    const uint32_t offset = static_cast<uint32_t>(
-        reinterpret_cast<const char*>(attributes_of(sent)[ADP_A_SLOT]) - reinterpret_cast<const char*>(nlmsg_hdr(sent.get())));
+    const uint32_t offset = static_cast<uint32_t>(reinterpret_cast<const char*>(attributes_of(sent)[ADP_A_SLOT]) -
+                                                  reinterpret_cast<const char*>(nlmsg_hdr(sent.get())));
     const char text[] = "that slot is draining";
     for (const bool capped : {false, true}) {
         ErrorMessage message(sent, EBUSY, capped);

@@ -1,5 +1,5 @@
-// The reader of the per-CPU sample rings against a model of the writers: rings in this process's memory, written as adapath.ko
-// writes them, with every order in which the writes of several CPUs can become visible.
+// The reader of the per-CPU sample rings against a model of the writers: rings in this process's memory, written as
+// adapath.ko writes them, with every order in which the writes of several CPUs can become visible.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -66,8 +66,8 @@ public:
             return false;
         }
         pending = {cpu, __atomic_add_fetch(&info().last, 1, __ATOMIC_SEQ_CST)};
-        std::byte* place =
-            memory_.get() + ADP_RING_INFO_BYTES + size_t{cpu} * info().cpu_bytes + (head.head & (records_ - 1)) * info().stride;
+        std::byte* place = memory_.get() + ADP_RING_INFO_BYTES + size_t{cpu} * info().cpu_bytes +
+                           (head.head & (records_ - 1)) * info().stride;
         std::memcpy(place, &pending.number, sizeof(pending.number));
         std::memcpy(place + ADP_RING_HEADER_BYTES, &record, sizeof(record));
         return true;
@@ -129,8 +129,8 @@ TEST(KmodRing, AFullRingLosesAndSaysSo) {
     EXPECT_TRUE(rings.put(1, make(1, 20))) << "what was read is free again";
 }
 
-// Another CPU's record that got its number earlier and is not complete yet must not come before what was made later: what has a
-// number above the newest at the time of reading waits for the next.
+// Another CPU's record that got its number earlier and is not complete yet must not come before what was made later:
+// what has a number above the newest at the time of reading waits for the next.
 TEST(KmodRing, WhatBecameVisibleOutOfOrderIsDeliveredOnce) {
     Rings rings(2, 8);
     RingReader reader = rings.reader();
@@ -210,8 +210,8 @@ TEST(KmodRing, AGeometryThatLeavesTheMappingIsRefused) {
     EXPECT_TRUE(refused([](adp_ring_info& i) { i.map_bytes += 4096; }));
 }
 
-// What a reader sees that loads one word after the other while the writers go on: each word as it was at some moment since the last
-// reading, `last` first, then the heads.
+// What a reader sees that loads one word after the other while the writers go on: each word as it was at some moment
+// since the last reading, `last` first, then the heads.
 class SpreadReading {
 public:
     explicit SpreadReading(Rings& rings) : rings_(rings) { note(); }
@@ -244,8 +244,9 @@ private:
     std::vector<Moment> moments_;
 };
 
-// The property: whatever the interleaving, every record comes exactly once or is counted as lost, and each flow's come in their
-// order. A flow moves between CPUs, and writes its next record only after its last is complete, as a socket under its lock does.
+// The property: whatever the interleaving, every record comes exactly once or is counted as lost, and each flow's come
+// in their order. A flow moves between CPUs, and writes its next record only after its last is complete, as a socket
+// under its lock does.
 TEST(KmodRing, AnyInterleavingKeepsEveryFlowsOrderAndLosesNothingUncounted) {
     for (uint64_t seed = 0; seed < 300; ++seed) {
         std::mt19937_64 random(seed);
@@ -260,7 +261,8 @@ TEST(KmodRing, AnyInterleavingKeepsEveryFlowsOrderAndLosesNothingUncounted) {
         std::vector<uint64_t> next_seq(flows, 0);  // to write
         std::vector<std::vector<uint64_t>> written(flows);
         std::vector<std::vector<uint64_t>> seen(flows);
-        std::vector<std::optional<Rings::Pending>> on_cpu(cpus);  // begun, not complete: no other on that CPU, nor by that flow
+        std::vector<std::optional<Rings::Pending>> on_cpu(
+            cpus);  // begun, not complete: no other on that CPU, nor by that flow
         std::vector<uint64_t> flow_on_cpu(cpus, 0);
         std::vector<bool> busy(flows, false);
         uint64_t lost = 0;
@@ -302,13 +304,15 @@ TEST(KmodRing, AnyInterleavingKeepsEveryFlowsOrderAndLosesNothingUncounted) {
         for (uint32_t cpu = 0; cpu < cpus; ++cpu)
             if (on_cpu[cpu]) rings.complete(*on_cpu[cpu]);
         reader.read(sink);
-        for (uint32_t flow = 0; flow < flows; ++flow) ASSERT_EQ(seen[flow], written[flow]) << "seed " << seed << " flow " << flow;
+        for (uint32_t flow = 0; flow < flows; ++flow)
+            ASSERT_EQ(seen[flow], written[flow]) << "seed " << seed << " flow " << flow;
         ASSERT_EQ(reader.lost(), lost) << "seed " << seed;
         ASSERT_EQ(reader.read(sink), 0U);
     }
 }
 
-// The same with real threads, for what only a real memory model shows: one a CPU, and flows that are handed from one to the next.
+// The same with real threads, for what only a real memory model shows: one a CPU, and flows that are handed from one to
+// the next.
 TEST(KmodRing, ThreadsThatWriteWhileOneReads) {
     constexpr uint32_t kCpus = 3;
     constexpr uint64_t kRecords = 8000;

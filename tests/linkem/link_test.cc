@@ -198,8 +198,8 @@ TEST(link, reserve_without_commit_changes_nothing) {
     EXPECT_LE(link.memory_bytes(), 256U * 1024) << "one packet at a time must not need more memory";
 }
 
-// The ring holds 256 KiB at first; each packet has 24 bytes in front and is rounded up to 8. These sizes end exactly at the
-// ring's end and then meet its first packet: exactly, one step before, one step after.
+// The ring holds 256 KiB at first; each packet has 24 bytes in front and is rounded up to 8. These sizes end exactly at
+// the ring's end and then meet its first packet: exactly, one step before, one step after.
 TEST(link, a_full_ring_overwrites_nothing) {
     for (uint32_t size = 3000; size <= 3040; size += 8) {
         Link link(trace_of("1\n"), {.delay_ns = 0, .queue_bytes = 10'000'000});
@@ -310,7 +310,9 @@ private:
 TEST(link, agrees_with_a_slow_model_of_the_same_rules) {
     for (uint32_t seed = 1; seed <= 12; seed++) {
         std::mt19937 random(seed);
-        const auto pick = [&](uint64_t low, uint64_t high) { return std::uniform_int_distribution<uint64_t>(low, high)(random); };
+        const auto pick = [&](uint64_t low, uint64_t high) {
+            return std::uniform_int_distribution<uint64_t>(low, high)(random);
+        };
         const auto trace = Trace::generate(
             {.seed = seed, .mean_mbit = static_cast<double>(pick(1, 60)), .duration_ms = 2'000, .outage_every_s = 1});
         ASSERT_TRUE(trace);

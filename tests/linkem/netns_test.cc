@@ -75,14 +75,14 @@ UniqueFd socket_in(const Namespace& where, int type, const char* text, uint16_t 
 // Two namespaces with a running emulator between them.
 class RunningLink {
 public:
-    RunningLink(double up_mbit, const LinkOptions& link_options)
-        : a_(make("lka")), b_(make("lkb")) {
+    RunningLink(double up_mbit, const LinkOptions& link_options) : a_(make("lka")), b_(make("lkb")) {
         auto tun_a = open_endpoint(a_, {.device = "uplink0", .address = "10.77.0.1/30", .routes = {}});
         auto tun_b = open_endpoint(b_, {.device = "uplink1", .address = "10.77.0.2/30", .routes = {}});
         EXPECT_TRUE(tun_a) << tun_a.error().message;
         EXPECT_TRUE(tun_b) << tun_b.error().message;
-        auto emulator = Emulator::create(std::move(*tun_a), std::move(*tun_b), Link(*Trace::constant(up_mbit), link_options),
-                                         Link(*Trace::constant(50), link_options), stop_, {});
+        auto emulator =
+            Emulator::create(std::move(*tun_a), std::move(*tun_b), Link(*Trace::constant(up_mbit), link_options),
+                             Link(*Trace::constant(50), link_options), stop_, {});
         EXPECT_TRUE(emulator) << emulator.error().message;
         emulator_ = std::move(*emulator);
         thread_ = std::thread([this] { ended_ = emulator_->run(); });
@@ -138,8 +138,9 @@ TEST_F(NetnsTest, settings_stay_inside) {
     // In the namespace of this thread there is no such device.
     EXPECT_FALSE(set_link_up("uplink0"));
     status = link.a().run([&]() -> Status {
-        for (Status each : {create_veth("cam0", link.b(), "cam1"), set_link_up("cam0"), add_address("cam0", "10.9.0.1/24"),
-                            add_route("10.10.0.0/16", "cam0", "10.9.0.2"), delete_link("cam0")}) {
+        for (Status each :
+             {create_veth("cam0", link.b(), "cam1"), set_link_up("cam0"), add_address("cam0", "10.9.0.1/24"),
+              add_route("10.10.0.0/16", "cam0", "10.9.0.2"), delete_link("cam0")}) {
             if (!each) {
                 return each;
             }
@@ -168,7 +169,8 @@ TEST_F(NetnsTest, a_packet_takes_the_delay_and_little_more) {
         EXPECT_GE(took, 30 * ms - ms / 5);
         least = std::min(least, took);
     }
-    // At most 1 ms to the next opportunity and 1 ms of the emulator's own; the best of ten, since the machine may be busy.
+    // At most 1 ms to the next opportunity and 1 ms of the emulator's own; the best of ten, since the machine may be
+    // busy.
     EXPECT_LE(least, 32 * ms);
 }
 
@@ -179,7 +181,8 @@ TEST_F(NetnsTest, tcp_fills_a_constant_link_and_not_more) {
     ASSERT_EQ(listen(listener.get(), 1), 0);
     const UniqueFd sender = socket_in(link.a(), SOCK_STREAM, "10.77.0.1", 0);
     const sockaddr_in target = address_of("10.77.0.2", 4003);
-    ASSERT_EQ(connect(sender.get(), reinterpret_cast<const sockaddr*>(&target), sizeof target), 0) << std::strerror(errno);
+    ASSERT_EQ(connect(sender.get(), reinterpret_cast<const sockaddr*>(&target), sizeof target), 0)
+        << std::strerror(errno);
     const UniqueFd receiver(accept(listener.get(), nullptr, nullptr));
     ASSERT_TRUE(receiver.valid());
 
@@ -190,7 +193,8 @@ TEST_F(NetnsTest, tcp_fills_a_constant_link_and_not_more) {
         const std::vector<uint8_t> block(64 * 1024, 0x5a);
         size_t sent = 0;
         while (sent < all_bytes) {
-            const ssize_t count = send(sender.get(), block.data(), std::min(block.size(), all_bytes - sent), MSG_NOSIGNAL);
+            const ssize_t count =
+                send(sender.get(), block.data(), std::min(block.size(), all_bytes - sent), MSG_NOSIGNAL);
             if (count <= 0) {
                 break;
             }
@@ -286,8 +290,8 @@ TEST_F(ToolTest, says_ready_reports_logs_and_cleans_up_on_a_signal) {
     ASSERT_EQ(pipe(ready), 0);  // without close-on-exec: the tool inherits it
     const UniqueFd ready_read(ready[0]);
     UniqueFd ready_write(ready[1]);
-    ASSERT_NO_FATAL_FAILURE(start({"--generate", "lte", "--seed", "3", "--delay", "5", "--netns-a", name_a, "--netns-b", name_b, "--log",
-                                   log, "--ready-fd", std::to_string(ready[1])}));
+    ASSERT_NO_FATAL_FAILURE(start({"--generate", "lte", "--seed", "3", "--delay", "5", "--netns-a", name_a, "--netns-b",
+                                   name_b, "--log", log, "--ready-fd", std::to_string(ready[1])}));
     ready_write.reset();
     pollfd waiting{ready_read.get(), POLLIN, 0};
     ASSERT_EQ(poll(&waiting, 1, patience_s * 1000), 1);

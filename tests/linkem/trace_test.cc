@@ -30,7 +30,8 @@ std::string text_of(const Trace& trace) {
 std::vector<double> rates(const Trace& trace, uint64_t window_ms) {
     std::vector<double> out;
     for (uint64_t at = 0; at + window_ms * ms <= trace.period_ns(); at += window_ms * ms) {
-        out.push_back(static_cast<double>(trace.capacity_bytes(at, at + window_ms * ms)) * 0.008 / static_cast<double>(window_ms));
+        out.push_back(static_cast<double>(trace.capacity_bytes(at, at + window_ms * ms)) * 0.008 /
+                      static_cast<double>(window_ms));
     }
     return out;
 }

@@ -1,8 +1,9 @@
-// The daemon on the real kernel, with real flows over the emulated uplink: what a crash, a flood of switches or a reader that
-// sleeps does to the flows and to the log. The proof is `adapathctl verify`: every logged decision is reproduced.
+// The daemon on the real kernel, with real flows over the emulated uplink: what a crash, a flood of switches or a
+// reader that sleeps does to the flows and to the log. The proof is `adapathctl verify`: every logged decision is
+// reproduced.
 //
-// Built twice: netns_daemon_test on the bpf backend, run by ctest; vm_kmod_daemon_test on the kmod backend, run inside a VM, which
-// defines ADAPATH_TEST_BACKEND and ADAPATH_DAEMON_SUITE, the name of the tests.
+// Built twice: netns_daemon_test on the bpf backend, run by ctest; vm_kmod_daemon_test on the kmod backend, run inside
+// a VM, which defines ADAPATH_TEST_BACKEND and ADAPATH_DAEMON_SUITE, the name of the tests.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -23,7 +24,8 @@ using namespace std::chrono_literals;
 #define ADAPATH_DAEMON_SUITE DaemonOnKernel
 #endif
 constexpr const char* kBackend = ADAPATH_TEST_BACKEND;
-// A switch by installing, which the bpf test does each time, costs an emulated machine much more than one between two slots.
+// A switch by installing, which the bpf test does each time, costs an emulated machine much more than one between two
+// slots.
 constexpr bool kEmulated = std::string_view(kBackend) == "kmod";
 
 class ADAPATH_DAEMON_SUITE : public ::testing::Test {
@@ -223,7 +225,8 @@ TEST_F(ADAPATH_DAEMON_SUITE, AReaderThatSleepsLosesCountedSamplesOnly) {
     ASSERT_TRUE(wait_until([&] {
         auto status = daemon.status();
         return status.ok() && status->samples_lost() > lost && status->sequence_gaps() == status->samples_lost() - lost;
-    })) << "lost " << daemon.status()->samples_lost() << " (" << lost << " before), gaps " << daemon.status()->sequence_gaps();
+    })) << "lost "
+        << daemon.status()->samples_lost() << " (" << lost << " before), gaps " << daemon.status()->sequence_gaps();
     EXPECT_EQ(daemon.status()->decisions_unexplained(), 0U);
     finish_flows();
 }
@@ -232,7 +235,8 @@ TEST_F(ADAPATH_DAEMON_SUITE, ASecondDaemonIsRefusedAndTheFirstServesOn) {
     TestDaemon daemon(kBackend);
     ASSERT_TRUE(daemon.start().ok());
     // Another state directory and socket, the same kernel side.
-    std::vector<std::string> argv = {ADAPATHD, "--state-dir", daemon.directory() + "/other", "--socket", daemon.directory() + "/o"};
+    std::vector<std::string> argv = {ADAPATHD, "--state-dir", daemon.directory() + "/other", "--socket",
+                                     daemon.directory() + "/o"};
     for (const std::string& option : daemon.same_kernel_side()) argv.push_back(option);
     Result<demo::Child> second =
         demo::Child::start({.name = "second", .argv = argv, .log = daemon.directory() + "/second.log"});

@@ -77,7 +77,8 @@ TEST_F(Features, AllThreeVaryOnAMovingLink) {
     for (const adp_cc_sample& sample : samples_) {
         if (sample.generation == 0) continue;
         ++decisions;
-        for (size_t feature = 0; feature < 3; ++feature) values[feature].insert(sample.input[ADP_CC_INPUTS - 3 + feature]);
+        for (size_t feature = 0; feature < 3; ++feature)
+            values[feature].insert(sample.input[ADP_CC_INPUTS - 3 + feature]);
         EXPECT_GE(sample.interval.rtt_us, 39'000U) << "less than the emulated path's own delay";
         EXPECT_GE(sample.interval.rtt_us, sample.interval.min_rtt_us);
     }
@@ -110,8 +111,8 @@ TEST_F(Features, ThePolicyFillsASteadyLinkWithoutAStandingQueue) {
     EXPECT_LT(rtts[rtts.size() / 2], 160'000U);
 }
 
-// A policy that starves its flow leaves it at the least rate: packets far apart, each acknowledged late. The next policy has
-// to get out of there.
+// A policy that starves its flow leaves it at the least rate: packets far apart, each acknowledged late. The next
+// policy has to get out of there.
 TEST_F(Features, AFlowThatWasStarvedRecovers) {
     Result<FloatModel> starving = read_float_model(ADAPATH_POLICY);
     ASSERT_TRUE(starving.ok());
@@ -134,15 +135,16 @@ TEST_F(Features, AFlowThatWasStarvedRecovers) {
     ASSERT_TRUE(slot.ok()) << slot.error().message;
     ASSERT_TRUE(backend_.installer->switch_to(*slot).ok());
     const auto end = std::chrono::steady_clock::now() + 20s;
-    while ((samples_.empty() || samples_.back().rate > ADP_CC_RATE_MIN * 11 / 10) && std::chrono::steady_clock::now() < end)
+    while ((samples_.empty() || samples_.back().rate > ADP_CC_RATE_MIN * 11 / 10) &&
+           std::chrono::steady_clock::now() < end)
         collect();
     ASSERT_LE(samples_.back().rate, ADP_CC_RATE_MIN * 11 / 10) << "the bad policy does not starve: nothing is tested";
     ASSERT_TRUE(backend_.installer->switch_to(backend_.installer->standby_slot()).ok());
     const auto switched = std::chrono::steady_clock::now();
     while (samples_.back().rate < 1'000'000 && std::chrono::steady_clock::now() < switched + 20s) collect();
-    EXPECT_GE(samples_.back().rate, 1'000'000U) << "still at " << samples_.back().rate << " bytes/s, RTT "
-                                                << samples_.back().interval.rtt_us << " us, least "
-                                                << samples_.back().interval.min_rtt_us << " us";
+    EXPECT_GE(samples_.back().rate, 1'000'000U)
+        << "still at " << samples_.back().rate << " bytes/s, RTT " << samples_.back().interval.rtt_us << " us, least "
+        << samples_.back().interval.min_rtt_us << " us";
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - switched).count();
     RecordProperty("seconds_to_8_mbit", std::to_string(seconds));
     std::cout << "recovered to 8 Mbit/s in " << seconds << " s\n";

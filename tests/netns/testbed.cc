@@ -53,8 +53,8 @@ Result<std::unique_ptr<Uplink>> Uplink::create(Trace up, const LinkSettingsForTe
     Result<Trace> down = Trace::constant(50);
     if (!down) return down.error();
     Result<std::unique_ptr<Emulator>> emulator =
-        Emulator::create(std::move(*tun_a), std::move(*tun_b), Link(std::move(up), options), Link(std::move(*down), options),
-                         uplink->stop_, {});
+        Emulator::create(std::move(*tun_a), std::move(*tun_b), Link(std::move(up), options),
+                         Link(std::move(*down), options), uplink->stop_, {});
     if (!emulator) return emulator.error();
     uplink->emulator_ = std::move(*emulator);
     uplink->thread_ = std::thread([raw = uplink.get()] { (void)raw->emulator_->run(); });
@@ -226,7 +226,8 @@ Result<std::string> frozen_checkpoint(double noise, uint64_t seed) {
 FloatModel another_network(uint64_t seed) {
     Result<FloatModel> base = read_float_model(ADAPATH_POLICY);
     FloatModel model = base ? *base : FloatModel{};
-    // The checkpoint with one more, random but faint, hidden unit in the first layer: another shape, nearly the same policy.
+    // The checkpoint with one more, random but faint, hidden unit in the first layer: another shape, nearly the same
+    // policy.
     std::mt19937_64 random(seed);
     std::normal_distribution<float> normal(0, 0.02F);
     model.network.layers[0].outputs += 1;
@@ -236,7 +237,8 @@ FloatModel another_network(uint64_t seed) {
     std::vector<float> second;
     const uint32_t old_inputs = model.network.layers[1].inputs - 1;
     for (uint32_t r = 0; r < model.network.layers[1].outputs; ++r) {
-        second.insert(second.end(), model.weights[1].begin() + r * old_inputs, model.weights[1].begin() + (r + 1) * old_inputs);
+        second.insert(second.end(), model.weights[1].begin() + r * old_inputs,
+                      model.weights[1].begin() + (r + 1) * old_inputs);
         second.push_back(normal(random));
     }
     model.weights[1] = second;

@@ -1,5 +1,5 @@
-// A gateway and a server in namespaces of their own, joined by the link emulator, with TCP flows from one to the other; and
-// a daemon as a process, driven over its socket.
+// A gateway and a server in namespaces of their own, joined by the link emulator, with TCP flows from one to the other;
+// and a daemon as a process, driven over its socket.
 #pragma once
 
 #include <atomic>
@@ -94,8 +94,8 @@ private:
     std::unique_ptr<pb::Control::Stub> stub_;
 };
 
-// The committed checkpoint, its weights moved by `noise` (relative), frozen: a snapshot file's bytes. Same noise and seed,
-// same bytes.
+// The committed checkpoint, its weights moved by `noise` (relative), frozen: a snapshot file's bytes. Same noise and
+// seed, same bytes.
 Result<std::string> frozen_checkpoint(double noise, uint64_t seed);
 FloatModel another_network(uint64_t seed);
 Result<std::string> freeze_bytes(const FloatModel& model);

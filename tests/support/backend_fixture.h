@@ -1,5 +1,5 @@
-// What the tests of a kernel side share, whichever it is: snapshots installed through the backend's interface, real flows over
-// loopback, and every decision held to the reference interpreter.
+// What the tests of a kernel side share, whichever it is: snapshots installed through the backend's interface, real
+// flows over loopback, and every decision held to the reference interpreter.
 #pragma once
 
 #include <adapath/cc.h>

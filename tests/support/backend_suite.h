@@ -1,5 +1,5 @@
-// The tests of the backend's interface, the same for every kernel side: included once by the test program of each, after it has
-// defined ADAPATH_BACKEND_SUITE as the name of its fixture (a BackendFixture). The tests carry that name.
+// The tests of the backend's interface, the same for every kernel side: included once by the test program of each,
+// after it has defined ADAPATH_BACKEND_SUITE as the name of its fixture (a BackendFixture). The tests carry that name.
 #ifndef ADAPATH_BACKEND_SUITE
 #error "define ADAPATH_BACKEND_SUITE as the fixture of the backend under test"
 #endif
@@ -124,7 +124,8 @@ TEST_F(ADAPATH_BACKEND_SUITE, AFreedSlotIsNotAdopted) {
     for (const SlotInfo& slot : backend_.installer->slots()) EXPECT_NE(slot.generation, 2U);
 }
 
-// Nothing is left of more installations than there are slots, none of which was switched to; the one that decides stays.
+// Nothing is left of more installations than there are slots, none of which was switched to; the one that decides
+// stays.
 TEST_F(ADAPATH_BACKEND_SUITE, SnapshotsThatNobodySwitchesToMakeRoom) {
     open();
     activate(freeze(random_cc_model({32, 16}, Activation::tanh, 1)));
@@ -184,9 +185,11 @@ TEST_F(ADAPATH_BACKEND_SUITE, AFullRingIsCountedAndTheFlowGoesOn) {
     EXPECT_EQ(unexplained_, 0U);
     for (auto& flow : flows) EXPECT_TRUE(flow->finish());
     // A flow's last sample comes with its last ACK, which may be after the last byte was read.
-    ASSERT_TRUE(collect_until([&] { return backend_.collector->stats().flows_closed - before.flows_closed == flows.size(); }));
+    ASSERT_TRUE(
+        collect_until([&] { return backend_.collector->stats().flows_closed - before.flows_closed == flows.size(); }));
     collect(0ms);
-    EXPECT_EQ(backend_.collector->stats().samples - before.samples, samples_) << "what was put into the ring was also delivered";
+    EXPECT_EQ(backend_.collector->stats().samples - before.samples, samples_)
+        << "what was put into the ring was also delivered";
 }
 
 TEST_F(ADAPATH_BACKEND_SUITE, TheFillMarkWakesTheReaderEarly) {

@@ -14,8 +14,9 @@ Status KernelModules::load() {
     if (kmod_test::module_loaded("adapath") && kmod_test::module_loaded("adapath_cc")) return {};
     const char* directory = std::getenv("ADAPATH_MODULES");
     if (directory == nullptr || *directory == '\0')
-        return Error{"ADAPATH_MODULES is not set: it names the directory with the modules for this kernel; run this in a VM, by "
-                     "tests/vm/run.sh"};
+        return Error{
+            "ADAPATH_MODULES is not set: it names the directory with the modules for this kernel; run this in a VM, by "
+            "tests/vm/run.sh"};
     std::vector<fs::path> files = {fs::path(directory) / "adapath.ko", fs::path(directory) / "adapath_cc.ko"};
     std::error_code none;
     for (fs::directory_iterator entry(directory, none), end; entry != end; entry.increment(none)) {

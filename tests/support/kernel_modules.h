@@ -10,8 +10,9 @@ namespace adapath::testing {
 
 class KernelModules {
 public:
-    // adapath.ko and adapath_cc.ko from the directory ADAPATH_MODULES, with every generated program that is there; those that are
-    // loaded already are left alone, now and by unload(). Where they can't be loaded, nothing stays loaded.
+    // adapath.ko and adapath_cc.ko from the directory ADAPATH_MODULES, with every generated program that is there;
+    // those that are loaded already are left alone, now and by unload(). Where they can't be loaded, nothing stays
+    // loaded.
     Status load();
     // Waits for the sockets that still use them: what closed a moment ago is not gone yet.
     Status unload();

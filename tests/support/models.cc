@@ -31,7 +31,8 @@ std::vector<InputCodes> flow_like_codes(size_t count, uint64_t seed) {
     return testing_support::kernel_codes(count, random);
 }
 
-Result<Snapshot> freeze_for_test(const FloatModel& model, std::span<const InputCodes> calibration, const FreezeOptions& options) {
+Result<Snapshot> freeze_for_test(const FloatModel& model, std::span<const InputCodes> calibration,
+                                 const FreezeOptions& options) {
     static Freezer freezer;
     FreezeOptions lenient = options;
     lenient.fidelity_limit = 0;

@@ -8,7 +8,8 @@
 
 namespace adapath::testing {
 
-// Random weights, leaning upwards: a policy that leans down ends at the least rate, where decisions are few and tests are slow.
+// Random weights, leaning upwards: a policy that leans down ends at the least rate, where decisions are few and tests
+// are slow.
 FloatModel random_cc_model(const std::vector<uint32_t>& hidden, Activation activation, uint64_t seed);
 // Uniform: corners that no flow brings.
 std::vector<InputCodes> random_cc_codes(size_t count, uint64_t seed);

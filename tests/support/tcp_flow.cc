@@ -15,7 +15,9 @@
 namespace adapath::testing {
 namespace {
 
-Status run_in(const Namespace* where, const std::function<Status()>& work) { return where != nullptr ? where->run(work) : work(); }
+Status run_in(const Namespace* where, const std::function<Status()>& work) {
+    return where != nullptr ? where->run(work) : work();
+}
 
 Error failed(const char* what) { return Error{fmt::format("{}: {}", what, std::strerror(errno))}; }
 

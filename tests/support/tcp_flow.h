@@ -1,5 +1,5 @@
-// A real TCP flow with a given congestion control, as much as it gets through, for as long as the object lives: over loopback, or
-// from one network namespace to another.
+// A real TCP flow with a given congestion control, as much as it gets through, for as long as the object lives: over
+// loopback, or from one network namespace to another.
 #pragma once
 
 #include <atomic>
@@ -26,9 +26,9 @@ struct TcpFlowOptions {
     uint64_t most_bytes_per_s = 0;  // SO_MAX_PACING_RATE
 };
 
-// Loopback has no bottleneck, and unbounded flows would leave a small machine no time for the test itself. Ethernet's segment size
-// instead of loopback's 64 KiB, so that the least rate is still several packets a second; little in the socket, so that the end
-// of the flow does not wait for megabytes at a low rate.
+// Loopback has no bottleneck, and unbounded flows would leave a small machine no time for the test itself. Ethernet's
+// segment size instead of loopback's 64 KiB, so that the least rate is still several packets a second; little in the
+// socket, so that the end of the flow does not wait for megabytes at a low rate.
 TcpFlowOptions over_loopback(const std::string& congestion_control);
 
 class TcpFlow {

@@ -41,9 +41,9 @@ TEST(Framing, LayoutOnTheWire) {
     header.camera = 0x5152;
     header.flags = ADP_VIDEO_KEY;
     std::vector<uint8_t> payload = {9, 8, 7, 6, 5};
-    std::vector<uint8_t> expected = {'A',  'D',  'P',  'V',  1,    1,    0x51, 0x52, 1,    2,    3,    4,    5,    6,
-                                     7,    8,    0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0,    0,    0,    5,
-                                     0x31, 0x32, 0x33, 0x34, 0x41, 0x42, 0x43, 0x44, 9,    8,    7,    6,    5};
+    std::vector<uint8_t> expected = {'A',  'D',  'P',  'V',  1,    1,    0x51, 0x52, 1,    2,    3, 4, 5, 6,
+                                     7,    8,    0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0, 0, 0, 5,
+                                     0x31, 0x32, 0x33, 0x34, 0x41, 0x42, 0x43, 0x44, 9,    8,    7, 6, 5};
     EXPECT_EQ(frame_bytes(header, payload), expected);
 }
 
@@ -54,7 +54,8 @@ TEST(Framing, RoundTripWhateverTheSplit) {
     for (size_t size : {1UL, 35UL, 36UL, 37UL, 1000UL, 64UL * 1024, 200'000UL, 17UL}) {
         std::vector<uint8_t> payload(size);
         std::generate(payload.begin(), payload.end(), [&] { return static_cast<uint8_t>(random()); });
-        std::vector<uint8_t> bytes = frame_bytes(header_of(payloads.size(), static_cast<uint32_t>(size), ADP_VIDEO_KEY), payload);
+        std::vector<uint8_t> bytes =
+            frame_bytes(header_of(payloads.size(), static_cast<uint32_t>(size), ADP_VIDEO_KEY), payload);
         stream.insert(stream.end(), bytes.begin(), bytes.end());
         payloads.push_back(payload);
     }

@@ -1,4 +1,5 @@
-// Sender and receiver in one process over localhost: whole frames, broken and malformed connections, a slow reader, stopping.
+// Sender and receiver in one process over localhost: whole frames, broken and malformed connections, a slow reader,
+// stopping.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -80,7 +81,8 @@ private:
         uint64_t sum = 0;
         for (int y = 0; y < size.height; y++) {
             for (int x = 0; x < size.width; x++) {
-                sum += static_cast<uint64_t>(std::abs(frame.data[0][y * frame.linesize[0] + x] - picture.y[y * size.width + x]));
+                sum += static_cast<uint64_t>(
+                    std::abs(frame.data[0][y * frame.linesize[0] + x] - picture.y[y * size.width + x]));
             }
         }
         return static_cast<double>(sum) / (static_cast<double>(size.width) * size.height);
@@ -155,7 +157,8 @@ TEST(Loopback, EveryFrameOfEveryCameraIsDecoded) {
     {
         std::vector<std::jthread> threads;
         for (unsigned i = 0; i < cameras; i++) {
-            threads.emplace_back([&, i] { sent[i] = play(camera_options(static_cast<uint16_t>(i), 2), clip, server.at()); });
+            threads.emplace_back(
+                [&, i] { sent[i] = play(camera_options(static_cast<uint16_t>(i), 2), clip, server.at()); });
         }
     }
     std::vector<StreamStats> got = server.join();
@@ -222,7 +225,8 @@ TEST(Loopback, TheTargetIsUsedAndNoFrameIsABurst) {
     ASSERT_TRUE(clip.ok());
     Result<Encoder> encoder = Encoder::open(size, 25, 4000);
     ASSERT_TRUE(encoder.ok()) << encoder.error().message;
-    // 4 Mbit/s, then 1, then 6: 20 kB, 5 kB and 30 kB a frame. The first frames after a change still spend the old bucket.
+    // 4 Mbit/s, then 1, then 6: 20 kB, 5 kB and 30 kB a frame. The first frames after a change still spend the old
+    // bucket.
     for (double kbps : {4000.0, 1000.0, 6000.0}) {
         SCOPED_TRACE(kbps);
         ASSERT_TRUE(encoder->set_kbps(kbps).ok());
@@ -331,8 +335,8 @@ TEST(Loopback, NumbersTellWhatIsLost) {
     EXPECT_NE(got[1].error.find("frame 3 after frame 3"), std::string::npos) << got[1].error;
 }
 
-// A reader that takes 1.5 Mbit/s, in place of a link: the camera comes down to it, skips before encoding, and everything
-// that it encodes arrives whole.
+// A reader that takes 1.5 Mbit/s, in place of a link: the camera comes down to it, skips before encoding, and
+// everything that it encodes arrives whole.
 TEST(Loopback, FollowsASlowReaderAndDropsNothingEncoded) {
     Clip clip = small_clip();
     Result<Fd> listener = listen_tcp({"127.0.0.1", "0"});
@@ -408,7 +412,8 @@ TEST(Loopback, FollowsASlowReaderAndDropsNothingEncoded) {
     // Most frame times of the last seconds carry a frame, and the link is used.
     EXPECT_GT(tail_frames, 25U);
     EXPECT_GT(tail_bytes, bytes_per_second * 3 / 2);
-    // What waits is bounded: a frame in the process, the low-water mark and the two buffers, about 0.3 s at this rate; the rest is for a busy machine.
+    // What waits is bounded: a frame in the process, the low-water mark and the two buffers, about 0.3 s at this rate;
+    // the rest is for a busy machine.
     EXPECT_LT(worst_tail_ns, second_ns);
 }
 
@@ -471,7 +476,8 @@ TEST(Loopback, ErrorsNameTheFix) {
     unknown.congestion_control = "no_such_cc";
     Result<Fd> socket = connect_tcp(server.at(), unknown, {});
     ASSERT_FALSE(socket.ok());
-    EXPECT_NE(socket.error().message.find("no congestion control 'no_such_cc'"), std::string::npos) << socket.error().message;
+    EXPECT_NE(socket.error().message.find("no congestion control 'no_such_cc'"), std::string::npos)
+        << socket.error().message;
     EXPECT_NE(socket.error().message.find("cubic"), std::string::npos) << "what there is: " << socket.error().message;
     EXPECT_FALSE(parse_host_port("localhost", "--server").ok());
     EXPECT_FALSE(parse_host_port("localhost:", "--server").ok());

@@ -1,5 +1,5 @@
-// A synthetic clip for the tests: a moving gradient with a moving box and fixed noise, so that pictures differ from each
-// other and do not compress to nothing.
+// A synthetic clip for the tests: a moving gradient with a moving box and fixed noise, so that pictures differ from
+// each other and do not compress to nothing.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,8 @@ inline std::vector<uint8_t> pattern(Size size, uint32_t pictures) {
             for (uint32_t x = 0; x < width; x++) {
                 bool inside = x >= box && x < box + 16 && y >= height / 4 && y < height / 2;
                 uint32_t luma = inside ? 200 : 40 + (x + y + picture * 3) % 96;
-                bytes.push_back(static_cast<uint8_t>(luma + noise[(static_cast<size_t>(y) * width + x + picture * 7) % noise.size()]));
+                bytes.push_back(static_cast<uint8_t>(
+                    luma + noise[(static_cast<size_t>(y) * width + x + picture * 7) % noise.size()]));
             }
         }
         for (uint32_t i = 0; i < width * height / 2; i++) {

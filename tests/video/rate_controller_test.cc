@@ -12,12 +12,12 @@ constexpr double fps = 25;
 constexpr uint64_t frame_ns = 40'000'000;
 constexpr double lowat = 16 * 1024;
 
-// What a camera does with the controller, on a virtual clock. TCP itself is not simulated: the queue is the part that it
-// has not sent.
+// What a camera does with the controller, on a virtual clock. TCP itself is not simulated: the queue is the part that
+// it has not sent.
 struct Link {
     RateController controller;
     double capacity_kbps;
-    double queue = 0;       // bytes unsent
+    double queue = 0;          // bytes unsent
     double source_kbps = 1e9;  // the most that the encoder can use
     uint64_t now_ns = 1'000'000'000;
     bool limited = false;  // the queue did not run empty in the last frame
@@ -148,8 +148,8 @@ TEST(RateController, OneCutPerRoundTrip) {
     EXPECT_LT(controller.update(input), first);
 }
 
-// A pacing congestion control that knows of no more than it is offered: what it lets through follows the offer, up to the
-// link. A controller that waits for an empty socket would stay at its first bitrate.
+// A pacing congestion control that knows of no more than it is offered: what it lets through follows the offer, up to
+// the link. A controller that waits for an empty socket would stay at its first bitrate.
 TEST(RateController, RaisesWhatAPacedSocketIsOffered) {
     Link link = link_of(1500);
     for (int second = 0; second < 60; second++) {

@@ -131,8 +131,10 @@ TEST_F(Tools, HelpAndWrongUsage) {
         EXPECT_EQ(Process(tool, {}).wait_exit(), 2);
     }
     EXPECT_EQ(Process(recv_, {"--listen", "nonsense"}).wait_exit(), 2);
-    EXPECT_EQ(Process(send_, {"--clip", clip_, "--server", "127.0.0.1:1", "--saturate", "--no-adaptive"}).wait_exit(), 2);
-    EXPECT_EQ(Process(send_, {"--clip", clip_, "--server", "127.0.0.1:1", "--min-kbps", "900", "--max-kbps", "800"}).wait_exit(),
+    EXPECT_EQ(Process(send_, {"--clip", clip_, "--server", "127.0.0.1:1", "--saturate", "--no-adaptive"}).wait_exit(),
+              2);
+    EXPECT_EQ(Process(send_, {"--clip", clip_, "--server", "127.0.0.1:1", "--min-kbps", "900", "--max-kbps", "800"})
+                  .wait_exit(),
               2);
     EXPECT_EQ(Process(send_, {"--clip", path("none.avi"), "--server", "127.0.0.1:1"}).wait_exit(), 1);
 }
@@ -142,8 +144,8 @@ TEST_F(Tools, StreamUntilInterrupted) {
                              path("recv.jsonl"), "--summary", path("recv.json")});
     std::string ready = receiver.wait_line("ready 127.0.0.1:");
     ASSERT_NE(ready, "");
-    Process sender(send_, {"--clip", clip_, "--server", ready.substr(6), "--cameras", "2", "--first-camera", "4", "--cc", "cubic",
-                           "--stats", "-", "--summary", path("send.json")});
+    Process sender(send_, {"--clip", clip_, "--server", ready.substr(6), "--cameras", "2", "--first-camera", "4",
+                           "--cc", "cubic", "--stats", "-", "--summary", path("send.json")});
     std::string line = sender.wait_line("{\"time_us\":");
     ASSERT_NE(line, "");
     nlohmann::json second = nlohmann::json::parse(line);
@@ -206,7 +208,8 @@ TEST_F(Tools, KilledReceiverFailsTheSender) {
     Process receiver(recv_, {"--listen", "127.0.0.1:0"});
     std::string ready = receiver.wait_line("ready ");
     ASSERT_NE(ready, "");
-    Process sender(send_, {"--clip", clip_, "--server", ready.substr(6), "--stats", "-", "--summary", path("send.json")});
+    Process sender(send_,
+                   {"--clip", clip_, "--server", ready.substr(6), "--stats", "-", "--summary", path("send.json")});
     ASSERT_NE(sender.wait_line("{"), "");
     receiver.signal(SIGKILL);
     EXPECT_EQ(sender.wait_exit(), 1);

@@ -1,5 +1,5 @@
-// What the daemon asks of a place that runs snapshots: bpf, kmod, or local. One Installer (slots and the switch) and one
-// Collector (samples), both of one app. Nothing above this interface knows which backend it has.
+// What the daemon asks of a place that runs snapshots: bpf, kmod, or local. One Installer (slots and the switch) and
+// one Collector (samples), both of one app. Nothing above this interface knows which backend it has.
 #pragma once
 
 #include <chrono>
@@ -50,11 +50,13 @@ class Installer {
 public:
     virtual ~Installer() = default;
 
-    // Makes the snapshot ready in a free slot: program (loaded only if that network is new here), checked bit for bit against
-    // the reference interpreter by really running it on `checks`, parameters written. Decides nothing yet. Waits for a
-    // grace period only when every slot but active and standby is draining. Returns the slot.
-    virtual Result<uint32_t> install(const Snapshot& snapshot, uint32_t generation, std::span<const InputCodes> checks) = 0;
-    // The flip: one aligned store (bpf: no system call; kmod: one request). The slot that was active becomes standby; the old standby drains.
+    // Makes the snapshot ready in a free slot: program (loaded only if that network is new here), checked bit for bit
+    // against the reference interpreter by really running it on `checks`, parameters written. Decides nothing yet.
+    // Waits for a grace period only when every slot but active and standby is draining. Returns the slot.
+    virtual Result<uint32_t> install(const Snapshot& snapshot, uint32_t generation,
+                                     std::span<const InputCodes> checks) = 0;
+    // The flip: one aligned store (bpf: no system call; kmod: one request). The slot that was active becomes standby;
+    // the old standby drains.
     virtual Status switch_to(uint32_t slot) = 0;
     // No snapshot: the fallback decides.
     virtual Status deactivate() = 0;
@@ -62,8 +64,8 @@ public:
     virtual Status reclaim() = 0;
     [[nodiscard]] virtual std::vector<SlotInfo> slots() const = 0;
     // Of the slot's snapshot; used for adoption after a restart.
-    [[nodiscard]] virtual uint32_t active_slot() const = 0;  // ADP_SLOT_NONE = fallback
-    [[nodiscard]] virtual uint32_t standby_slot() const = 0; // ADP_SLOT_NONE = nothing to roll back to
+    [[nodiscard]] virtual uint32_t active_slot() const = 0;   // ADP_SLOT_NONE = fallback
+    [[nodiscard]] virtual uint32_t standby_slot() const = 0;  // ADP_SLOT_NONE = nothing to roll back to
     virtual Status set_explore(uint32_t slot, uint32_t explore_q16) = 0;
 };
 
@@ -72,8 +74,8 @@ public:
     virtual ~Collector() = default;
 
     using Sink = std::function<void(std::span<const std::byte> record)>;
-    // Waits until the interval is over or the fill mark is reached, then hands over everything that is in the ring, oldest
-    // first. Returns how many records. 0 after an interval without any.
+    // Waits until the interval is over or the fill mark is reached, then hands over everything that is in the ring,
+    // oldest first. Returns how many records. 0 after an interval without any.
     virtual Result<size_t> collect(std::chrono::milliseconds interval, const Sink& sink) = 0;
     // Makes a collect() that waits in another thread return at once.
     virtual void wake() = 0;
@@ -81,40 +83,42 @@ public:
 };
 
 struct Backend {
-    std::string name;                // "bpf", "kmod", "local"
-    std::string congestion_control;  // what a socket asks for with TCP_CONGESTION
-    bool adopted = false;            // took over a kernel side that was already running
+    std::string name;                     // "bpf", "kmod", "local"
+    std::string congestion_control;       // what a socket asks for with TCP_CONGESTION
+    bool adopted = false;                 // took over a kernel side that was already running
     std::vector<std::string> warnings{};  // what the options ask for and the adopted kernel side does not do
     std::unique_ptr<Installer> installer;
     std::unique_ptr<Collector> collector;
 };
 
 struct BpfBackendOptions {
-    std::string congestion_control = "adapath";        // at most 15 characters
-    std::string pin_directory = "/sys/fs/bpf/adapath"; // state that outlives the daemon; one daemon per directory
-    uint32_t ring_bytes = 1 << 20;                     // power of two, at least a page
-    uint32_t wakeup_bytes = 64 * 1024;                 // fill mark
-    bool flow_consistency = false;                     // a flow keeps the snapshot it began with
+    std::string congestion_control = "adapath";         // at most 15 characters
+    std::string pin_directory = "/sys/fs/bpf/adapath";  // state that outlives the daemon; one daemon per directory
+    uint32_t ring_bytes = 1 << 20;                      // power of two, at least a page
+    uint32_t wakeup_bytes = 64 * 1024;                  // fill mark
+    bool flow_consistency = false;                      // a flow keeps the snapshot it began with
 };
-// Loads and pins the kernel side, or adopts the one that is pinned. Errors say what this machine lacks and what would work.
-// A second daemon on the same pin directory is refused.
+// Loads and pins the kernel side, or adopts the one that is pinned. Errors say what this machine lacks and what would
+// work. A second daemon on the same pin directory is refused.
 Result<Backend> open_bpf_backend(const BpfBackendOptions& options);
-// Detaches and unpins everything under the directory. Live flows go on under their socket's own reference until they end.
+// Detaches and unpins everything under the directory. Live flows go on under their socket's own reference until they
+// end.
 Status remove_bpf_backend(const std::string& pin_directory);
 // What this machine lacks for the bpf backend: empty = nothing. One line each: what is missing, and what would work.
 [[nodiscard]] std::vector<std::string> bpf_backend_obstacles();
 
 struct KmodBackendOptions {
-    std::string app = "cc";               // registered by the module adapath_<app>
-    uint32_t record_bytes = 0;            // of a sample as the caller knows it; the module's must be the same. 0 = any
-    uint32_t wakeup_bytes = 64 * 1024;    // fill mark of one CPU's ring
-    bool flow_consistency = false;        // a flow keeps the snapshot it began with
+    std::string app = "cc";             // registered by the module adapath_<app>
+    uint32_t record_bytes = 0;          // of a sample as the caller knows it; the module's must be the same. 0 = any
+    uint32_t wakeup_bytes = 64 * 1024;  // fill mark of one CPU's ring
+    bool flow_consistency = false;      // a flow keeps the snapshot it began with
 };
-// Takes over what adapath.ko holds of the app: nothing at first, later what the last daemon left. The kernel loads adapath.ko by
-// itself where it is installed; errors say what this machine lacks and what would work. A second daemon on the app is refused.
+// Takes over what adapath.ko holds of the app: nothing at first, later what the last daemon left. The kernel loads
+// adapath.ko by itself where it is installed; errors say what this machine lacks and what would work. A second daemon
+// on the app is refused.
 Result<Backend> open_kmod_backend(const KmodBackendOptions& options);
-// Frees every slot, so that the modules can be unloaded: the fallback decides, and flows that are bound keep theirs until they
-// end. Refused while a daemon runs.
+// Frees every slot, so that the modules can be unloaded: the fallback decides, and flows that are bound keep theirs
+// until they end. Refused while a daemon runs.
 Status remove_kmod_backend(const std::string& app);
 // What this machine lacks for the kmod backend: empty = nothing. Asking loads adapath.ko where it is installed.
 [[nodiscard]] std::vector<std::string> kmod_backend_obstacles(const std::string& app = "cc");

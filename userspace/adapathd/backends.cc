@@ -78,9 +78,10 @@ Result<std::string> remove_kmod([[maybe_unused]] const pb::DaemonConfig& config)
     if (Status status = remove_kmod_backend(config.app()); !status) {
         return status.error();
     }
-    return fmt::format("no snapshot of app {} is left in adapath.ko: its flows are decided by the fallback, and "
-                       "'rmmod adapath_{} adapath' unloads the modules once no flow uses them",
-                       config.app(), config.app());
+    return fmt::format(
+        "no snapshot of app {} is left in adapath.ko: its flows are decided by the fallback, and "
+        "'rmmod adapath_{} adapath' unloads the modules once no flow uses them",
+        config.app(), config.app());
 #else
     return not_built("kmod", "libnl-genl-3");
 #endif
@@ -93,7 +94,8 @@ Result<Backend> open_local(const pb::DaemonConfig& config) {
     if (!source) {
         return source.error();
     }
-    Result<LocalBackend> opened = open_local_backend({config.ring_bytes(), config.wakeup_bytes(), 5}, std::move(*source));
+    Result<LocalBackend> opened =
+        open_local_backend({config.ring_bytes(), config.wakeup_bytes(), 5}, std::move(*source));
     if (!opened) {
         return opened.error();
     }
@@ -101,10 +103,13 @@ Result<Backend> open_local(const pb::DaemonConfig& config) {
 }
 
 const std::vector<BackendKind>& kinds() {
-    // bpf's CAP_PERFMON: struct_ops programs read kernel structures through their types. kmod needs no CAP_SYS_MODULE: the
-    // kernel loads its own modules.
+    // bpf's CAP_PERFMON: struct_ops programs read kernel structures through their types. kmod needs no CAP_SYS_MODULE:
+    // the kernel loads its own modules.
     static const std::vector<BackendKind> all = {
-        {"bpf", open_bpf, remove_bpf, {{CAP_BPF, "CAP_BPF"}, {CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {CAP_PERFMON, "CAP_PERFMON"}}},
+        {"bpf",
+         open_bpf,
+         remove_bpf,
+         {{CAP_BPF, "CAP_BPF"}, {CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {CAP_PERFMON, "CAP_PERFMON"}}},
         {"kmod", open_kmod, remove_kmod, {{CAP_NET_ADMIN, "CAP_NET_ADMIN"}}},
         {"local", open_local, nullptr, {}},
     };
@@ -116,7 +121,9 @@ const BackendKind* find_kind(const std::string& name) {
     return found == kinds().end() ? nullptr : &*found;
 }
 
-Error unknown(const std::string& name) { return Error{fmt::format("backend '{}' is unknown: use {}", name, backend_names())}; }
+Error unknown(const std::string& name) {
+    return Error{fmt::format("backend '{}' is unknown: use {}", name, backend_names())};
+}
 
 }  // namespace
 

@@ -22,7 +22,6 @@
 
 namespace adapath {
 
-
 class Daemon {
 public:
     // Takes the lock of the configured state directory, then opens the configured backend.

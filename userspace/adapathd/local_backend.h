@@ -1,5 +1,5 @@
-// The backend `local`: slots, ring and flows within one process. Snapshots run by the reference interpreter; no clang, no kernel
-// side, no privileges. For demonstrations and tests.
+// The backend `local`: slots, ring and flows within one process. Snapshots run by the reference interpreter; no clang,
+// no kernel side, no privileges. For demonstrations and tests.
 #pragma once
 
 #include <condition_variable>
@@ -20,7 +20,8 @@ namespace adapath {
 // What the kernel side is to the bpf backend: the slots, the index that is switched, the ring and the counters.
 class LocalDatapath {
 public:
-    explicit LocalDatapath(size_t ring_bytes, size_t wakeup_bytes) : ring_bytes_(ring_bytes), wakeup_bytes_(wakeup_bytes) {}
+    explicit LocalDatapath(size_t ring_bytes, size_t wakeup_bytes)
+        : ring_bytes_(ring_bytes), wakeup_bytes_(wakeup_bytes) {}
 
     // What decides now. A decision keeps its model alive by holding this, as a kernel reader's grace period would.
     struct Active {

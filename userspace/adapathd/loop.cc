@@ -121,7 +121,8 @@ Status Loop::step() {
     }
     if (mismatched_generation != 0 && manager_.active().generation == mismatched_generation) {
         // A program that does not compute its own snapshot: whatever its reward, it must not decide.
-        if (Result<SwitchResult> result = manager_.roll_back("its decisions are not the reference interpreter's", true); !result) {
+        if (Result<SwitchResult> result = manager_.roll_back("its decisions are not the reference interpreter's", true);
+            !result) {
             events_({.kind = "error", .text = "roll back failed: " + result.error().message});
         }
     } else if (verdict.roll_back) {

@@ -65,13 +65,16 @@ int main(int argc, char** argv) {
     cli.add_flag("--print-default-config", print_default,
                  "Print the shipped configuration with every field explained, and exit");
     cli.add_option("--backend", backend,
-                   "Where snapshots run: bpf (kernel, through BPF), kmod (kernel, in adapath.ko) or local (this process, simulated "
+                   "Where snapshots run: bpf (kernel, through BPF), kmod (kernel, in adapath.ko) or local (this "
+                   "process, simulated "
                    "flows, no privileges) [bpf]");
     cli.add_option("--state-dir", state_dir, "Directory of sample log, snapshots and lock [/var/lib/adapath]");
     cli.add_option("--socket", socket, "Unix socket for adapathctl and adapath-trainer [/run/adapath/adapathd.sock]");
-    cli.add_option("--pin-dir", pin_dir, "Directory on a BPF file system for the kernel side (bpf) [/sys/fs/bpf/adapath]");
-    cli.add_option("--cc-name", cc_name,
-                   "Name that sockets ask for with TCP_CONGESTION, at most 15 characters (bpf; kmod: always adapath_k) [adapath]");
+    cli.add_option("--pin-dir", pin_dir,
+                   "Directory on a BPF file system for the kernel side (bpf) [/sys/fs/bpf/adapath]");
+    cli.add_option(
+        "--cc-name", cc_name,
+        "Name that sockets ask for with TCP_CONGESTION, at most 15 characters (bpf; kmod: always adapath_k) [adapath]");
     cli.add_option("--interval", interval_ms, "Milliseconds between two batches of samples, 1..10000 [100]");
     cli.add_option("--train", train, "on or off: learn, and explore, from the start [on]")
         ->check(CLI::IsMember({"on", "off"}));
@@ -79,10 +82,12 @@ int main(int argc, char** argv) {
     cli.add_flag("--foreground", foreground,
                  "Stay in the foreground (adapathd always does: this is for scripts that say so)");
     cli.add_flag("--detach-on-exit", detach,
-                 "On exit, take the kernel side away as well: sockets opened later get no adapath (bpf), or the fallback (kmod)");
-    cli.add_flag("--remove", remove,
-                 "Take away what an ended daemon of this --backend left running, and exit: detach and unpin (bpf), or free "
-                 "all slots so that the modules can be unloaded (kmod)");
+                 "On exit, take the kernel side away as well: sockets opened later get no adapath (bpf), or the "
+                 "fallback (kmod)");
+    cli.add_flag(
+        "--remove", remove,
+        "Take away what an ended daemon of this --backend left running, and exit: detach and unpin (bpf), or free "
+        "all slots so that the modules can be unloaded (kmod)");
     cli.footer(
         "Exit codes: 0 stopped as asked, 1 could not start (the reason is on standard error), 105 and up bad command "
         "line.");

@@ -28,8 +28,8 @@ uint64_t short_hash(const std::string& hex) { return std::stoull(hex.substr(0, 1
 class BpfInstaller final : public Installer {
 public:
     explicit BpfInstaller(std::shared_ptr<KernelSide> side) : side_(std::move(side)) {
-        // Adoption: what an earlier daemon left. The newest generation besides the active one is what to roll back to; the
-        // rest may still have readers, so it drains.
+        // Adoption: what an earlier daemon left. The newest generation besides the active one is what to roll back to;
+        // the rest may still have readers, so it drains.
         const uint32_t active = load_active();
         uint32_t newest = 0;
         for (uint32_t i = 0; i < ADP_SLOTS; ++i) {
@@ -44,7 +44,8 @@ public:
         if (standby_ != ADP_SLOT_NONE) state_[standby_] = SlotState::standby;
     }
 
-    Result<uint32_t> install(const Snapshot& snapshot, uint32_t generation, std::span<const InputCodes> checks) override {
+    Result<uint32_t> install(const Snapshot& snapshot, uint32_t generation,
+                             std::span<const InputCodes> checks) override {
         std::lock_guard lock(mutex_);
         Result<std::vector<uint8_t>> params = pack(snapshot.model);
         if (!params) return params.error();
@@ -68,8 +69,8 @@ public:
         }
         if (slot == ADP_SLOT_NONE) return Error{"no free slot: flows are still bound to every old snapshot"};
 
-        // Empty until it is complete: a daemon that is killed in between leaves nothing that the next one could take for the
-        // snapshot that was here before.
+        // Empty until it is complete: a daemon that is killed in between leaves nothing that the next one could take
+        // for the snapshot that was here before.
         __atomic_store_n(&side_->slots()[slot].generation, 0, __ATOMIC_RELEASE);
         if (slot_program_[slot] != snapshot.program_hash) {
             const int fd = program->second->fd();
@@ -83,7 +84,8 @@ public:
         target.explore_q16 = static_cast<uint32_t>(std::lround(std::clamp(snapshot.explore, 0.0F, 1.0F) * 65536));
         target.hash = short_hash(snapshot.hash);
         __atomic_store_n(&target.generation, generation, __ATOMIC_RELEASE);
-        // Installed, not yet anybody's: it drains (and is freed) unless it is switched to before the next but one reclaim.
+        // Installed, not yet anybody's: it drains (and is freed) unless it is switched to before the next but one
+        // reclaim.
         state_[slot] = SlotState::standby;
         prepared_[slot] = true;
         forget_unused_programs();
@@ -95,10 +97,12 @@ public:
         if (slot >= ADP_SLOTS || side_->slots()[slot].generation == 0)
             return Error{fmt::format("slot {} holds no snapshot", slot)};
         if (state_[slot] == SlotState::free || (state_[slot] == SlotState::draining && !prepared_[slot]))
-            return Error{fmt::format("slot {} is free or draining and may be reused: install its snapshot again", slot)};
+            return Error{
+                fmt::format("slot {} is free or draining and may be reused: install its snapshot again", slot)};
         const uint32_t active = load_active();
         if (slot == active) return {};
-        // Pairs with the address dependency in slot_for() of bpf/cc.bpf.c: whoever sees the index sees the slot's contents.
+        // Pairs with the address dependency in slot_for() of bpf/cc.bpf.c: whoever sees the index sees the slot's
+        // contents.
         __atomic_store_n(&side_->control()->active, slot, __ATOMIC_RELEASE);
         if (standby_ != ADP_SLOT_NONE && standby_ != slot) state_[standby_] = SlotState::draining;
         standby_ = active;
@@ -130,8 +134,8 @@ public:
         for (uint32_t i = 0; i < ADP_SLOTS; ++i) {
             const struct adp_slot& slot = side_->slots()[i];
             const bool free = state_[i] == SlotState::free;
-            infos.push_back({i, state_[i], free ? 0 : slot.generation, slot.hash, __atomic_load_n(&slot.bound, __ATOMIC_RELAXED),
-                             slot.params_bytes, free ? "" : "bpf"});
+            infos.push_back({i, state_[i], free ? 0 : slot.generation, slot.hash,
+                             __atomic_load_n(&slot.bound, __ATOMIC_RELAXED), slot.params_bytes, free ? "" : "bpf"});
         }
         return infos;
     }
@@ -168,13 +172,14 @@ private:
         bool any = false;
         for (uint32_t i = 0; i < ADP_SLOTS; ++i) {
             // Prepared but never switched to, and another install came: given up.
-            if (state_[i] == SlotState::standby && i != standby_ && ++prepared_age_[i] > 2) state_[i] = SlotState::draining;
+            if (state_[i] == SlotState::standby && i != standby_ && ++prepared_age_[i] > 2)
+                state_[i] = SlotState::draining;
             waiting[i] = state_[i] == SlotState::draining;
             any = any || waiting[i];
         }
         if (!any) return {};
-        // After this no decision that loaded one of these indices before its switch is still running, and each flow that
-        // bound itself to one has been counted in `bound`.
+        // After this no decision that loaded one of these indices before its switch is still running, and each flow
+        // that bound itself to one has been counted in `bound`.
         if (Status status = side_->wait_for_readers(); !status) return status;
         for (uint32_t i = 0; i < ADP_SLOTS; ++i) {
             if (!waiting[i] || __atomic_load_n(&side_->slots()[i].bound, __ATOMIC_ACQUIRE) != 0) continue;
@@ -216,8 +221,8 @@ public:
         collector->epoll_fd_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
         if (!collector->wake_fd_.valid() || !collector->epoll_fd_.valid())
             return Error{fmt::format("opening the sample ring: {}", reason(errno))};
-        // Edge-triggered: the kernel side signals only past the fill mark, and a ring that merely holds something must not
-        // cut the interval short.
+        // Edge-triggered: the kernel side signals only past the fill mark, and a ring that merely holds something must
+        // not cut the interval short.
         for (int fd : {collector->wake_fd_.get(), collector->side_->ring_map.get()}) {
             epoll_event event = {};
             event.events = EPOLLIN | EPOLLET;

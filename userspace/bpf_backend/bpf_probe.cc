@@ -31,12 +31,14 @@ std::vector<std::string> bpf_backend_obstacles() {
     int major = 0;
     int minor = 0;
     if (uname(&name) == 0 && std::sscanf(name.release, "%d.%d", &major, &minor) == 2 && major < 6)
-        missing.push_back(fmt::format("kernel {} is too old: 6.0 or newer is needed, for congestion controls in BPF that set "
-                                      "the pacing rate",
-                                      name.release));
+        missing.push_back(
+            fmt::format("kernel {} is too old: 6.0 or newer is needed, for congestion controls in BPF that set "
+                        "the pacing rate",
+                        name.release));
     if (access("/sys/kernel/btf/vmlinux", R_OK) != 0)
-        missing.push_back("the kernel has no BTF (/sys/kernel/btf/vmlinux): a kernel built with CONFIG_DEBUG_INFO_BTF is needed; "
-                          "Debian's are");
+        missing.push_back(
+            "the kernel has no BTF (/sys/kernel/btf/vmlinux): a kernel built with CONFIG_DEBUG_INFO_BTF is needed; "
+            "Debian's are");
     struct statfs fs = {};
     if (statfs("/sys/fs/bpf", &fs) != 0 || static_cast<unsigned long>(fs.f_type) != 0xcafe4a11)
         missing.push_back("no bpffs at /sys/fs/bpf: mount it with 'mount -t bpf bpf /sys/fs/bpf'");
@@ -48,8 +50,8 @@ std::vector<std::string> bpf_backend_obstacles() {
         if (!has_capability(capability)) lacking += (lacking.empty() ? "" : ", ") + std::string(text);
     }
     if (!lacking.empty())
-        missing.push_back(fmt::format("this process lacks {}: start it as root, or by the systemd unit, which grants just these",
-                                      lacking));
+        missing.push_back(fmt::format(
+            "this process lacks {}: start it as root, or by the systemd unit, which grants just these", lacking));
     return missing;
 }
 

@@ -30,7 +30,7 @@ std::string reason(int err) { return std::strerror(err < 0 ? -err : err); }
 // The fields of KernelSide and the names they are pinned under.
 struct Pin {
     const char* name;
-    UniqueFd KernelSide::*fd;
+    UniqueFd KernelSide::* fd;
 };
 constexpr std::array<Pin, 9> kPins = {{
     {"control", &KernelSide::control_map},
@@ -90,8 +90,9 @@ const CongestionOpsBtf& congestion_ops_btf() {
     return found;
 }
 
-// libbpf loads a struct_ops program only where a struct_ops map of the same object refers to it. Programs that are reached by
-// tail calls alone have none, so they come to the load as another type, and become struct_ops here, at the last moment.
+// libbpf loads a struct_ops program only where a struct_ops map of the same object refers to it. Programs that are
+// reached by tail calls alone have none, so they come to the load as another type, and become struct_ops here, at the
+// last moment.
 int prepare_network_program(bpf_program* program, bpf_prog_load_opts* options, long /*cookie*/) {
     const CongestionOpsBtf& ops = congestion_ops_btf();
     if (ops.error != 0) return -ops.error;
@@ -105,11 +106,12 @@ Status make_pin_directory(const std::string& path) {
     const std::string parent = path.substr(0, path.find_last_of('/'));
     struct statfs fs = {};
     if (statfs(parent.c_str(), &fs) != 0)
-        return Error{fmt::format("pin directory {}: {}: {}; it must be inside a mounted bpffs (mount -t bpf bpf /sys/fs/bpf)",
-                                 path, parent, reason(errno))};
+        return Error{
+            fmt::format("pin directory {}: {}: {}; it must be inside a mounted bpffs (mount -t bpf bpf /sys/fs/bpf)",
+                        path, parent, reason(errno))};
     if (static_cast<unsigned long>(fs.f_type) != kBpfFsMagic)
-        return Error{fmt::format("pin directory {}: {} is not a bpffs; mount one with 'mount -t bpf bpf /sys/fs/bpf'", path,
-                                 parent)};
+        return Error{fmt::format("pin directory {}: {} is not a bpffs; mount one with 'mount -t bpf bpf /sys/fs/bpf'",
+                                 path, parent)};
     if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
         return Error{fmt::format("pin directory {}: mkdir: {}", path, reason(errno))};
     return {};
@@ -119,9 +121,10 @@ Result<UniqueFd> lock_pin_directory(const std::string& path) {
     UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!fd.valid()) return Error{fmt::format("pin directory {}: {}", path, reason(errno))};
     if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0)
-        return Error{fmt::format("pin directory {}: in use by another adapathd; stop it, or give this one another "
-                                 "--pin-dir and --cc-name",
-                                 path)};
+        return Error{
+            fmt::format("pin directory {}: in use by another adapathd; stop it, or give this one another "
+                        "--pin-dir and --cc-name",
+                        path)};
     return fd;
 }
 
@@ -129,8 +132,7 @@ std::string pin_path(const std::string& directory, const char* name) { return di
 
 Status map_shared(KernelSide& side) {
     const size_t control_bytes = static_cast<size_t>(getpagesize());
-    void* control =
-        mmap(nullptr, control_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, side.control_map.get(), 0);
+    void* control = mmap(nullptr, control_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, side.control_map.get(), 0);
     if (control == MAP_FAILED) return Error{fmt::format("mapping the control map: {}", reason(errno))};
     side.control_mapping = Mapping(control, control_bytes);
     const size_t slots_bytes = sizeof(struct adp_slot) * ADP_SLOTS;
@@ -165,16 +167,18 @@ int keep_log(libbpf_print_level level, const char* format, va_list arguments) {
 Status load_fresh(KernelSide& side, const BpfBackendOptions& options) {
     const CongestionOpsBtf& ops = congestion_ops_btf();
     if (ops.error != 0)
-        return Error{fmt::format("the kernel's BTF has no tcp_congestion_ops ({}): a kernel with CONFIG_DEBUG_INFO_BTF is "
-                                 "needed, or --backend=local",
-                                 reason(ops.error))};
+        return Error{
+            fmt::format("the kernel's BTF has no tcp_congestion_ops ({}): a kernel with CONFIG_DEBUG_INFO_BTF is "
+                        "needed, or --backend=local",
+                        reason(ops.error))};
     libbpf_log.clear();
     std::unique_ptr<cc_bpf, SkeletonDeleter> skeleton(cc_bpf::open());
     if (!skeleton) return Error{fmt::format("opening the cc program: {}", reason(errno))};
     skeleton->rodata->cong_control_has_ack = ops.cong_control_arguments == 4;
     skeleton->rodata->flow_consistency = options.flow_consistency;
     bpf_map__set_max_entries(skeleton->maps.adp_cc_ring, options.ring_bytes);
-    // The skeleton calls a char array in a struct_ops "unsupported" because it has no setter; the bytes are the live ones.
+    // The skeleton calls a char array in a struct_ops "unsupported" because it has no setter; the bytes are the live
+    // ones.
     auto& name = skeleton->struct_ops.adp_cc_ops->__unsupported_5;
     std::memset(name, 0, sizeof(name));
     std::memcpy(name, options.congestion_control.data(), options.congestion_control.size());
@@ -213,10 +217,11 @@ Status load_fresh(KernelSide& side, const BpfBackendOptions& options) {
     if (link == nullptr) {
         const int err = errno;
         return Error{fmt::format("registering congestion control '{}': {}{}", options.congestion_control, reason(err),
-                                 err == EEXIST ? "; another one of that name is registered: stop the daemon that owns it "
-                                                 "(adapathd --remove), or choose another --cc-name. Where no daemon and no pin "
-                                                 "is left of it: bpftool struct_ops unregister name adp_cc_ops"
-                                               : "")};
+                                 err == EEXIST
+                                     ? "; another one of that name is registered: stop the daemon that owns it "
+                                       "(adapathd --remove), or choose another --cc-name. Where no daemon and no pin "
+                                       "is left of it: bpftool struct_ops unregister name adp_cc_ops"
+                                     : "")};
     }
     // Registered until its element is deleted: the daemon's end must not end it.
     bpf_link__disconnect(link);
@@ -235,8 +240,8 @@ Status load_fresh(KernelSide& side, const BpfBackendOptions& options) {
     return {};
 }
 
-// The name under which the pinned struct_ops map is registered. Its value begins with bookkeeping of the kernel's own, then
-// comes the structure itself at a cache line's boundary; the offset of `name` is looked up in the kernel's BTF.
+// The name under which the pinned struct_ops map is registered. Its value begins with bookkeeping of the kernel's own,
+// then comes the structure itself at a cache line's boundary; the offset of `name` is looked up in the kernel's BTF.
 Result<std::string> registered_name(int ops_map) {
     btf* kernel = btf__load_vmlinux_btf();
     if (kernel == nullptr) return Error{"the kernel has no BTF"};
@@ -275,27 +280,31 @@ Status adopt(KernelSide& side, const BpfBackendOptions& options) {
     }
     if (Status status = map_shared(side); !status) return status;
     if (side.control()->abi_version != ADP_ABI_VERSION || side.control()->schema != ADP_CC_SCHEMA)
-        return Error{fmt::format("the kernel side under {} has ABI version {} and schema {}, this daemon {} and {}: 'adapathd "
-                                 "--remove' detaches it (live flows go on with CUBIC), then start again",
-                                 side.pin_directory, side.control()->abi_version, side.control()->schema, ADP_ABI_VERSION,
-                                 ADP_CC_SCHEMA)};
+        return Error{fmt::format(
+            "the kernel side under {} has ABI version {} and schema {}, this daemon {} and {}: 'adapathd "
+            "--remove' detaches it (live flows go on with CUBIC), then start again",
+            side.pin_directory, side.control()->abi_version, side.control()->schema, ADP_ABI_VERSION, ADP_CC_SCHEMA)};
     Result<std::string> name = registered_name(side.ops_map.get());
     if (!name) return name.error();
     if (*name != options.congestion_control)
-        return Error{fmt::format("the kernel side under {} is registered as '{}', not '{}': use --cc-name {}, or another "
-                                 "--pin-dir",
-                                 side.pin_directory, *name, options.congestion_control, *name)};
+        return Error{
+            fmt::format("the kernel side under {} is registered as '{}', not '{}': use --cc-name {}, or another "
+                        "--pin-dir",
+                        side.pin_directory, *name, options.congestion_control, *name)};
     side.control()->wakeup_bytes = options.wakeup_bytes;
     bpf_map_info ring = {};
     uint32_t ring_info_bytes = sizeof(ring);
-    if (bpf_map_get_info_by_fd(side.ring_map.get(), &ring, &ring_info_bytes) == 0 && ring.max_entries != options.ring_bytes)
-        side.warnings.push_back(fmt::format("ring_bytes {}: the running kernel side has {}; it changes with 'adapathd --remove' "
-                                            "and a new start",
-                                            options.ring_bytes, ring.max_entries));
+    if (bpf_map_get_info_by_fd(side.ring_map.get(), &ring, &ring_info_bytes) == 0 &&
+        ring.max_entries != options.ring_bytes)
+        side.warnings.push_back(
+            fmt::format("ring_bytes {}: the running kernel side has {}; it changes with 'adapathd --remove' "
+                        "and a new start",
+                        options.ring_bytes, ring.max_entries));
     if ((side.control()->flow_consistency != 0) != options.flow_consistency)
-        side.warnings.push_back(fmt::format("consistency: the running kernel side has '{}'; it changes with 'adapathd "
-                                            "--remove' and a new start",
-                                            side.control()->flow_consistency != 0 ? "flow" : "decision"));
+        side.warnings.push_back(
+            fmt::format("consistency: the running kernel side has '{}'; it changes with 'adapathd "
+                        "--remove' and a new start",
+                        side.control()->flow_consistency != 0 ? "flow" : "decision"));
     side.congestion_control = *name;
     side.adopted = true;
     return {};
@@ -311,15 +320,17 @@ Status register_network_section() {
         libbpf_prog_handler_opts options = {};
         options.sz = sizeof(options);
         options.prog_prepare_load_fn = prepare_network_program;
-        result = libbpf_register_prog_handler("adp_net+", BPF_PROG_TYPE_SCHED_CLS, static_cast<bpf_attach_type>(0), &options);
+        result = libbpf_register_prog_handler("adp_net+", BPF_PROG_TYPE_SCHED_CLS, static_cast<bpf_attach_type>(0),
+                                              &options);
     });
     if (result < 0) return Error{fmt::format("libbpf refuses the section handler: {}", reason(result))};
     return {};
 }
 
 Status KernelSide::wait_for_readers() const {
-    // Replacing an inner map waits for an RCU grace period on every kernel (maybe_wait_bpf_programs(), since 4.20, commit
-    // 1ae80cf31938); decisions run inside RCU read-side sections. membarrier() would not do on one CPU or with nohz_full.
+    // Replacing an inner map waits for an RCU grace period on every kernel (maybe_wait_bpf_programs(), since 4.20,
+    // commit 1ae80cf31938); decisions run inside RCU read-side sections. membarrier() would not do on one CPU or with
+    // nohz_full.
     const uint32_t zero = 0;
     const int inner = grace_inner.get();
     if (bpf_map_update_elem(grace_outer.get(), &zero, &inner, BPF_ANY) != 0)
@@ -329,9 +340,12 @@ Status KernelSide::wait_for_readers() const {
 
 Result<std::unique_ptr<KernelSide>> open_kernel_side(const BpfBackendOptions& options) {
     if (options.congestion_control.empty() || options.congestion_control.size() > 15)
-        return Error{fmt::format("congestion control name '{}' must have 1 to 15 characters", options.congestion_control)};
-    if (options.ring_bytes < static_cast<uint32_t>(getpagesize()) || (options.ring_bytes & (options.ring_bytes - 1)) != 0)
-        return Error{fmt::format("ring of {} bytes: must be a power of two of at least {}", options.ring_bytes, getpagesize())};
+        return Error{
+            fmt::format("congestion control name '{}' must have 1 to 15 characters", options.congestion_control)};
+    if (options.ring_bytes < static_cast<uint32_t>(getpagesize()) ||
+        (options.ring_bytes & (options.ring_bytes - 1)) != 0)
+        return Error{
+            fmt::format("ring of {} bytes: must be a power of two of at least {}", options.ring_bytes, getpagesize())};
     if (Status status = register_network_section(); !status) return status.error();
 
     auto side = std::make_unique<KernelSide>();
@@ -361,8 +375,7 @@ Status remove_locked(const std::string& pin_directory) {
     if (ops.valid() && bpf_map_delete_elem(ops.get(), &zero) != 0 && errno != ENOENT && errno != EINPROGRESS)
         return Error{fmt::format("unregistering the congestion control under {}: {}", pin_directory, reason(errno))};
     for (const Pin& pin : kPins) unlink(pin_path(pin_directory, pin.name).c_str());
-    if (rmdir(pin_directory.c_str()) != 0)
-        return Error{fmt::format("removing {}: {}", pin_directory, reason(errno))};
+    if (rmdir(pin_directory.c_str()) != 0) return Error{fmt::format("removing {}: {}", pin_directory, reason(errno))};
     return {};
 }
 

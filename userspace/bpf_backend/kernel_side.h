@@ -1,5 +1,5 @@
-// The cc program and its maps in the kernel: loaded and pinned, or adopted from the pins that an earlier daemon left. Knows
-// nothing of snapshots; bpf_backend.cc does.
+// The cc program and its maps in the kernel: loaded and pinned, or adopted from the pins that an earlier daemon left.
+// Knows nothing of snapshots; bpf_backend.cc does.
 #pragma once
 
 #include <adapath/abi.h>
@@ -50,8 +50,8 @@ struct KernelSide {
 
 Result<std::unique_ptr<KernelSide>> open_kernel_side(const BpfBackendOptions& options);
 
-// Makes libbpf load programs of section "adp_net/..." as struct_ops programs of tcp_congestion_ops.cong_control without a
-// struct_ops map. Idempotent; call before opening an object that has one.
+// Makes libbpf load programs of section "adp_net/..." as struct_ops programs of tcp_congestion_ops.cong_control without
+// a struct_ops map. Idempotent; call before opening an object that has one.
 Status register_network_section();
 
 // What libbpf and the verifier said since the last call, in this thread: the reason behind a failed load.

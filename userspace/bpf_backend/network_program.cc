@@ -40,7 +40,8 @@ Result<std::unique_ptr<NetworkProgram>> NetworkProgram::load(const KernelSide& s
     options.sz = sizeof(options);
     options.object_name = "adp_net";
     program->object_ = bpf_object__open_mem(object.data(), object.size(), &options);
-    if (program->object_ == nullptr) return Error{fmt::format("the snapshot's BPF object is not readable: {}", reason(errno))};
+    if (program->object_ == nullptr)
+        return Error{fmt::format("the snapshot's BPF object is not readable: {}", reason(errno))};
 
     const std::array<std::pair<const char*, int>, 3> shared = {{
         {"adp_cc_flows", side.flows_map.get()},
@@ -63,7 +64,8 @@ Result<std::unique_ptr<NetworkProgram>> NetworkProgram::load(const KernelSide& s
             if (int err = bpf_map__reuse_fd(map, fd); err != 0)
                 return Error{fmt::format("the snapshot's map {} does not fit the running one: {}", name, reason(err))};
         }
-        if (!known) return Error{fmt::format("the snapshot's BPF object has a map '{}' that no network program needs", name)};
+        if (!known)
+            return Error{fmt::format("the snapshot's BPF object has a map '{}' that no network program needs", name)};
     }
     if (found != shared.size() + 2) return Error{"the snapshot's BPF object lacks the maps of a cc network program"};
 
@@ -79,7 +81,8 @@ Result<std::unique_ptr<NetworkProgram>> NetworkProgram::load(const KernelSide& s
         } else if (name == "adp_test_empty") {
             bpf_program__set_autoload(each, false);
         } else {
-            return Error{fmt::format("the snapshot's BPF object has a program '{}' that no network program needs", name)};
+            return Error{
+                fmt::format("the snapshot's BPF object has a program '{}' that no network program needs", name)};
         }
     }
     if (net == nullptr || test == nullptr) return Error{"the snapshot's BPF object lacks adp_cc_net or adp_test_net"};
@@ -104,7 +107,8 @@ NetworkProgram::~NetworkProgram() {
 
 int NetworkProgram::fd() const { return net_fd_; }
 
-Status NetworkProgram::check(const QuantModel& model, std::span<const uint8_t> params, std::span<const InputCodes> inputs) {
+Status NetworkProgram::check(const QuantModel& model, std::span<const uint8_t> params,
+                             std::span<const InputCodes> inputs) {
     std::memcpy(params_.as<adp_test_params_value>()->bytes, params.data(), params.size());
     auto* io = io_.as<adp_test_io_value>();
     const size_t outputs = model.network.output_count();
@@ -123,8 +127,8 @@ Status NetworkProgram::check(const QuantModel& model, std::span<const uint8_t> p
             return Error{fmt::format("running the program on a check input: {}", reason(errno))};
         const std::vector<int32_t> expected = interpret(model, codes);
         if (std::memcmp(io[0].out, expected.data(), outputs * sizeof(int32_t)) != 0)
-            return Error{fmt::format("the program gives {} where the reference interpreter gives {}, for input {}", io[0].out[0],
-                                     expected[0], fmt::join(codes, ","))};
+            return Error{fmt::format("the program gives {} where the reference interpreter gives {}, for input {}",
+                                     io[0].out[0], expected[0], fmt::join(codes, ","))};
     }
     return {};
 }

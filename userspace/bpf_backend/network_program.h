@@ -1,5 +1,5 @@
-// A generated network program in the kernel: loaded from a snapshot's object onto the running cc program's maps, and the
-// check that really runs it.
+// A generated network program in the kernel: loaded from a snapshot's object onto the running cc program's maps, and
+// the check that really runs it.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,8 @@ public:
     static Result<std::unique_ptr<NetworkProgram>> load(const KernelSide& side, std::span<const uint8_t> object);
     ~NetworkProgram();
 
-    // Runs the generated function (BPF_PROG_TEST_RUN of the object's test program, which has it inlined like the one that
-    // decides) on these parameters, and holds every output to the reference interpreter.
+    // Runs the generated function (BPF_PROG_TEST_RUN of the object's test program, which has it inlined like the one
+    // that decides) on these parameters, and holds every output to the reference interpreter.
     Status check(const QuantModel& model, std::span<const uint8_t> params, std::span<const InputCodes> inputs);
     [[nodiscard]] int fd() const;
 

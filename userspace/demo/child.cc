@@ -49,11 +49,11 @@ Result<Child> Child::start(const ChildOptions& options) {
     child.name_ = options.name;
     child.log_ = options.log;
     if (access(options.argv[0].c_str(), X_OK) != 0) {
-        return Error{fmt::format("{}: {}: build it with 'make all', or say with --bin where the programs are", options.argv[0],
-                                 strerror(errno))};
+        return Error{fmt::format("{}: {}: build it with 'make all', or say with --bin where the programs are",
+                                 options.argv[0], strerror(errno))};
     }
-    const UniqueFd log(open(options.log.empty() ? "/dev/null" : options.log.c_str(),
-                            O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+    const UniqueFd log(
+        open(options.log.empty() ? "/dev/null" : options.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
     if (!log.valid()) {
         return Error{fmt::format("{}: can't write: {}", options.log, strerror(errno))};
     }
@@ -235,7 +235,8 @@ std::string Child::obituary() const {
                          : fmt::format("{} {}; its last words ({}):\n    {}", name_, how, log_, words);
 }
 
-Result<std::string> run_program(ChildOptions options, std::chrono::milliseconds timeout, const std::vector<int>& accepted) {
+Result<std::string> run_program(ChildOptions options, std::chrono::milliseconds timeout,
+                                const std::vector<int>& accepted) {
     options.read_output = true;
     Result<Child> child = Child::start(options);
     if (!child) {

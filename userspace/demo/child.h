@@ -15,11 +15,11 @@
 namespace adapath::demo {
 
 struct ChildOptions {
-    std::string name{};               // for messages
-    std::vector<std::string> argv{};  // argv[0]: path of the program
-    int namespace_fd = -1;            // network namespace to run in; -1 = ours
-    std::string log{};                // file for standard error (and standard output, unless it is read)
-    bool read_output = false;         // read_lines() gives standard output
+    std::string name{};                      // for messages
+    std::vector<std::string> argv{};         // argv[0]: path of the program
+    int namespace_fd = -1;                   // network namespace to run in; -1 = ours
+    std::string log{};                       // file for standard error (and standard output, unless it is read)
+    bool read_output = false;                // read_lines() gives standard output
     std::vector<std::string> environment{};  // "NAME=value", added to ours
 };
 
@@ -63,6 +63,7 @@ private:
 };
 
 // Starts, waits and returns standard output; an error where the exit code is none of `accepted`.
-Result<std::string> run_program(ChildOptions options, std::chrono::milliseconds timeout, const std::vector<int>& accepted = {0});
+Result<std::string> run_program(ChildOptions options, std::chrono::milliseconds timeout,
+                                const std::vector<int>& accepted = {0});
 
 }  // namespace adapath::demo

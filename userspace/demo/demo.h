@@ -1,5 +1,5 @@
-// The main job from beginning to end: two namespaces with the link emulator between them, the daemon, the trainer, live video,
-// and the scenario of switches over it.
+// The main job from beginning to end: two namespaces with the link emulator between them, the daemon, the trainer, live
+// video, and the scenario of switches over it.
 #pragma once
 
 #include <cstdint>
@@ -13,24 +13,24 @@ namespace adapath::demo {
 
 struct Options {
     double duration_s = 60;
-    std::string trace;     // mahimahi file; empty = generated
+    std::string trace;  // mahimahi file; empty = generated
     std::string clip;
     uint32_t cameras = 4;
     std::string backend = "bpf";
     unsigned switch_rate = 20;  // forced parameter switches a second
     double patience = 1;        // factor on all waits for the other programs
-    uint64_t seed = 0;     // 0 = by chance
-    double mean_rate = 8;  // Mbit/s of the generated trace
+    uint64_t seed = 0;          // 0 = by chance
+    double mean_rate = 8;       // Mbit/s of the generated trace
     double delay_ms = 20;
     double queue_ms = 200;
     std::string out = "out/demo";
-    std::string bin;        // directory of the programs
+    std::string bin;  // directory of the programs
     std::string checkpoint = "models/cc";
     bool verbose = false;
 };
 
-// Runs it and returns what was seen. What went wrong is in the recording; only what kept the demo from starting at all is an
-// error. Call from the main thread: the programs end with the thread that started them.
+// Runs it and returns what was seen. What went wrong is in the recording; only what kept the demo from starting at all
+// is an error. Call from the main thread: the programs end with the thread that started them.
 Result<Recording> run_demo(const Options& options, StopToken& stop);
 
 }  // namespace adapath::demo

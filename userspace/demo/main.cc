@@ -45,7 +45,8 @@ int report(const Recording& recording, const Options& options) {
     const Summary summary = summarise(recording);
     const std::string json_path = options.out + "/summary.json";
     const std::string html_path = options.out + "/report.html";
-    for (const auto& [path, text] : {std::pair{json_path, to_json(recording, summary)}, {html_path, to_html(recording, summary)}}) {
+    for (const auto& [path, text] :
+         {std::pair{json_path, to_json(recording, summary)}, {html_path, to_html(recording, summary)}}) {
         if (Status written = write_file_durably(path, text); !written) {
             return fail(written.error().message, exit_not_run);
         }
@@ -71,51 +72,65 @@ int report(const Recording& recording, const Options& options) {
 int main(int argc, char** argv) {
     Options options;
     options.bin = own_directory();
-    CLI::App app{"Runs Adapath's main job: live video over a moving uplink whose congestion control learns and switches in the kernel.\n"
-                 "Results: OUT/summary.json and OUT/report.html; the programs' logs: OUT/log."};
+    CLI::App app{
+        "Runs Adapath's main job: live video over a moving uplink whose congestion control learns and switches in the "
+        "kernel.\n"
+        "Results: OUT/summary.json and OUT/report.html; the programs' logs: OUT/log."};
     app.set_version_flag("--version", adapath::kVersion);
     app.name("adapath-demo");
-    app.add_option("--duration", options.duration_s, "Seconds of video; at least 30, since the scenario's parts need their time")
+    app.add_option("--duration", options.duration_s,
+                   "Seconds of video; at least 30, since the scenario's parts need their time")
         ->capture_default_str();
     app.add_option("--cameras", options.cameras, "Cameras, one TCP flow each (backend local: simulated flows)")
         ->capture_default_str()
         ->check(CLI::Range(1, 64));
-    app.add_option("--backend", options.backend, "bpf: the kernel (root); kmod: the kernel, by adapath.ko, which is installed or loaded (root); local: one "
-                                                 "process, simulated flows, no privileges")
+    app.add_option(
+           "--backend", options.backend,
+           "bpf: the kernel (root); kmod: the kernel, by adapath.ko, which is installed or loaded (root); local: one "
+           "process, simulated flows, no privileges")
         ->capture_default_str()
         ->check(CLI::IsMember({"bpf", "kmod", "local"}));
     app.add_option("--trace", options.trace, "Uplink's trace in mahimahi's format (default: a generated LTE-like one)");
     app.add_option("--mean-rate", options.mean_rate, "Mean of the generated uplink, Mbit/s")
         ->capture_default_str()
         ->check(CLI::Range(0.5, 500.0));
-    app.add_option("--delay", options.delay_ms, "Propagation delay each way, ms")->capture_default_str()->check(CLI::Range(0.0, 1000.0));
+    app.add_option("--delay", options.delay_ms, "Propagation delay each way, ms")
+        ->capture_default_str()
+        ->check(CLI::Range(0.0, 1000.0));
     app.add_option("--queue-ms", options.queue_ms, "Bottleneck's droptail queue, ms at the mean rate")
         ->capture_default_str()
         ->check(CLI::Range(1.0, 10000.0));
-    app.add_option("--clip", options.clip, "Video file that the cameras play, anything that libav reads (default: the one that "
-                                           "'make deps' fetched, out/cache/clip/vtest.avi)");
-    app.add_option("--switch-rate", options.switch_rate, "Forced parameter switches a second, for 5 s; fewer where the machine is slow")
+    app.add_option("--clip", options.clip,
+                   "Video file that the cameras play, anything that libav reads (default: the one that "
+                   "'make deps' fetched, out/cache/clip/vtest.avi)");
+    app.add_option("--switch-rate", options.switch_rate,
+                   "Forced parameter switches a second, for 5 s; fewer where the machine is slow")
         ->capture_default_str()
         ->check(CLI::Range(1, 100));
-    app.add_option("--patience", options.patience, "Factor on how long the demo waits for its programs; more where the machine is slow")
+    app.add_option("--patience", options.patience,
+                   "Factor on how long the demo waits for its programs; more where the machine is slow")
         ->capture_default_str()
         ->check(CLI::Range(1.0, 100.0));
-    app.add_option("--seed", options.seed, "Of the generated uplink and of all that is forced; 0 = by chance")->capture_default_str();
+    app.add_option("--seed", options.seed, "Of the generated uplink and of all that is forced; 0 = by chance")
+        ->capture_default_str();
     app.add_option("--out", options.out, "Directory of the results; made if missing")->capture_default_str();
     app.add_option("--bin", options.bin, "Directory of Adapath's other programs (default: this program's own)");
     app.add_option("--checkpoint", options.checkpoint, "Directory of the policy to start from")->capture_default_str();
-    app.footer("Ctrl-C ends everything cleanly: namespaces, programs and the kernel side go.\n"
-               "Exit codes: 0 every criterion met, 1 one failed, 2 bad options, 3 could not run, 130 interrupted.");
+    app.footer(
+        "Ctrl-C ends everything cleanly: namespaces, programs and the kernel side go.\n"
+        "Exit codes: 0 every criterion met, 1 one failed, 2 bad options, 3 could not run, 130 interrupted.");
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? exit_ok : exit_usage;
     }
     if (!(options.duration_s >= shortest_demo_s) || options.duration_s > 86400) {
-        return fail(fmt::format("--duration {}: between {:.0f} and 86400 seconds, please: training, 5 s of forced switches and a roll "
-                                "back need that long (make demo DURATION=60)",
-                                options.duration_s, shortest_demo_s),
-                    exit_usage);
+        return fail(
+            fmt::format(
+                "--duration {}: between {:.0f} and 86400 seconds, please: training, 5 s of forced switches and a roll "
+                "back need that long (make demo DURATION=60)",
+                options.duration_s, shortest_demo_s),
+            exit_usage);
     }
     if (!options.trace.empty() && access(options.trace.c_str(), R_OK) != 0) {
         return fail(fmt::format("--trace {}: {}", options.trace, strerror(errno)), exit_usage);

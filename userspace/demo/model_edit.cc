@@ -25,8 +25,8 @@ FloatModel perturb(FloatModel model, double strength, uint64_t seed) {
 Result<FloatModel> widen(const FloatModel& model, const std::vector<uint32_t>& hidden) {
     const std::vector<LayerShape>& old = model.network.layers;
     if (hidden.size() + 1 != old.size()) {
-        return Error{fmt::format("can't widen {}: it has {} hidden layers, {} widths were given", describe(model.network),
-                                 old.size() - 1, hidden.size())};
+        return Error{fmt::format("can't widen {}: it has {} hidden layers, {} widths were given",
+                                 describe(model.network), old.size() - 1, hidden.size())};
     }
     FloatModel wide = model;
     for (size_t l = 0; l < old.size(); l++) {
@@ -36,8 +36,8 @@ Result<FloatModel> widen(const FloatModel& model, const std::vector<uint32_t>& h
         const uint32_t inputs = l == 0 ? old_inputs : hidden[l - 1];
         const uint32_t outputs = last ? old_outputs : hidden[l];
         if (outputs < old_outputs) {
-            return Error{fmt::format("can't widen {}: layer {} has {} outputs, {} are fewer", describe(model.network), l,
-                                     old_outputs, outputs)};
+            return Error{fmt::format("can't widen {}: layer {} has {} outputs, {} are fewer", describe(model.network),
+                                     l, old_outputs, outputs)};
         }
         wide.network.layers[l].inputs = inputs;
         wide.network.layers[l].outputs = outputs;

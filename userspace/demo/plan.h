@@ -9,12 +9,12 @@ inline constexpr double shortest_demo_s = 30;
 inline constexpr double burst_s = 5;
 
 struct Plan {
-    double train_s = 0;    // training goes on; before it the checkpoint decides alone
-    double burst_s = 0;    // training pauses, forced parameter switches
-    double network_s = 0;  // another network
-    double bad_s = 0;      // the adversarial snapshot
-    double bad_limit_s = 0;  // within which it has to be rolled back
-    double end_s = 0;        // training goes on after the roll back, until here
+    double train_s = 0;         // training goes on; before it the checkpoint decides alone
+    double burst_s = 0;         // training pauses, forced parameter switches
+    double network_s = 0;       // another network
+    double bad_s = 0;           // the adversarial snapshot
+    double bad_limit_s = 0;     // within which it has to be rolled back
+    double end_s = 0;           // training goes on after the roll back, until here
     unsigned burst_per_s = 20;  // forced parameter switches a second
 };
 

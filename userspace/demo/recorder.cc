@@ -49,7 +49,8 @@ Result<pb::StatusReply> DaemonClient::status(std::chrono::milliseconds timeout) 
     return reply;
 }
 
-Result<pb::InstallReply> DaemonClient::install(const std::string& snapshot_bytes, bool activate, const std::string& reason) {
+Result<pb::InstallReply> DaemonClient::install(const std::string& snapshot_bytes, bool activate,
+                                               const std::string& reason) {
     grpc::ClientContext context;
     set_deadline(context, patient(std::chrono::seconds(10)));
     pb::InstallRequest request;
@@ -117,8 +118,9 @@ void Recorder::read_samples() {
         if (batch.record_bytes() != sizeof(adp_cc_sample) || batch.schema() != ADP_CC_SCHEMA) {
             // An empty batch may come before the app is known.
             if (!batch.records().empty()) {
-                schema_error_ = fmt::format("the daemon's samples are of schema {} with {} bytes, this demo knows schema {} with {}",
-                                            batch.schema(), batch.record_bytes(), ADP_CC_SCHEMA, sizeof(adp_cc_sample));
+                schema_error_ = fmt::format(
+                    "the daemon's samples are of schema {} with {} bytes, this demo knows schema {} with {}",
+                    batch.schema(), batch.record_bytes(), ADP_CC_SCHEMA, sizeof(adp_cc_sample));
             }
             continue;
         }

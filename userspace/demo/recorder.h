@@ -1,5 +1,5 @@
-// Listens to the daemon while the demo runs: its samples, its events and its status, over the control protocol that every
-// operator's tool uses.
+// Listens to the daemon while the demo runs: its samples, its events and its status, over the control protocol that
+// every operator's tool uses.
 #pragma once
 
 #include <condition_variable>

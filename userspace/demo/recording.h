@@ -107,7 +107,7 @@ struct Forced {
     uint32_t network_generation = 0;  // 0 = it was never active
     uint64_t bad_us = 0;              // the adversarial snapshot was active from here ..
     uint32_t bad_generation = 0;
-    uint64_t rolled_back_us = 0;      // .. to here; 0 = never rolled back
+    uint64_t rolled_back_us = 0;        // .. to here; 0 = never rolled back
     std::vector<std::string> failures;  // what could not be done, with the reason
 };
 

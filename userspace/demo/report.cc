@@ -1,5 +1,5 @@
-// See report.h. The page is drawn here, point by point, so that it needs no script to be read; the script at its end only adds
-// the crosshair with figures.
+// See report.h. The page is drawn here, point by point, so that it needs no script to be read; the script at its end
+// only adds the crosshair with figures.
 #include "userspace/demo/report.h"
 
 #include <fmt/format.h>
@@ -81,35 +81,40 @@ public:
     void axes(const std::string& unit, const std::string& name) {
         const double step = nice_step(high_ - low_, height_ > 150 ? 5 : 4);
         for (double v = std::ceil(low_ / step - 1e-9) * step; v <= high_ + step / 1000; v += step) {
-            add(fmt::format("<line class='grid' x1='{:.1f}' x2='{:.1f}' y1='{:.1f}' y2='{:.1f}'/>", left, right, y(v), y(v)));
-            add(fmt::format("<text class='tick' x='{:.1f}' y='{:.1f}' text-anchor='end'>{}</text>", left - 7, y(v) + 3.5,
-                            tick_text(v, step)));
+            add(fmt::format("<line class='grid' x1='{:.1f}' x2='{:.1f}' y1='{:.1f}' y2='{:.1f}'/>", left, right, y(v),
+                            y(v)));
+            add(fmt::format("<text class='tick' x='{:.1f}' y='{:.1f}' text-anchor='end'>{}</text>", left - 7,
+                            y(v) + 3.5, tick_text(v, step)));
         }
         const double time_step = nice_step(duration_, 12);
         for (double t = 0; t <= duration_ + time_step / 1000; t += time_step) {
             const bool last = t + time_step > duration_ + time_step / 1000;
-            add(fmt::format("<text class='tick' x='{:.1f}' y='{:.1f}' text-anchor='middle'>{}{}</text>", x(t), base() + 16,
-                            tick_text(t, time_step), last ? " s" : ""));
+            add(fmt::format("<text class='tick' x='{:.1f}' y='{:.1f}' text-anchor='middle'>{}{}</text>", x(t),
+                            base() + 16, tick_text(t, time_step), last ? " s" : ""));
         }
-        add(fmt::format("<line class='axis' x1='{:.1f}' x2='{:.1f}' y1='{:.1f}' y2='{:.1f}'/>", left, right, base(), base()));
-        add(fmt::format("<text class='label' transform='translate(13 {:.1f}) rotate(-90)' text-anchor='middle'>{}</text>",
-                        (top() + base()) / 2, unit.empty() ? name : fmt::format("{} ({})", name, unit)));
+        add(fmt::format("<line class='axis' x1='{:.1f}' x2='{:.1f}' y1='{:.1f}' y2='{:.1f}'/>", left, right, base(),
+                        base()));
+        add(fmt::format(
+            "<text class='label' transform='translate(13 {:.1f}) rotate(-90)' text-anchor='middle'>{}</text>",
+            (top() + base()) / 2, unit.empty() ? name : fmt::format("{} ({})", name, unit)));
     }
 
     void band(double from, double to, const std::string& kind) {
-        add(fmt::format("<rect class='band {}' x='{:.1f}' y='{:.1f}' width='{:.1f}' height='{:.1f}'/>", kind, x(from), top(),
-                        std::max(1.0, x(to) - x(from)), base() - top()));
+        add(fmt::format("<rect class='band {}' x='{:.1f}' y='{:.1f}' width='{:.1f}' height='{:.1f}'/>", kind, x(from),
+                        top(), std::max(1.0, x(to) - x(from)), base() - top()));
     }
     void mark(double t, const std::string& kind, const std::string& title) {
-        add(fmt::format("<g class='mark {}'><line x1='{:.1f}' x2='{:.1f}' y1='{:.1f}' y2='{:.1f}'/><title>{}</title></g>", kind,
-                        x(t), x(t), top(), base(), escape_html(title)));
+        add(fmt::format(
+            "<g class='mark {}'><line x1='{:.1f}' x2='{:.1f}' y1='{:.1f}' y2='{:.1f}'/><title>{}</title></g>", kind,
+            x(t), x(t), top(), base(), escape_html(title)));
     }
     // Each value holds until the next point: a rate over an interval is no slope.
     void steps(const Line& line, const std::string& css, bool fill) {
         std::string path;
         double previous = 0;
         for (const Point& point : line) {
-            path += fmt::format("{}{:.1f} {:.1f}H{:.1f}", path.empty() ? "M" : "L", x(previous), y(point.value), x(point.t));
+            path += fmt::format("{}{:.1f} {:.1f}H{:.1f}", path.empty() ? "M" : "L", x(previous), y(point.value),
+                                x(point.t));
             previous = point.t;
         }
         if (path.empty()) {
@@ -124,14 +129,15 @@ public:
         std::string path;
         double previous = -1e9;
         for (const Point& point : line) {
-            path += fmt::format("{}{:.1f} {:.1f}", point.t - previous > break_after ? "M" : "L", x(point.t), y(point.value));
+            path += fmt::format("{}{:.1f} {:.1f}", point.t - previous > break_after ? "M" : "L", x(point.t),
+                                y(point.value));
             previous = point.t;
         }
         if (!path.empty()) {
             add(fmt::format("<path class='{}' d='{}'/>", css, path));
         }
     }
-    void ribbon(const std::vector<Bin>& bins, double Bin::*low, double Bin::*high, const std::string& css) {
+    void ribbon(const std::vector<Bin>& bins, double Bin::* low, double Bin::* high, const std::string& css) {
         std::string path, back;
         for (const Bin& bin : bins) {
             path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", x(bin.t), y(bin.*high));
@@ -147,8 +153,8 @@ public:
             "<svg class='chart' id='{}' viewBox='0 0 {:.0f} {:.0f}' role='img' aria-label='{}'>"
             "<clipPath id='clip-{}'><rect x='{}' y='{}' width='{}' height='{}'/></clipPath>"
             "<g clip-path='none'>{}</g><line class='cross' y1='{:.1f}' y2='{:.1f}'/></svg>",
-            id, chart_width, height_, escape_html(description), id, left, top_space, right - left, base() - top(), body_, top(),
-            base());
+            id, chart_width, height_, escape_html(description), id, left, top_space, right - left, base() - top(),
+            body_, top(), base());
     }
 
 private:
@@ -179,7 +185,7 @@ std::vector<Bin> bins_of(const std::vector<Point>& points, double duration, doub
     return bins;
 }
 
-Line line_of(const std::vector<Bin>& bins, double Bin::*value) {
+Line line_of(const std::vector<Bin>& bins, double Bin::* value) {
     Line line;
     for (const Bin& bin : bins) {
         line.push_back({bin.t, bin.*value});
@@ -187,8 +193,9 @@ Line line_of(const std::vector<Bin>& bins, double Bin::*value) {
     return line;
 }
 
-// Where a few seconds (the bad snapshot's) are far above all others, the axis follows the others and the rest is cut off.
-double axis_top(const std::vector<Bin>& bins, double Bin::*value) {
+// Where a few seconds (the bad snapshot's) are far above all others, the axis follows the others and the rest is cut
+// off.
+double axis_top(const std::vector<Bin>& bins, double Bin::* value) {
     std::vector<double> values;
     double most = 0;
     for (const Bin& bin : bins) {
@@ -217,7 +224,8 @@ void draw_bands(Chart& chart, const Recording& r) {
     }
     if (r.forced.bad_us != 0) {
         chart.band(seconds(r, r.forced.bad_us),
-                   r.forced.rolled_back_us > r.forced.bad_us ? seconds(r, r.forced.rolled_back_us) : duration_of(r), "bad");
+                   r.forced.rolled_back_us > r.forced.bad_us ? seconds(r, r.forced.rolled_back_us) : duration_of(r),
+                   "bad");
     }
 }
 
@@ -254,8 +262,9 @@ std::string lane(const Recording& r) {
             taken = at;
         }
     }
-    return fmt::format("<svg class='chart lane' viewBox='0 0 {:.0f} {:.0f}' role='img' aria-label='What happened when'>{}</svg>",
-                       chart_width, height, body);
+    return fmt::format(
+        "<svg class='chart lane' viewBox='0 0 {:.0f} {:.0f}' role='img' aria-label='What happened when'>{}</svg>",
+        chart_width, height, body);
 }
 
 struct Active {
@@ -377,8 +386,9 @@ Drawn delivery_chart(const Recording& r, double duration, double bin) {
     return drawn;
 }
 
-Drawn binned_chart(const Recording& r, const std::vector<Point>& points, double duration, double bin, const std::string& id,
-                   const std::string& css, const std::string& name, const std::string& description) {
+Drawn binned_chart(const Recording& r, const std::vector<Point>& points, double duration, double bin,
+                   const std::string& id, const std::string& css, const std::string& name,
+                   const std::string& description) {
     const std::vector<Bin> bins = bins_of(points, duration, bin);
     Drawn drawn;
     drawn.series = line_of(bins, &Bin::p50);
@@ -390,7 +400,8 @@ Drawn binned_chart(const Recording& r, const std::vector<Point>& points, double 
     chart.curve(drawn.series, css, 4 * bin);
     draw_marks(chart, r);
     // What the axis leaves out is said.
-    const auto peak = std::max_element(bins.begin(), bins.end(), [](const Bin& a, const Bin& b) { return a.p95 < b.p95; });
+    const auto peak =
+        std::max_element(bins.begin(), bins.end(), [](const Bin& a, const Bin& b) { return a.p95 < b.p95; });
     if (peak != bins.end() && peak->p95 > axis_top(bins, &Bin::p95)) {
         chart.add(fmt::format("<text class='on-chart' x='{:.1f}' y='{:.1f}' text-anchor='middle'>peak {:.0f} ms</text>",
                               std::clamp(chart.x(peak->t), left + 40, right - 40), chart.top() + 12, peak->p95));
@@ -441,10 +452,11 @@ Drawn reward_chart(const Recording& r, double duration, double bin) {
         }
         const double mean = sum / count;
         const std::string what = period.burst ? "burst" : fmt::format("gen {}", period.generation);
-        chart.add(fmt::format("<g class='generation {}'><line x1='{:.1f}' x2='{:.1f}' y1='{:.1f}' y2='{:.1f}'/>"
-                              "<title>{}: mean reward {:.2f} over {} decisions</title></g>",
-                              name_of(period.kind), chart.x(period.from), chart.x(period.to), chart.y(mean), chart.y(mean), what,
-                              mean, count));
+        chart.add(
+            fmt::format("<g class='generation {}'><line x1='{:.1f}' x2='{:.1f}' y1='{:.1f}' y2='{:.1f}'/>"
+                        "<title>{}: mean reward {:.2f} over {} decisions</title></g>",
+                        name_of(period.kind), chart.x(period.from), chart.x(period.to), chart.y(mean), chart.y(mean),
+                        what, mean, count));
         // About six units a character: the name goes where there is no room for it, then the figure.
         const double room = chart.x(period.to) - chart.x(period.from);
         const std::string label = room > 92 ? fmt::format("{} · {:.2f}", what, mean) : fmt::format("{:.2f}", mean);
@@ -459,8 +471,12 @@ Drawn reward_chart(const Recording& r, double duration, double bin) {
 }
 
 std::string card(const std::string& value, const std::string& name, const std::string& note, std::optional<bool> good) {
-    return fmt::format("<div class='card{}'><div class='value'>{}</div><div class='name'>{}</div><div class='note'>{}</div></div>",
-                       !good ? "" : *good ? " good" : " wrong", value, name, note);
+    return fmt::format(
+        "<div class='card{}'><div class='value'>{}</div><div class='name'>{}</div><div class='note'>{}</div></div>",
+        !good   ? ""
+        : *good ? " good"
+                : " wrong",
+        value, name, note);
 }
 
 // 1234567 -> "1,234,567"
@@ -480,20 +496,22 @@ std::string cards(const Recording& r, const Summary& s) {
     }
     const uint64_t unexplained = std::max(r.verification.unexplained, r.counters.decisions_unexplained);
     const uint64_t lost = std::max({r.counters.samples_lost, r.counters.sequence_gaps});
-    out += card(grouped(lost), "decisions lost", "of " + grouped(r.counters.decisions) + " in the kernel's datapath", lost == 0);
+    out += card(grouped(lost), "decisions lost", "of " + grouped(r.counters.decisions) + " in the kernel's datapath",
+                lost == 0);
     out += card(r.verification.ran ? grouped(unexplained) : "?", "decisions unexplained",
                 grouped(r.verification.decisions) + " run again, bit for bit", r.verification.ran && unexplained == 0);
     out += card(grouped(s.switches_parameter + s.switches_network), "switches under live flows",
-                fmt::format("{} asked for by training, {} to another network", s.switches_trained,
-                            s.switches_network),
+                fmt::format("{} asked for by training, {} to another network", s.switches_trained, s.switches_network),
                 std::nullopt);
     out += card(fmt::format("{:.1f} ms", s.gaps.at_switch.max), "largest gap at a switch",
                 fmt::format("away from switches up to {:.1f} ms", s.gaps.away.max), std::nullopt);
     if (s.capacity_bytes > 0) {
-        out += card(fmt::format("{:.0f} %", 100.0 * static_cast<double>(s.delivered_bytes) / static_cast<double>(s.capacity_bytes)),
+        out += card(fmt::format("{:.0f} %",
+                                100.0 * static_cast<double>(s.delivered_bytes) / static_cast<double>(s.capacity_bytes)),
                     "of the uplink used", fmt::format("RTT p95 {:.0f} ms", s.rtt_p95_ms), std::nullopt);
     } else {
-        out += card(fmt::format("{:.0f} ms", s.rtt_p95_ms), "RTT p95", fmt::format("p50 {:.0f} ms", s.rtt_p50_ms), std::nullopt);
+        out += card(fmt::format("{:.0f} ms", s.rtt_p95_ms), "RTT p95", fmt::format("p50 {:.0f} ms", s.rtt_p50_ms),
+                    std::nullopt);
     }
     return out;
 }
@@ -504,31 +522,33 @@ std::string figures(const Recording& r, const Summary& s) {
         out += fmt::format("<tr><th>{}</th><td>{}</td></tr>", name, value);
     };
     if (r.video.present) {
-        row("Frames", fmt::format("{} sent, {} decoded, {} lost, {} late", grouped(r.video.frames_sent),
-                                  grouped(r.video.frames_decoded), grouped(r.video.frames_lost), grouped(r.video.frames_late)));
+        row("Frames",
+            fmt::format("{} sent, {} decoded, {} lost, {} late", grouped(r.video.frames_sent),
+                        grouped(r.video.frames_decoded), grouped(r.video.frames_lost), grouped(r.video.frames_late)));
         row("Frames not encoded", fmt::format("{} (the uplink was full at their time; nothing encoded was dropped)",
                                               grouped(r.video.frames_skipped)));
         row("Frame delay, capture to decoded",
-            fmt::format("p50 {:.0f}, p95 {:.0f}, p99 {:.0f} ms; p95 away from the bad snapshot {:.0f} ms", s.frame_delay_p50_ms,
-                        s.frame_delay_p95_ms, s.frame_delay_p99_ms, s.frame_delay_p95_without_bad_ms));
+            fmt::format("p50 {:.0f}, p95 {:.0f}, p99 {:.0f} ms; p95 away from the bad snapshot {:.0f} ms",
+                        s.frame_delay_p50_ms, s.frame_delay_p95_ms, s.frame_delay_p99_ms,
+                        s.frame_delay_p95_without_bad_ms));
     }
     if (s.capacity_bytes > 0) {
         row("Delivered", fmt::format("{:.1f} of {:.1f} MB that the link offered; {} packets dropped at its queue",
-                                     static_cast<double>(s.delivered_bytes) / 1e6, static_cast<double>(s.capacity_bytes) / 1e6,
-                                     grouped(s.drops)));
+                                     static_cast<double>(s.delivered_bytes) / 1e6,
+                                     static_cast<double>(s.capacity_bytes) / 1e6, grouped(s.drops)));
     }
     row("RTT", fmt::format("p50 {:.0f}, p95 {:.0f}, p99 {:.0f} ms", s.rtt_p50_ms, s.rtt_p95_ms, s.rtt_p99_ms));
     row("Decisions", fmt::format("{} by a snapshot, {} by the fallback; {} ACKs", grouped(r.counters.decisions),
                                  grouped(r.counters.fallbacks), grouped(r.counters.acks)));
     row("Switches", fmt::format("{} of parameters, {} of the network, {} asked for by training, {} rolled back",
-                                s.switches_parameter, s.switches_network, s.switches_trained,
-                                s.rollbacks));
+                                s.switches_parameter, s.switches_network, s.switches_trained, s.rollbacks));
     row("The switch itself", fmt::format("p50 {:.2f}, max {:.2f} µs", s.switch_us_p50, s.switch_us_max));
     row("Gap between decisions of a flow",
-        fmt::format("away from switches p50 {:.1f}, p99 {:.1f}, max {:.1f} ms; with a switch in it p50 {:.1f}, max {:.1f} ms; "
-                    "under the bad snapshot max {:.1f} ms",
-                    s.gaps.away.p50, s.gaps.away.p99, s.gaps.away.max, s.gaps.at_switch.p50, s.gaps.at_switch.max,
-                    s.gaps.under_bad.max));
+        fmt::format(
+            "away from switches p50 {:.1f}, p99 {:.1f}, max {:.1f} ms; with a switch in it p50 {:.1f}, max {:.1f} ms; "
+            "under the bad snapshot max {:.1f} ms",
+            s.gaps.away.p50, s.gaps.away.p99, s.gaps.away.max, s.gaps.at_switch.p50, s.gaps.at_switch.max,
+            s.gaps.under_bad.max));
     row("Daemon", fmt::format("{:.1f} MB resident", static_cast<double>(r.counters.resident_bytes) / 1e6));
     return out;
 }
@@ -536,7 +556,8 @@ std::string figures(const Recording& r, const Summary& s) {
 std::string verdicts(const Summary& s) {
     std::string out;
     for (const Criterion& c : s.criteria) {
-        out += fmt::format("<li class='{}'><b>{}</b> {}</li>", c.passed ? "good" : "wrong", escape_html(c.name), escape_html(c.text));
+        out += fmt::format("<li class='{}'><b>{}</b> {}</li>", c.passed ? "good" : "wrong", escape_html(c.name),
+                           escape_html(c.text));
     }
     return out;
 }
@@ -545,8 +566,8 @@ std::string switch_rows(const Recording& r) {
     std::string out;
     const auto row = [&](const std::string& t, const char* kind, const std::string& generation, const std::string& us,
                          const std::string& text) {
-        out += fmt::format("<tr><td>{}</td><td><i class='dot {}'></i>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", t, kind, kind,
-                           generation, us, escape_html(text));
+        out += fmt::format("<tr><td>{}</td><td><i class='dot {}'></i>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>", t,
+                           kind, kind, generation, us, escape_html(text));
     };
     size_t burst = 0;
     std::vector<double> burst_us;
@@ -564,7 +585,8 @@ std::string switch_rows(const Recording& r) {
                 point.switch_us > 0 ? fmt::format("{:.2f} µs", point.switch_us) : "", point.text);
         } else if (!burst_said) {
             burst_said = true;
-            row(t, "parameter", fmt::format("{} of them", burst), fmt::format("p50 {:.2f} µs", percentile(burst_us, 50)),
+            row(t, "parameter", fmt::format("{} of them", burst),
+                fmt::format("p50 {:.2f} µs", percentile(burst_us, 50)),
                 fmt::format("forced: freshly frozen parameters, one after the other, for {:.1f} s",
                             seconds(r, r.forced.burst_end_us) - seconds(r, r.forced.burst_start_us)));
         }
@@ -611,10 +633,12 @@ std::string to_html(const Recording& r, const Summary& s) {
     }
     for (const FramePoint& frame : r.frames) {
         // At the capture: that is when the picture's wait begins.
-        delays.push_back({seconds(r, frame.captured_us), static_cast<double>(frame.decoded_us - frame.captured_us) / 1000.0});
+        delays.push_back(
+            {seconds(r, frame.captured_us), static_cast<double>(frame.decoded_us - frame.captured_us) / 1000.0});
     }
     const Drawn delivery = delivery_chart(r, duration, std::max(0.5, bin));
-    const Drawn rtt = binned_chart(r, rtts, duration, bin, "rtt", "rtt", "RTT", "Round-trip time over time, in milliseconds");
+    const Drawn rtt =
+        binned_chart(r, rtts, duration, bin, "rtt", "rtt", "RTT", "Round-trip time over time, in milliseconds");
     const Drawn reward = reward_chart(r, duration, std::max(0.5, bin));
 
     std::string charts = "<figure><figcaption><b>What happened when</b></figcaption>" + lane(r) + "</figure>";
@@ -623,32 +647,39 @@ std::string to_html(const Recording& r, const Summary& s) {
         r.link.empty() ? "" : " against link capacity",
         r.link.empty() ? "" : "<span class='key capacity-key'>link capacity</span>",
         r.link.empty() ? "delivered to the flows" : "delivered to the server", delivery.svg);
-    charts += "<figure><figcaption><b>Round-trip time</b><span class='key rtt-key'>median of all flows' decisions, shaded to the "
-              "95th percentile</span></figcaption>" +
-              rtt.svg + "</figure>";
+    charts +=
+        "<figure><figcaption><b>Round-trip time</b><span class='key rtt-key'>median of all flows' decisions, shaded to "
+        "the "
+        "95th percentile</span></figcaption>" +
+        rtt.svg + "</figure>";
     std::string delay_series = "[]", delay_second = "[]";
     if (!r.frames.empty()) {
         const Drawn delay = binned_chart(r, delays, duration, bin, "delay", "delay", "delay",
                                          "Frame delay from capture to decoded, in milliseconds");
-        charts += "<figure><figcaption><b>Frame delay</b><span class='key delay-key'>capture to decoded, median of all cameras, shaded "
-                  "to the 95th percentile</span></figcaption>" +
-                  delay.svg + "</figure>";
+        charts +=
+            "<figure><figcaption><b>Frame delay</b><span class='key delay-key'>capture to decoded, median of all "
+            "cameras, shaded "
+            "to the 95th percentile</span></figcaption>" +
+            delay.svg + "</figure>";
         delay_series = series_json(delay.series);
         delay_second = series_json(delay.second);
     }
-    charts += "<figure><figcaption><b>Reward by generation</b><span class='key reward-key'>mean of all decisions</span><span "
-              "class='key generation-key'>mean of the generation while it decided</span></figcaption>" +
-              reward.svg +
-              "<p class='hint'>1 more is twice the throughput, or a quarter of the delay. The link moves by itself, so rewards of "
-              "different times compare only roughly.</p></figure>";
+    charts +=
+        "<figure><figcaption><b>Reward by generation</b><span class='key reward-key'>mean of all decisions</span><span "
+        "class='key generation-key'>mean of the generation while it decided</span></figcaption>" +
+        reward.svg +
+        "<p class='hint'>1 more is twice the throughput, or a quarter of the delay. The link moves by itself, so "
+        "rewards of "
+        "different times compare only roughly.</p></figure>";
 
-    const std::string legend = "<div class='legend'>"
-                               "<span><i class='dot first'></i>first snapshot</span>"
-                               "<span><i class='dot trained'></i>switch that training asked for</span>"
-                               "<span><i class='dot parameter'></i>forced switches of parameters, 20 a second</span>"
-                               "<span><i class='dot network'></i>switch to another network</span>"
-                               "<span><i class='dot bad'></i>bad snapshot</span>"
-                               "<span><i class='dot rollback'></i>rolled back by the daemon</span></div>";
+    const std::string legend =
+        "<div class='legend'>"
+        "<span><i class='dot first'></i>first snapshot</span>"
+        "<span><i class='dot trained'></i>switch that training asked for</span>"
+        "<span><i class='dot parameter'></i>forced switches of parameters, 20 a second</span>"
+        "<span><i class='dot network'></i>switch to another network</span>"
+        "<span><i class='dot bad'></i>bad snapshot</span>"
+        "<span><i class='dot rollback'></i>rolled back by the daemon</span></div>";
     const std::string data = fmt::format(
         "{{duration:{:.3f},left:{},right:{},series:{{delivery:[{},{},'Mbit/s','delivered','capacity'],"
         "rtt:[{},{},'ms','median','p95'],delay:[{},{},'ms','median','p95'],reward:[{},[],'','mean','']}}}}",
@@ -673,15 +704,16 @@ std::string to_html(const Recording& r, const Summary& s) {
 
     return fmt::format(
         fmt::runtime(report_page), fmt::arg("title", s.ok ? "Adapath demo" : "Adapath demo: failed"),
-        fmt::arg("headline", r.video.present ? "Live video over a moving uplink" : "Simulated flows over a moving uplink"),
+        fmt::arg("headline",
+                 r.video.present ? "Live video over a moving uplink" : "Simulated flows over a moving uplink"),
         fmt::arg("verdict", s.ok ? "<span class='verdict good'>all criteria met</span>"
                                  : fmt::format("<span class='verdict wrong'>{} of {} criteria failed</span>",
                                                std::count_if(s.criteria.begin(), s.criteria.end(),
                                                              [](const Criterion& c) { return !c.passed; }),
                                                s.criteria.size())),
-        fmt::arg("facts", facts), fmt::arg("cards", cards(r, s)), fmt::arg("legend", legend), fmt::arg("charts", charts),
-        fmt::arg("verdicts", verdicts(s)), fmt::arg("figures", figures(r, s)), fmt::arg("switches", switch_rows(r)),
-        fmt::arg("data", data));
+        fmt::arg("facts", facts), fmt::arg("cards", cards(r, s)), fmt::arg("legend", legend),
+        fmt::arg("charts", charts), fmt::arg("verdicts", verdicts(s)), fmt::arg("figures", figures(r, s)),
+        fmt::arg("switches", switch_rows(r)), fmt::arg("data", data));
 }
 
 }  // namespace adapath::demo

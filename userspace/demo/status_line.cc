@@ -26,10 +26,12 @@ void StatusLine::put(const std::string& text) {
 }
 
 void StatusLine::show(const Figures& f) {
-    const std::string link = f.has_link ? fmt::format("link {:5.1f} delivered {:5.1f} Mbit/s", f.capacity_mbit, f.delivered_mbit)
-                                        : fmt::format("delivered {:5.1f} Mbit/s", f.delivered_mbit);
-    std::string text = fmt::format("{:3.0f}/{:.0f} s  {}  rtt {:4.0f} ms  gen {:<3} reward {:5.2f}  switches {:<3} trained {} rolled back {}", f.second,
-                                   f.duration, link, f.rtt_ms, f.generation, f.reward, f.switches, f.trained, f.rollbacks);
+    const std::string link =
+        f.has_link ? fmt::format("link {:5.1f} delivered {:5.1f} Mbit/s", f.capacity_mbit, f.delivered_mbit)
+                   : fmt::format("delivered {:5.1f} Mbit/s", f.delivered_mbit);
+    std::string text = fmt::format(
+        "{:3.0f}/{:.0f} s  {}  rtt {:4.0f} ms  gen {:<3} reward {:5.2f}  switches {:<3} trained {} rolled back {}",
+        f.second, f.duration, link, f.rtt_ms, f.generation, f.reward, f.switches, f.trained, f.rollbacks);
     if (f.unexplained + f.lost > 0) {
         text += fmt::format("  UNEXPLAINED {} LOST {}", f.unexplained, f.lost);
     }

@@ -15,9 +15,7 @@ constexpr double us_per_ms = 1000.0;
 // Frames captured until so long after a rollback still wait behind what the bad snapshot did to the queue.
 constexpr uint64_t recovery_us = 2000000;
 
-double ms_between(uint64_t from_us, uint64_t to_us) {
-    return static_cast<double>(to_us - from_us) / us_per_ms;
-}
+double ms_between(uint64_t from_us, uint64_t to_us) { return static_cast<double>(to_us - from_us) / us_per_ms; }
 
 double mbit(uint64_t bytes, uint64_t us) {
     return us == 0 ? 0 : static_cast<double>(bytes) * 8 / static_cast<double>(us);
@@ -81,10 +79,11 @@ void judge(const Recording& r, Summary& s) {
               fmt::format("{} frames sent, {} decoded, {} lost (want all, 0 lost)", v.frames_sent, v.frames_decoded,
                           v.frames_lost));
     }
-    c.add("decisions_lost", n.decisions > 0 && n.samples_lost == 0 && n.sequence_gaps == 0 &&
-                                (r.samples_dropped > 0 || s.gaps.missing == 0),
-          fmt::format("{} decisions, {} samples lost in the kernel, {} missing by sequence number (want 0)", n.decisions,
-                      n.samples_lost, std::max(n.sequence_gaps, s.gaps.missing)));
+    c.add("decisions_lost",
+          n.decisions > 0 && n.samples_lost == 0 && n.sequence_gaps == 0 &&
+              (r.samples_dropped > 0 || s.gaps.missing == 0),
+          fmt::format("{} decisions, {} samples lost in the kernel, {} missing by sequence number (want 0)",
+                      n.decisions, n.samples_lost, std::max(n.sequence_gaps, s.gaps.missing)));
     c.add("decisions_unexplained",
           r.verification.ran && r.verification.decisions > 0 && r.verification.unexplained == 0 &&
               n.decisions_unexplained == 0,
@@ -104,20 +103,21 @@ void judge(const Recording& r, Summary& s) {
                           : 0));
     c.add("network_switch", r.forced.network_generation > 0 && s.switches_network > 0,
           r.forced.network_generation > 0
-              ? fmt::format("another network became active as generation {} under live flows", r.forced.network_generation)
+              ? fmt::format("another network became active as generation {} under live flows",
+                            r.forced.network_generation)
               : "no switch to another network happened");
     c.add("trained_switch", s.switches_trained > 0,
           fmt::format("{} switches because training asked for them (want at least 1)", s.switches_trained));
-    c.add("bad_snapshot_rolled_back",
-          r.forced.bad_generation > 0 && r.forced.rolled_back_us > r.forced.bad_us,
+    c.add("bad_snapshot_rolled_back", r.forced.bad_generation > 0 && r.forced.rolled_back_us > r.forced.bad_us,
           r.forced.rolled_back_us > r.forced.bad_us
               ? fmt::format("generation {} (adversarial) was rolled back after {:.1f} s", r.forced.bad_generation,
                             ms_between(r.forced.bad_us, r.forced.rolled_back_us) / 1000)
-              : r.forced.bad_generation > 0 ? "the bad snapshot was not rolled back" : "the bad snapshot was never active");
+          : r.forced.bad_generation > 0 ? "the bad snapshot was not rolled back"
+                                        : "the bad snapshot was never active");
     // The spread away from switches has several times as many gaps, so its maximum is a fair bound; in a short run that
     // maximum is a matter of luck, so half above the 99th percentile is within the spread too.
-    // The largest of either kind is itself a random draw from the link's moods: a quarter above the largest seen elsewhere is
-    // still that, while a switch that held up or lost a decision would add a whole gap.
+    // The largest of either kind is itself a random draw from the link's moods: a quarter above the largest seen
+    // elsewhere is still that, while a switch that held up or lost a decision would add a whole gap.
     const double bound = std::max(1.25 * s.gaps.away.max, 1.5 * s.gaps.away.p99);
     c.add("switch_gap", s.gaps.at_switch.count > 0 && s.gaps.at_switch.max <= bound,
           fmt::format("largest gap between decisions with a switch in it {:.1f} ms; away from switches p50 {:.1f}, p99 "
@@ -125,8 +125,9 @@ void judge(const Recording& r, Summary& s) {
                       s.gaps.at_switch.max, s.gaps.away.p50, s.gaps.away.p99, s.gaps.away.max, bound));
     // The figures above rest on the events; the daemon's own count says whether any is missing.
     if (n.switches_parameter + n.switches_network != r.switches.size()) {
-        c.add("switches_seen", false, fmt::format("{} switches were seen as events, the daemon counted {}", r.switches.size(),
-                                                  n.switches_parameter + n.switches_network));
+        c.add("switches_seen", false,
+              fmt::format("{} switches were seen as events, the daemon counted {}", r.switches.size(),
+                          n.switches_parameter + n.switches_network));
     }
     for (const std::string& failure : r.forced.failures) {
         c.add("scenario", false, failure);
@@ -152,7 +153,8 @@ Spread spread_of(const std::vector<double>& values) {
     if (values.empty()) {
         return {};
     }
-    return {values.size(), percentile(values, 50), percentile(values, 99), *std::max_element(values.begin(), values.end())};
+    return {values.size(), percentile(values, 50), percentile(values, 99),
+            *std::max_element(values.begin(), values.end())};
 }
 
 Gaps decision_gaps(const Recording& recording) {
@@ -175,10 +177,12 @@ Gaps decision_gaps(const Recording& recording) {
             }
             const double gap = ms_between(before.time_us, after.time_us);
             all.push_back(gap);
-            // A switch at the very microsecond of a decision belongs to the gap that it begins or ends; both are counted.
+            // A switch at the very microsecond of a decision belongs to the gap that it begins or ends; both are
+            // counted.
             const auto next = std::lower_bound(switches.begin(), switches.end(), before.time_us);
             const bool contains = next != switches.end() && *next <= after.time_us;
-            // The flows need a moment to recover from what the bad policy did to their rate: no measure of the normal spread.
+            // The flows need a moment to recover from what the bad policy did to their rate: no measure of the normal
+            // spread.
             const bool recovering = !contains && recording.forced.rolled_back_us > 0 &&
                                     before.time_us >= recording.forced.rolled_back_us &&
                                     before.time_us < recording.forced.rolled_back_us + recovery_us;
@@ -332,8 +336,9 @@ std::string to_json(const Recording& r, const Summary& s) {
     out["stalls"] = frames(r.video.stalls);
     out["decisions"] = r.counters.decisions;
     out["decisions_verified"] = r.verification.ran ? json(r.verification.decisions) : json(nullptr);
-    out["decisions_unexplained"] =
-        r.verification.ran ? json(std::max(r.verification.unexplained, r.counters.decisions_unexplained)) : json(nullptr);
+    out["decisions_unexplained"] = r.verification.ran
+                                       ? json(std::max(r.verification.unexplained, r.counters.decisions_unexplained))
+                                       : json(nullptr);
     out["fallbacks"] = r.counters.fallbacks;
     out["samples"] = r.counters.samples;
     out["samples_lost"] = r.counters.samples_lost;
@@ -383,17 +388,19 @@ std::string to_json(const Recording& r, const Summary& s) {
     }
     out["switches"] = json::array();
     for (const SwitchPoint& point : r.switches) {
-        out["switches"].push_back({{"t_s", rounded((static_cast<double>(point.time_us) - static_cast<double>(r.start_us)) / 1e6)},
-                                   {"kind", name_of(point.kind)},
-                                   {"generation", point.generation},
-                                   {"from_generation", point.from_generation},
-                                   {"network_changed", point.network_changed},
-                                   {"switch_us", rounded(point.switch_us)},
-                                   {"text", point.text}});
+        out["switches"].push_back(
+            {{"t_s", rounded((static_cast<double>(point.time_us) - static_cast<double>(r.start_us)) / 1e6)},
+             {"kind", name_of(point.kind)},
+             {"generation", point.generation},
+             {"from_generation", point.from_generation},
+             {"network_changed", point.network_changed},
+             {"switch_us", rounded(point.switch_us)},
+             {"text", point.text}});
     }
     out["generations"] = json::array();
     for (const GenerationReward& g : s.generations) {
-        out["generations"].push_back({{"generation", g.generation}, {"decisions", g.decisions}, {"reward", rounded(g.mean)}});
+        out["generations"].push_back(
+            {{"generation", g.generation}, {"decisions", g.decisions}, {"reward", rounded(g.mean)}});
     }
     // A program's text may hold bytes that are no UTF-8: replaced, not thrown over.
     return out.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
@@ -410,9 +417,10 @@ std::string to_table(const Recording& r, const Summary& s, bool colour) {
         const VideoTotals& v = r.video;
         row("frames", fmt::format("{} sent, {} decoded, {} lost, {} late, {} not encoded (uplink full)", v.frames_sent,
                                   v.frames_decoded, v.frames_lost, v.frames_late, v.frames_skipped));
-        row("frame delay", fmt::format("p50 {:.0f}  p95 {:.0f}  p99 {:.0f} ms  (p95 away from the bad snapshot {:.0f} ms)",
-                                       s.frame_delay_p50_ms, s.frame_delay_p95_ms, s.frame_delay_p99_ms,
-                                       s.frame_delay_p95_without_bad_ms));
+        row("frame delay",
+            fmt::format("p50 {:.0f}  p95 {:.0f}  p99 {:.0f} ms  (p95 away from the bad snapshot {:.0f} ms)",
+                        s.frame_delay_p50_ms, s.frame_delay_p95_ms, s.frame_delay_p99_ms,
+                        s.frame_delay_p95_without_bad_ms));
     }
     if (!r.link.empty()) {
         row("uplink", fmt::format("{:.2f} of {:.2f} Mbit/s ({:.1f} %), {} packets dropped", mbit(s.delivered_bytes, us),
@@ -423,16 +431,15 @@ std::string to_table(const Recording& r, const Summary& s, bool colour) {
                                   s.drops));
     }
     row("RTT", fmt::format("p50 {:.0f}  p95 {:.0f}  p99 {:.0f} ms", s.rtt_p50_ms, s.rtt_p95_ms, s.rtt_p99_ms));
-    row("decisions", fmt::format("{}, {} verified, {} unexplained, {} samples lost", r.counters.decisions,
-                                 r.verification.decisions,
-                                 std::max(r.verification.unexplained, r.counters.decisions_unexplained),
-                                 r.counters.samples_lost));
+    row("decisions",
+        fmt::format("{}, {} verified, {} unexplained, {} samples lost", r.counters.decisions, r.verification.decisions,
+                    std::max(r.verification.unexplained, r.counters.decisions_unexplained), r.counters.samples_lost));
     row("switches", fmt::format("{} parameter, {} network; {} because training asked; {} rolled back",
-                                s.switches_parameter, s.switches_network, s.switches_trained,
-                                s.rollbacks));
+                                s.switches_parameter, s.switches_network, s.switches_trained, s.rollbacks));
     row("switch", fmt::format("p50 {:.2f}  max {:.2f} µs", s.switch_us_p50, s.switch_us_max));
-    row("gap between decisions", fmt::format("p50 {:.1f}  p99 {:.1f}  max {:.1f} ms; with a switch in it: max {:.1f} ms",
-                                             s.gaps.away.p50, s.gaps.away.p99, s.gaps.away.max, s.gaps.at_switch.max));
+    row("gap between decisions",
+        fmt::format("p50 {:.1f}  p99 {:.1f}  max {:.1f} ms; with a switch in it: max {:.1f} ms", s.gaps.away.p50,
+                    s.gaps.away.p99, s.gaps.away.max, s.gaps.at_switch.max));
     out += "\n";
     for (const Criterion& c : s.criteria) {
         const char* mark = c.passed ? (colour ? "\033[32m✓\033[0m" : "pass") : (colour ? "\033[31m✗\033[0m" : "FAIL");

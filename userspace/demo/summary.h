@@ -23,9 +23,10 @@ struct Spread {
 // Time between consecutive decisions of a flow, milliseconds.
 struct Gaps {
     Spread all;
-    Spread away;        // no switch within
-    Spread at_switch;   // at least one switch within, the earlier decision not by the bad snapshot
-    Spread under_bad;   // the earlier decision was by the bad snapshot (or within 2 s of its roll back): its policy sets these
+    Spread away;       // no switch within
+    Spread at_switch;  // at least one switch within, the earlier decision not by the bad snapshot
+    Spread under_bad;  // the earlier decision was by the bad snapshot (or within 2 s of its roll back): its policy sets
+                       // these
     uint64_t missing = 0;  // sequence numbers that never came
 };
 [[nodiscard]] Gaps decision_gaps(const Recording& recording);
@@ -58,7 +59,8 @@ struct Summary {
     // The same away from the time that the bad snapshot spoiled (until 2 s after its rollback).
     double frame_delay_p95_without_bad_ms = 0;
     double switch_us_p50 = 0, switch_us_max = 0;
-    // From one snapshot to another: the first, from the fallback, is none of these. A roll back is one of the first two as well.
+    // From one snapshot to another: the first, from the fallback, is none of these. A roll back is one of the first two
+    // as well.
     uint64_t switches_parameter = 0, switches_network = 0, switches_trained = 0, rollbacks = 0;
     std::vector<Criterion> criteria;
     bool ok = false;

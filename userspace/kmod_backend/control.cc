@@ -27,18 +27,21 @@ Status no_family() {
     utsname name = {};
     uname(&name);
     if (access("/sys/module/adapath", F_OK) == 0) {
-        return Error{"adapath.ko is loaded, but not to be seen from here: its netlink family lives in the host's network "
-                     "namespace. Start adapathd there (docker run --network=host, nsenter -t 1 -n), or use --backend=bpf"};
+        return Error{
+            "adapath.ko is loaded, but not to be seen from here: its netlink family lives in the host's network "
+            "namespace. Start adapathd there (docker run --network=host, nsenter -t 1 -n), or use --backend=bpf"};
     }
     if (access("/proc/modules", F_OK) != 0) {
-        return Error{fmt::format("this kernel ({}) can't load modules (it was built without CONFIG_MODULES), so there is no "
-                                 "adapath.ko: use --backend=bpf, which needs none",
-                                 name.release)};
+        return Error{
+            fmt::format("this kernel ({}) can't load modules (it was built without CONFIG_MODULES), so there is no "
+                        "adapath.ko: use --backend=bpf, which needs none",
+                        name.release)};
     }
-    return Error{fmt::format("adapath.ko is not loaded, and the kernel did not find it: install the modules for kernel {} and load "
-                             "them with 'modprobe adapath_cc' (its reason for refusing is in dmesg; secure boot asks for a "
-                             "signature), or use --backend=bpf, which needs no module",
-                             name.release)};
+    return Error{fmt::format(
+        "adapath.ko is not loaded, and the kernel did not find it: install the modules for kernel {} and load "
+        "them with 'modprobe adapath_cc' (its reason for refusing is in dmesg; secure boot asks for a "
+        "signature), or use --backend=bpf, which needs no module",
+        name.release)};
 }
 
 struct Exchange {
@@ -88,9 +91,11 @@ Error out_of_memory() { return Error{"no memory for a netlink message"}; }
 }  // namespace
 
 Error refused(uint8_t command, const std::string& app, const Refusal& refusal) {
-    const std::string what = fmt::format("adapath.ko refuses {}{}{}", command_name(command), app.empty() ? "" : " for app ", app);
+    const std::string what =
+        fmt::format("adapath.ko refuses {}{}{}", command_name(command), app.empty() ? "" : " for app ", app);
     if (refusal.error == EPERM) {
-        return Error{what + ": CAP_NET_ADMIN on the host is needed: start adapathd as root or through its systemd unit"};
+        return Error{what +
+                     ": CAP_NET_ADMIN on the host is needed: start adapathd as root or through its systemd unit"};
     }
     std::string why = refusal.message.empty() ? std::strerror(refusal.error) : refusal.message;
     if (!refusal.attribute.empty()) {
@@ -134,7 +139,8 @@ Status Control::connect() {
         return no_family();
     }
     if (family_ < 0) {
-        return Error{fmt::format("asking the kernel for the netlink family '{}': {}", ADP_GENL_NAME, nl_geterror(family_))};
+        return Error{
+            fmt::format("asking the kernel for the netlink family '{}': {}", ADP_GENL_NAME, nl_geterror(family_))};
     }
     return {};
 }
@@ -239,7 +245,9 @@ Status Control::slot_command(uint8_t command, const std::string& app, uint32_t s
     return talk(slot_request(family_, command, app, slot), app);
 }
 
-Status Control::app_command(uint8_t command, const std::string& app) { return talk(request(family_, command, app), app); }
+Status Control::app_command(uint8_t command, const std::string& app) {
+    return talk(request(family_, command, app), app);
+}
 
 Status Control::set_explore(const std::string& app, uint32_t slot, uint32_t explore_q16) {
     return talk(explore_request(family_, app, slot, explore_q16), app);
@@ -256,15 +264,16 @@ Result<std::vector<int32_t>> Control::run(const std::string& app, uint32_t slot,
         const auto part = inputs.first(std::min(inputs.size(), run_inputs_per_request(inputs.front().size())));
         inputs = inputs.subspan(part.size());
         std::optional<RunReply> reply;
-        if (Status status = talk(run_request(family_, app, slot, implementation, part), app, keep(reply, parse_run)); !status) {
+        if (Status status = talk(run_request(family_, app, slot, implementation, part), app, keep(reply, parse_run));
+            !status) {
             return status.error();
         }
         if (!reply) {
             return no_answer(ADP_CMD_RUN);
         }
         if (implementation != ADP_RUN_CHOSEN && reply->implementation != implementation) {
-            return Error{fmt::format("adapath.ko was asked to run the {} program and ran the {} one", implementation_name(implementation),
-                                     implementation_name(reply->implementation))};
+            return Error{fmt::format("adapath.ko was asked to run the {} program and ran the {} one",
+                                     implementation_name(implementation), implementation_name(reply->implementation))};
         }
         outputs.insert(outputs.end(), reply->outputs.begin(), reply->outputs.end());
     }

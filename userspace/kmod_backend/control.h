@@ -18,8 +18,8 @@ namespace adapath::kmod {
 
 class Control {
 public:
-    // Asks the kernel for the family, upon which the kernel loads the module by itself where it is installed. The error says
-    // what is missing and what would work.
+    // Asks the kernel for the family, upon which the kernel loads the module by itself where it is installed. The error
+    // says what is missing and what would work.
     static Result<std::unique_ptr<Control>> open();
 
     Result<std::vector<AppState>> apps();
@@ -43,7 +43,8 @@ private:
 
     Control() = default;
     Status connect();
-    // Sends and hears out one request: every reply goes to `on_reply`, until the acknowledgement or the end of the dump.
+    // Sends and hears out one request: every reply goes to `on_reply`, until the acknowledgement or the end of the
+    // dump.
     Status talk(const Message& message, const std::string& app, const OnReply& on_reply = {});
     Status talk_locked(nl_msg* message, const std::string& app, const OnReply& on_reply);
 

@@ -1,4 +1,5 @@
-// The kmod backend: slots live in adapath.ko, and every change of them is one request; samples come from its mapped ring.
+// The kmod backend: slots live in adapath.ko, and every change of them is one request; samples come from its mapped
+// ring.
 #include <errno.h>
 #include <fmt/format.h>
 #include <poll.h>
@@ -44,7 +45,8 @@ public:
     KmodInstaller(std::shared_ptr<Control> control, std::string app)
         : control_(std::move(control)), app_(std::move(app)) {}
 
-    Result<uint32_t> install(const Snapshot& snapshot, uint32_t generation, std::span<const InputCodes> checks) override {
+    Result<uint32_t> install(const Snapshot& snapshot, uint32_t generation,
+                             std::span<const InputCodes> checks) override {
         Result<std::vector<uint8_t>> params = pack(snapshot.model);
         if (!params) {
             return params.error();
@@ -101,8 +103,8 @@ public:
     [[nodiscard]] uint32_t standby_slot() const override { return state().standby; }
 
 private:
-    // As the kernel has it now. Where it can't be asked, which takes the module's removal under a running daemon, an app without
-    // slots: nothing decides then.
+    // As the kernel has it now. Where it can't be asked, which takes the module's removal under a running daemon, an
+    // app without slots: nothing decides then.
     [[nodiscard]] AppState state() const {
         Result<AppState> app = control_->app(app_);
         if (!app) {
@@ -112,8 +114,8 @@ private:
         return std::move(*app);
     }
 
-    // Runs the installed snapshot as a decision would, by the program that was chosen and by every other one that the module
-    // may run it with, and holds each output to the reference interpreter.
+    // Runs the installed snapshot as a decision would, by the program that was chosen and by every other one that the
+    // module may run it with, and holds each output to the reference interpreter.
     Status check(uint32_t slot, const QuantModel& model, std::span<const InputCodes> checks) {
         Result<AppState> app = control_->app(app_);
         if (!app) {
@@ -139,7 +141,8 @@ private:
 
 class KmodCollector final : public Collector {
 public:
-    static Result<std::unique_ptr<KmodCollector>> open(std::shared_ptr<Control> control, std::string app, RingDevice device) {
+    static Result<std::unique_ptr<KmodCollector>> open(std::shared_ptr<Control> control, std::string app,
+                                                       RingDevice device) {
         UniqueFd wake(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
         if (!wake.valid()) {
             return Error{fmt::format("opening the sample ring: {}", std::strerror(errno))};
@@ -161,9 +164,10 @@ public:
         // Even where the app is gone: what was mapped stays, with the samples that are in it.
         const size_t records = device_.reader().read(sink);
         if (records == 0 && (fds[1].revents & (POLLHUP | POLLERR)) != 0) {
-            return Error{fmt::format("the module that brings app {} was unloaded: load it again (modprobe adapath_{}) and restart "
-                                     "adapathd",
-                                     app_, app_)};
+            return Error{fmt::format(
+                "the module that brings app {} was unloaded: load it again (modprobe adapath_{}) and restart "
+                "adapathd",
+                app_, app_)};
         }
         return records;
     }
@@ -179,7 +183,8 @@ public:
             return {};
         }
         const struct adp_stats& s = app->stats;
-        return {s.decisions, s.fallbacks, s.program_missing, s.samples, s.samples_lost, s.flows_opened, s.flows_closed, s.acks};
+        return {s.decisions,    s.fallbacks,    s.program_missing, s.samples,
+                s.samples_lost, s.flows_opened, s.flows_closed,    s.acks};
     }
 
 private:
@@ -219,8 +224,8 @@ Result<AppState> find_kernel_app(Control& control, const std::string& name) {
         }
         others += (others.empty() ? "" : ", ") + app.name;
     }
-    return Error{fmt::format("adapath.ko is loaded but has no app '{}'{}: load its module with 'modprobe adapath_{}'", name,
-                             others.empty() ? "" : " (it has " + others + ")", name)};
+    return Error{fmt::format("adapath.ko is loaded but has no app '{}'{}: load its module with 'modprobe adapath_{}'",
+                             name, others.empty() ? "" : " (it has " + others + ")", name)};
 }
 
 std::string all_obstacles(const std::vector<std::string>& obstacles) {
@@ -236,7 +241,8 @@ std::string all_obstacles(const std::vector<std::string>& obstacles) {
 std::vector<std::string> kmod_backend_obstacles(const std::string& app) {
     std::vector<std::string> missing;
     if (!has_net_admin()) {
-        missing.emplace_back("this process lacks CAP_NET_ADMIN: start it as root, or by the systemd unit, which grants just that");
+        missing.emplace_back(
+            "this process lacks CAP_NET_ADMIN: start it as root, or by the systemd unit, which grants just that");
     }
     Result<std::unique_ptr<Control>> control = Control::open();
     if (!control) {
@@ -249,7 +255,8 @@ std::vector<std::string> kmod_backend_obstacles(const std::string& app) {
 
 Result<Backend> open_kmod_backend(const KmodBackendOptions& options) {
     if (const std::vector<std::string> obstacles = kmod_backend_obstacles(options.app); !obstacles.empty()) {
-        return Error{all_obstacles(obstacles) + "\n  --backend=local runs the same loop in one process, without privileges"};
+        return Error{all_obstacles(obstacles) +
+                     "\n  --backend=local runs the same loop in one process, without privileges"};
     }
     Result<std::unique_ptr<Control>> opened = Control::open();
     if (!opened) {
@@ -261,13 +268,15 @@ Result<Backend> open_kmod_backend(const KmodBackendOptions& options) {
         return app.error();
     }
     if (app->abi_version != ADP_ABI_VERSION) {
-        return Error{fmt::format("adapath.ko has ABI version {}, this adapathd {}: install both of one version, then unload the old "
-                                 "modules (adapathd --backend=kmod --remove; rmmod adapath_{} adapath)",
-                                 app->abi_version, ADP_ABI_VERSION, options.app)};
+        return Error{fmt::format(
+            "adapath.ko has ABI version {}, this adapathd {}: install both of one version, then unload the old "
+            "modules (adapathd --backend=kmod --remove; rmmod adapath_{} adapath)",
+            app->abi_version, ADP_ABI_VERSION, options.app)};
     }
     if (options.record_bytes != 0 && app->record_bytes != options.record_bytes) {
-        return Error{fmt::format("a sample of app {} has {} bytes in the module and {} in this adapathd: install both of one version",
-                                 options.app, app->record_bytes, options.record_bytes)};
+        return Error{fmt::format(
+            "a sample of app {} has {} bytes in the module and {} in this adapathd: install both of one version",
+            options.app, app->record_bytes, options.record_bytes)};
     }
     // From here on this is the only daemon: nothing was changed before.
     Result<UniqueFd> fd = kmod::open_ring_device(app->device);

@@ -17,14 +17,48 @@ constexpr size_t kMessageBytes = 80 * 1024;  // the parameters of a full slot, t
 constexpr size_t kAttributeBytes = 65528;    // nla_len is 16 bits wide and counts its own header
 
 constexpr std::array<const char*, ADP_CMD_COUNT_> kCommands = {
-    "?",       "GET_APP", "GET_PROGRAMS", "INSTALL",     "SWITCH",    "ROLLBACK", "DEACTIVATE",
-    "RECLAIM", "DISCARD", "SET_EXPLORE",  "CONFIGURE",   "CLEAR",     "RUN"};
-constexpr std::array<const char*, ADP_A_COUNT_> kAttributes = {
-    "?",          "pad",        "app",       "slot",          "generation", "hash",       "program_hash", "explore",
-    "schema",     "layers",     "layer",     "inputs",        "outputs",    "activation", "params",       "implementation",
-    "implementations", "measured", "picoseconds", "slots",    "slot_info",  "state",      "bound",        "params_bytes",
-    "active",     "standby",    "stats",     "record_bytes",  "device",     "interface",  "wakeup_bytes", "consistency",
-    "run_inputs", "run_outputs", "repeat",   "elapsed_ns",    "name",       "users",      "abi_version", "id"};
+    "?",       "GET_APP", "GET_PROGRAMS", "INSTALL",   "SWITCH", "ROLLBACK", "DEACTIVATE",
+    "RECLAIM", "DISCARD", "SET_EXPLORE",  "CONFIGURE", "CLEAR",  "RUN"};
+constexpr std::array<const char*, ADP_A_COUNT_> kAttributes = {"?",
+                                                               "pad",
+                                                               "app",
+                                                               "slot",
+                                                               "generation",
+                                                               "hash",
+                                                               "program_hash",
+                                                               "explore",
+                                                               "schema",
+                                                               "layers",
+                                                               "layer",
+                                                               "inputs",
+                                                               "outputs",
+                                                               "activation",
+                                                               "params",
+                                                               "implementation",
+                                                               "implementations",
+                                                               "measured",
+                                                               "picoseconds",
+                                                               "slots",
+                                                               "slot_info",
+                                                               "state",
+                                                               "bound",
+                                                               "params_bytes",
+                                                               "active",
+                                                               "standby",
+                                                               "stats",
+                                                               "record_bytes",
+                                                               "device",
+                                                               "interface",
+                                                               "wakeup_bytes",
+                                                               "consistency",
+                                                               "run_inputs",
+                                                               "run_outputs",
+                                                               "repeat",
+                                                               "elapsed_ns",
+                                                               "name",
+                                                               "users",
+                                                               "abi_version",
+                                                               "id"};
 constexpr std::array<const char*, ADP_RUN_COUNT_> kImplementations = {"chosen", "generic", "generated", "avx2",
                                                                       "avx512-vnni"};
 // std::array fills up with null where a name was forgotten.
@@ -34,10 +68,10 @@ static_assert(kCommands.back() != nullptr && kAttributes.back() != nullptr && kI
 const nla_policy* policy() {
     static const std::array<nla_policy, ADP_A_COUNT_> all = [] {
         std::array<nla_policy, ADP_A_COUNT_> p = {};
-        for (int a : {ADP_A_SLOT, ADP_A_GENERATION, ADP_A_EXPLORE, ADP_A_SCHEMA, ADP_A_INPUTS, ADP_A_OUTPUTS, ADP_A_ACTIVATION,
-                      ADP_A_IMPLEMENTATION, ADP_A_STATE, ADP_A_PARAMS_BYTES, ADP_A_ACTIVE, ADP_A_STANDBY,
-                      ADP_A_RECORD_BYTES, ADP_A_WAKEUP_BYTES, ADP_A_CONSISTENCY, ADP_A_REPEAT, ADP_A_USERS,
-                      ADP_A_ABI_VERSION}) {
+        for (int a :
+             {ADP_A_SLOT, ADP_A_GENERATION, ADP_A_EXPLORE, ADP_A_SCHEMA, ADP_A_INPUTS, ADP_A_OUTPUTS, ADP_A_ACTIVATION,
+              ADP_A_IMPLEMENTATION, ADP_A_STATE, ADP_A_PARAMS_BYTES, ADP_A_ACTIVE, ADP_A_STANDBY, ADP_A_RECORD_BYTES,
+              ADP_A_WAKEUP_BYTES, ADP_A_CONSISTENCY, ADP_A_REPEAT, ADP_A_USERS, ADP_A_ABI_VERSION}) {
             p[a].type = NLA_U32;
         }
         for (int a : {ADP_A_HASH, ADP_A_PROGRAM_HASH, ADP_A_PICOSECONDS, ADP_A_BOUND, ADP_A_ELAPSED_NS}) {
@@ -60,7 +94,8 @@ public:
     static Result<Attributes> of(const nlmsghdr* message) {
         Attributes found;
         if (!genlmsg_valid_hdr(const_cast<nlmsghdr*>(message), 0) ||
-            genlmsg_parse(const_cast<nlmsghdr*>(message), 0, found.at_.data(), ADP_A_MAX, const_cast<nla_policy*>(policy())) < 0) {
+            genlmsg_parse(const_cast<nlmsghdr*>(message), 0, found.at_.data(), ADP_A_MAX,
+                          const_cast<nla_policy*>(policy())) < 0) {
             return Error{"adapath.ko answered with a message that this adapathd can't read: are both of one version?"};
         }
         return found;
@@ -77,7 +112,9 @@ public:
     [[nodiscard]] uint32_t u32(int attribute, uint32_t otherwise = 0) const {
         return at(attribute) != nullptr ? nla_get_u32(at(attribute)) : otherwise;
     }
-    [[nodiscard]] uint64_t u64(int attribute) const { return at(attribute) != nullptr ? nla_get_u64(at(attribute)) : 0; }
+    [[nodiscard]] uint64_t u64(int attribute) const {
+        return at(attribute) != nullptr ? nla_get_u64(at(attribute)) : 0;
+    }
     [[nodiscard]] std::string text(int attribute) const {
         if (at(attribute) == nullptr) {
             return {};
@@ -97,7 +134,8 @@ Status for_each(nlattr* nest, const Each& each) {
         return {};
     }
     int left = nla_len(nest);
-    for (auto* element = static_cast<nlattr*>(nla_data(nest)); nla_ok(element, left); element = nla_next(element, &left)) {
+    for (auto* element = static_cast<nlattr*>(nla_data(nest)); nla_ok(element, left);
+         element = nla_next(element, &left)) {
         Result<Attributes> found = Attributes::of(element);
         if (!found) {
             return found.error();
@@ -136,8 +174,8 @@ Result<KernelSlot> parse_slot_info(const Attributes& a) {
         return status.error();
     }
     if (slot.slot >= ADP_SLOTS) {
-        return Error{fmt::format("adapath.ko reports a slot {}: this adapathd knows {}, so they are not of one version", slot.slot,
-                                 ADP_SLOTS)};
+        return Error{fmt::format("adapath.ko reports a slot {}: this adapathd knows {}, so they are not of one version",
+                                 slot.slot, ADP_SLOTS)};
     }
     return slot;
 }
@@ -148,7 +186,9 @@ nlattr* begin_nest(nl_msg* message, int attribute) { return nla_nest_start(messa
 
 const char* command_name(uint8_t command) { return command < kCommands.size() ? kCommands[command] : "?"; }
 const char* attribute_name(int attribute) {
-    return attribute >= 0 && static_cast<size_t>(attribute) < kAttributes.size() ? kAttributes[static_cast<size_t>(attribute)] : "?";
+    return attribute >= 0 && static_cast<size_t>(attribute) < kAttributes.size()
+               ? kAttributes[static_cast<size_t>(attribute)]
+               : "?";
 }
 const char* implementation_name(uint32_t implementation) {
     return implementation < kImplementations.size() ? kImplementations[implementation] : "unknown";
@@ -259,7 +299,8 @@ Result<AppState> parse_app(const nlmsghdr* reply) {
     app.standby = a.u32(ADP_A_STANDBY, ADP_SLOT_NONE);
     if (nlattr* stats = a.at(ADP_A_STATS)) {
         // A newer module may have more counters at the end, an older one fewer.
-        std::memcpy(&app.stats, nla_data(stats), std::min<size_t>(sizeof(app.stats), static_cast<size_t>(nla_len(stats))));
+        std::memcpy(&app.stats, nla_data(stats),
+                    std::min<size_t>(sizeof(app.stats), static_cast<size_t>(nla_len(stats))));
     }
     Status status = for_each(a.at(ADP_A_SLOTS), [&](const Attributes& s) -> Status {
         Result<KernelSlot> slot = parse_slot_info(s);
@@ -335,8 +376,7 @@ Refusal parse_refusal(const nlmsghdr* message, const nlmsghdr* sent) {
     if (nlattr* where = at[NLMSGERR_ATTR_OFFS]; where != nullptr && nla_len(where) >= 4) {
         const uint32_t offending = nla_get_u32(where);
         if (sent != nullptr && offending + sizeof(nlattr) <= sent->nlmsg_len) {
-            const auto* attribute =
-                reinterpret_cast<const nlattr*>(reinterpret_cast<const char*>(sent) + offending);
+            const auto* attribute = reinterpret_cast<const nlattr*>(reinterpret_cast<const char*>(sent) + offending);
             refusal.attribute = attribute_name(nla_type(attribute));
         }
     }

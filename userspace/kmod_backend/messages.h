@@ -1,5 +1,5 @@
-// The netlink family "adapath" (include/adapath/netlink.h) as C++: what is asked and what is answered, and how both are put
-// into messages. No socket and no kernel here; control.h talks.
+// The netlink family "adapath" (include/adapath/netlink.h) as C++: what is asked and what is answered, and how both are
+// put into messages. No socket and no kernel here; control.h talks.
 #pragma once
 
 #include <netlink/msg.h>

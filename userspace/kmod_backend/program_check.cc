@@ -27,12 +27,14 @@ Status check_programs(const QuantModel& model, std::span<const InputCodes> check
             return Error{fmt::format("running the {} program on the check inputs: {}", name, outputs.error().message)};
         }
         if (outputs->size() != expected.size()) {
-            return Error{fmt::format("the {} program gave {} outputs where {} were asked for", name, outputs->size(), expected.size())};
+            return Error{fmt::format("the {} program gave {} outputs where {} were asked for", name, outputs->size(),
+                                     expected.size())};
         }
         const auto at = static_cast<size_t>(std::ranges::mismatch(*outputs, expected).in1 - outputs->begin());
         if (at < expected.size()) {
-            return Error{fmt::format("the {} program gives {} where the reference interpreter gives {}, for input {}", name,
-                                     (*outputs)[at], expected[at], fmt::join(checks[at / model.network.output_count()], ","))};
+            return Error{fmt::format("the {} program gives {} where the reference interpreter gives {}, for input {}",
+                                     name, (*outputs)[at], expected[at],
+                                     fmt::join(checks[at / model.network.output_count()], ","))};
         }
     }
     return {};

@@ -1,5 +1,5 @@
-// Holds every program that adapath.ko may run a snapshot with to the reference interpreter. How a program is run is the caller's, so
-// that the check can be tested without a kernel.
+// Holds every program that adapath.ko may run a snapshot with to the reference interpreter. How a program is run is the
+// caller's, so that the check can be tested without a kernel.
 #pragma once
 
 #include <cstdint>

@@ -21,20 +21,25 @@ Result<UniqueFd> open_ring_device(const std::string& device) {
         case ENOENT:
         case ENXIO:
         case ENODEV:
-            return Error{path + ": no such device, though the module is loaded: /dev here is not the host's (a container's, or "
-                                "PrivateDevices=yes in a unit): let it have the device, with --device in a container"};
+            return Error{
+                path +
+                ": no such device, though the module is loaded: /dev here is not the host's (a container's, or "
+                "PrivateDevices=yes in a unit): let it have the device, with --device in a container"};
         case EACCES:
         case EPERM:
-            return Error{fmt::format("{}: {}: adapathd has to be root to read samples, or its user's group the device's (and "
-                                     "DeviceAllow= in its unit)",
-                                     path, std::strerror(errno))};
+            return Error{
+                fmt::format("{}: {}: adapathd has to be root to read samples, or its user's group the device's (and "
+                            "DeviceAllow= in its unit)",
+                            path, std::strerror(errno))};
         default:
             return Error{fmt::format("{}: {}", path, std::strerror(errno))};
     }
 }
 
 Result<RingDevice> RingDevice::map(UniqueFd fd, const std::string& device) {
-    const auto failed = [&] { return Error{fmt::format("/dev/{}: mapping the sample ring: {}", device, std::strerror(errno))}; };
+    const auto failed = [&] {
+        return Error{fmt::format("/dev/{}: mapping the sample ring: {}", device, std::strerror(errno))};
+    };
     void* tails = mmap(nullptr, ADP_RING_TAILS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
     if (tails == MAP_FAILED) {
         return failed();

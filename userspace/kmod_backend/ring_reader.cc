@@ -12,17 +12,20 @@ namespace adapath::kmod {
 Result<RingReader> RingReader::create(const adp_ring_info* info, size_t mapped_bytes, adp_ring_tails* tails) {
     const adp_ring_info& i = *info;
     if (i.version != ADP_ABI_VERSION) {
-        return Error{fmt::format("the sample ring has ABI version {}, this adapathd {}: install module and daemon of one version",
-                                 i.version, ADP_ABI_VERSION)};
+        return Error{fmt::format(
+            "the sample ring has ABI version {}, this adapathd {}: install module and daemon of one version", i.version,
+            ADP_ABI_VERSION)};
     }
-    const bool sound = i.cpus >= 1 && i.cpus <= ADP_RING_MAX_CPUS && i.record_bytes >= 1 &&
-                       i.stride >= uint64_t{i.record_bytes} + ADP_RING_HEADER_BYTES && i.stride % 8 == 0 && i.records >= 1 &&
-                       (i.records & (i.records - 1)) == 0 && uint64_t{i.records} * i.stride <= i.cpu_bytes &&
-                       i.map_bytes == ADP_RING_INFO_BYTES + uint64_t{i.cpus} * i.cpu_bytes && i.map_bytes <= mapped_bytes;
+    const bool sound =
+        i.cpus >= 1 && i.cpus <= ADP_RING_MAX_CPUS && i.record_bytes >= 1 &&
+        i.stride >= uint64_t{i.record_bytes} + ADP_RING_HEADER_BYTES && i.stride % 8 == 0 && i.records >= 1 &&
+        (i.records & (i.records - 1)) == 0 && uint64_t{i.records} * i.stride <= i.cpu_bytes &&
+        i.map_bytes == ADP_RING_INFO_BYTES + uint64_t{i.cpus} * i.cpu_bytes && i.map_bytes <= mapped_bytes;
     if (!sound) {
-        return Error{fmt::format("the sample ring's geometry makes no sense ({} CPUs of {} bytes, {} records of {} bytes every {}, "
-                                 "{} in all): install module and daemon of one version",
-                                 i.cpus, i.cpu_bytes, i.records, i.record_bytes, i.stride, i.map_bytes)};
+        return Error{fmt::format(
+            "the sample ring's geometry makes no sense ({} CPUs of {} bytes, {} records of {} bytes every {}, "
+            "{} in all): install module and daemon of one version",
+            i.cpus, i.cpu_bytes, i.records, i.record_bytes, i.stride, i.map_bytes)};
     }
     return RingReader(info, tails);
 }

@@ -58,8 +58,18 @@ void StopEvent::request() {
 }
 
 Emulator::Emulator(Link up, Link down, StopEvent& stop, EmulatorOptions options)
-    : directions_{Direction{.link = std::move(up), .in = {}, .letter = 'u', .late = {}, .total_late = {}, .last_counters = {}},
-                  Direction{.link = std::move(down), .in = {}, .letter = 'd', .late = {}, .total_late = {}, .last_counters = {}}},
+    : directions_{Direction{.link = std::move(up),
+                            .in = {},
+                            .letter = 'u',
+                            .late = {},
+                            .total_late = {},
+                            .last_counters = {}},
+                  Direction{.link = std::move(down),
+                            .in = {},
+                            .letter = 'd',
+                            .late = {},
+                            .total_late = {},
+                            .last_counters = {}}},
       stop_(stop),
       options_(std::move(options)) {}
 
@@ -104,12 +114,13 @@ void Emulator::start() {
     }
     if (options_.log != nullptr) {
         // Both clocks, so that lines can be put beside the samples of the cc app (CLOCK_MONOTONIC).
-        options_.log->append("# adapath-linkem packet log, version 1; times in ns; time 0 is CLOCK_MONOTONIC " +
-                             std::to_string(start_ns_) + " ns\n" +
-                             "# direction: u = a to b, d = b to a; event: r = received at the far end, q = dropped, the queue "
-                             "was full, l = lost on the air\n" +
-                             "# queue: time in the queue; late: the emulator's own delay past the due time\n"
-                             "time,direction,event,bytes,queue,late\n");
+        options_.log->append(
+            "# adapath-linkem packet log, version 1; times in ns; time 0 is CLOCK_MONOTONIC " +
+            std::to_string(start_ns_) + " ns\n" +
+            "# direction: u = a to b, d = b to a; event: r = received at the far end, q = dropped, the queue "
+            "was full, l = lost on the air\n" +
+            "# queue: time in the queue; late: the emulator's own delay past the due time\n"
+            "time,direction,event,bytes,queue,late\n");
     }
 }
 
@@ -135,8 +146,8 @@ Result<bool> Emulator::step() {
         start();
     }
     const uint64_t before_ns = now_ns();
-    const uint64_t deadline_ns =
-        std::min({directions_[0].link.next_deadline_ns(), directions_[1].link.next_deadline_ns(), next_report_ns_, end_ns_});
+    const uint64_t deadline_ns = std::min(
+        {directions_[0].link.next_deadline_ns(), directions_[1].link.next_deadline_ns(), next_report_ns_, end_ns_});
     const bool due = deadline_ns <= before_ns;
     if (!due) {
         if (Status status = arm(deadline_ns); !status) {
@@ -154,23 +165,23 @@ Result<bool> Emulator::step() {
     const uint64_t now = now_ns();
     for (int i = 0; i < count; i++) {
         switch (events[i].data.u32) {
-        case from_stop:
-            return false;
-        case from_timer:
-            if (now > armed_ns_) {
-                const uint64_t lag_ns = std::min(now - armed_ns_, wake_lag_max_ns);
-                wake_lag_ns_ = (wake_lag_ns_ * (wake_lag_samples - 1) + lag_ns) / wake_lag_samples;
-            }
-            armed_ns_ = Link::never;  // it has fired
-            break;
-        default:
-            if (Status status = receive(directions_[events[i].data.u32]); !status) {
-                return status.error();
-            }
+            case from_stop:
+                return false;
+            case from_timer:
+                if (now > armed_ns_) {
+                    const uint64_t lag_ns = std::min(now - armed_ns_, wake_lag_max_ns);
+                    wake_lag_ns_ = (wake_lag_ns_ * (wake_lag_samples - 1) + lag_ns) / wake_lag_samples;
+                }
+                armed_ns_ = Link::never;  // it has fired
+                break;
+            default:
+                if (Status status = receive(directions_[events[i].data.u32]); !status) {
+                    return status.error();
+                }
         }
     }
-    // After the reads: those are few each time, while writing a millisecond's worth of packets would make what waits in the
-    // device look later than it was.
+    // After the reads: those are few each time, while writing a millisecond's worth of packets would make what waits in
+    // the device look later than it was.
     for (Direction& direction : directions_) {
         deliver(direction, now_ns());
     }
@@ -297,8 +308,8 @@ void Emulator::log_packet(const Direction& direction, char event, uint64_t time_
         return;
     }
     fmt::memory_buffer line;  // on the stack at this size
-    fmt::format_to(fmt::appender(line), FMT_COMPILE("{},{},{},{},{},{}\n"), time_ns, direction.letter, event, size, queue_ns,
-                   late_ns);
+    fmt::format_to(fmt::appender(line), FMT_COMPILE("{},{},{},{},{},{}\n"), time_ns, direction.letter, event, size,
+                   queue_ns, late_ns);
     options_.log->append({line.data(), line.size()});
 }
 

@@ -32,25 +32,25 @@ private:
 struct DirectionStats {
     uint64_t capacity_bytes = 0;  // that the trace offered
     LinkCounters counters;
-    uint64_t queue_bytes = 0;     // at the end
-    uint64_t queue_packets = 0;   // at the end
-    uint64_t write_errors = 0;    // the device refused the packet
-    Histogram late;               // microseconds from a packet's due time to the end of its write: the emulator's own delay
+    uint64_t queue_bytes = 0;    // at the end
+    uint64_t queue_packets = 0;  // at the end
+    uint64_t write_errors = 0;   // the device refused the packet
+    Histogram late;  // microseconds from a packet's due time to the end of its write: the emulator's own delay
 };
 
 struct EmulatorStats {
     uint64_t from_ns = 0;  // since the emulator's start
     uint64_t to_ns = 0;
-    DirectionStats up;     // from a (gateway) to b (server)
+    DirectionStats up;  // from a (gateway) to b (server)
     DirectionStats down;
 };
 
 struct EmulatorOptions {
     uint32_t mtu = 1500;
-    uint64_t duration_ns = 0;                // 0 = until stopped
-    uint64_t stats_interval_ns = 0;          // 0 = no on_stats
+    uint64_t duration_ns = 0;        // 0 = until stopped
+    uint64_t stats_interval_ns = 0;  // 0 = no on_stats
     std::function<void(const EmulatorStats&)> on_stats;
-    BackgroundWriter* log = nullptr;         // a line a packet, as log_header() says; not owned
+    BackgroundWriter* log = nullptr;  // a line a packet, as log_header() says; not owned
 };
 
 class Emulator {
@@ -100,8 +100,8 @@ private:
     UniqueFd epoll_;
     UniqueFd timer_;
     uint64_t armed_ns_ = Link::never;
-    // How late the timer woke us, on average: taken off the arrival times, which suffer from the same lateness. Without this
-    // every packet that comes shortly before an opportunity would miss it and leave a millisecond late.
+    // How late the timer woke us, on average: taken off the arrival times, which suffer from the same lateness. Without
+    // this every packet that comes shortly before an opportunity would miss it and leave a millisecond late.
     uint64_t wake_lag_ns_ = 0;
     uint64_t start_ns_ = 0;
     uint64_t report_from_ns_ = 0;

@@ -5,8 +5,8 @@ namespace adapath {
 
 namespace {
 
-// The device's own queue is drained as fast as packets come. It must only outlast the longest time that the emulator may
-// not get a CPU, since what overflows here is a loss that the trace did not ask for.
+// The device's own queue is drained as fast as packets come. It must only outlast the longest time that the emulator
+// may not get a CPU, since what overflows here is a loss that the trace did not ask for.
 constexpr uint32_t device_queue_packets = 8192;
 
 }  // namespace
@@ -18,11 +18,13 @@ Result<UniqueFd> open_endpoint(const Namespace& where, const Endpoint& endpoint)
         if (!opened) {
             return opened.error();
         }
-        // Router solicitations and the like would take capacity from what is measured. Without IPv6 there is no such file.
+        // Router solicitations and the like would take capacity from what is measured. Without IPv6 there is no such
+        // file.
         if (endpoint.address.find(':') == std::string::npos) {
             (void)set_sysctl("net/ipv6/conf/" + endpoint.device + "/disable_ipv6", "1");
         }
-        if (Status up = set_link_up(endpoint.device, {.mtu = endpoint.mtu, .queue_packets = device_queue_packets}); !up) {
+        if (Status up = set_link_up(endpoint.device, {.mtu = endpoint.mtu, .queue_packets = device_queue_packets});
+            !up) {
             return up;
         }
         if (Status address = add_address(endpoint.device, endpoint.address); !address) {

@@ -62,7 +62,8 @@ bool Link::commit(uint32_t size, uint64_t now_ns) {
     record->lost = false;
     if (waiting_ == 0) {
         waiting_at_ = tail_;
-        // Opportunities that passed while nobody waited are lost; one that was used (a push may lie before it) stays used.
+        // Opportunities that passed while nobody waited are lost; one that was used (a push may lie before it) stays
+        // used.
         next_opportunity_ = std::max(next_opportunity_, trace_.count_until(now_ns));
         served_bytes_ = 0;
     }

@@ -1,10 +1,10 @@
-// One direction of an emulated link: a droptail queue in bytes, served by a trace's delivery opportunities, then a constant
-// propagation delay. Pure: time is given, never read, and nothing is waited for, so that tests are exact; the event loop
-// around it is in emulator.h.
+// One direction of an emulated link: a droptail queue in bytes, served by a trace's delivery opportunities, then a
+// constant propagation delay. Pure: time is given, never read, and nothing is waited for, so that tests are exact; the
+// event loop around it is in emulator.h.
 //
-// A packet leaves the queue at the opportunity that covers its last byte. An opportunity carries up to 1500 bytes of any
-// number of packets and parts of packets; what it can't use is lost, as airtime is. A packet that arrives at the very time
-// of an opportunity is too late for it.
+// A packet leaves the queue at the opportunity that covers its last byte. An opportunity carries up to 1500 bytes of
+// any number of packets and parts of packets; what it can't use is lost, as airtime is. A packet that arrives at the
+// very time of an opportunity is too late for it.
 //
 // Times are nanoseconds since the trace began.
 #pragma once
@@ -56,17 +56,17 @@ public:
 
     Link(Trace trace, const LinkOptions& options);
 
-    // Puts a packet in. False: dropped, the queue is full. Times must not decrease from push to push (or commit) and from
-    // poll to poll; a push may lie before the last poll by up to the delay, since a poll only needs to know what left the
-    // queue a delay ago: so a packet that was noticed late does not miss its opportunity.
+    // Puts a packet in. False: dropped, the queue is full. Times must not decrease from push to push (or commit) and
+    // from poll to poll; a push may lie before the last poll by up to the delay, since a poll only needs to know what
+    // left the queue a delay ago: so a packet that was noticed late does not miss its opportunity.
     bool push(std::span<const uint8_t> packet, uint64_t now_ns);
     // The same without a copy: room for up to `size` bytes, valid until the next call of any other member, ...
     uint8_t* reserve(uint32_t size);
     // ... of which the first `size` (at least 1) are the packet.
     bool commit(uint32_t size, uint64_t now_ns);
 
-    // Hands every packet that is due by now to `sink`, in order. The sink must not put packets into this link. Stops after
-    // `limit` packets, so that a caller can read the clock between batches. Returns how many there were.
+    // Hands every packet that is due by now to `sink`, in order. The sink must not put packets into this link. Stops
+    // after `limit` packets, so that a caller can read the clock between batches. Returns how many there were.
     template <typename Sink>
     size_t poll(uint64_t now_ns, Sink&& sink, size_t limit = std::numeric_limits<size_t>::max()) {
         if (now_ns >= options_.delay_ns) {
@@ -121,8 +121,8 @@ private:
     [[nodiscard]] Record* raw_at(uint64_t position) const {
         return reinterpret_cast<Record*>(ring_.get() + (position & (capacity_ - 1)));
     }
-    // Where the record that `position` means really begins: at the ring's start if the rest of the ring is filler. Only for
-    // positions of records that exist.
+    // Where the record that `position` means really begins: at the ring's start if the rest of the ring is filler. Only
+    // for positions of records that exist.
     [[nodiscard]] uint64_t skip_filler(uint64_t position) const {
         const size_t rest = capacity_ - (position & (capacity_ - 1));
         return rest < sizeof(Record) || raw_at(position)->size == filler ? position + rest : position;
@@ -140,11 +140,12 @@ private:
     uint64_t loss_threshold_ = 0;  // of 2^53
     uint64_t random_state_ = 0;
 
-    // All packets inside, in order, in one ring: first those in flight (left the queue, not yet due), then those waiting.
-    // Positions only grow; the ring's size is a power of two. It doubles when it must, so that a packet costs no allocation.
+    // All packets inside, in order, in one ring: first those in flight (left the queue, not yet due), then those
+    // waiting. Positions only grow; the ring's size is a power of two. It doubles when it must, so that a packet costs
+    // no allocation.
     std::unique_ptr<uint8_t[]> ring_;
     size_t capacity_ = 0;
-    uint64_t head_ = 0;     // first in flight
+    uint64_t head_ = 0;        // first in flight
     uint64_t waiting_at_ = 0;  // first waiting
     uint64_t tail_ = 0;
     size_t flying_ = 0;

@@ -180,11 +180,16 @@ int emulate(const Options& options, StopEvent& stop) {
         .log = log.get(),
     };
     const ordered_json about{
-        {"netns_a", side_a->name()},         {"netns_b", side_b->name()},
-        {"device_a", end_a.device},          {"device_b", end_b.device},
-        {"address_a", end_a.address},        {"address_b", end_b.address},
-        {"up_mean_mbit", up->mean_bytes_per_s() * 8e-6}, {"down_mean_mbit", down->mean_bytes_per_s() * 8e-6},
-        {"up_queue_bytes", up_options.queue_bytes},      {"down_queue_bytes", down_options.queue_bytes},
+        {"netns_a", side_a->name()},
+        {"netns_b", side_b->name()},
+        {"device_a", end_a.device},
+        {"device_b", end_b.device},
+        {"address_a", end_a.address},
+        {"address_b", end_b.address},
+        {"up_mean_mbit", up->mean_bytes_per_s() * 8e-6},
+        {"down_mean_mbit", down->mean_bytes_per_s() * 8e-6},
+        {"up_queue_bytes", up_options.queue_bytes},
+        {"down_queue_bytes", down_options.queue_bytes},
         {"delay_ms", options.delay_ms},
     };
     auto emulator = Emulator::create(std::move(*tun_a), std::move(*tun_b), Link(std::move(*up), up_options),
@@ -231,11 +236,14 @@ int generate(const Options& options) {
 }
 
 void add_options(CLI::App& app, Options& options) {
-    auto* up_file = app.add_option("--up-trace", options.up_trace,
-                                   "Trace of the uplink: a line is the ms of one 1500-byte delivery opportunity (mahimahi)");
-    auto* up_rate = app.add_option("--up-rate", options.up_rate, "Constant uplink, Mbit/s")->check(CLI::Range(0.012, 10000.0));
-    auto* made = app.add_option("--generate", options.generate, "Generate the uplink's trace: lte (the default without --up-*)")
-                     ->check(CLI::IsMember({"lte"}));
+    auto* up_file =
+        app.add_option("--up-trace", options.up_trace,
+                       "Trace of the uplink: a line is the ms of one 1500-byte delivery opportunity (mahimahi)");
+    auto* up_rate =
+        app.add_option("--up-rate", options.up_rate, "Constant uplink, Mbit/s")->check(CLI::Range(0.012, 10000.0));
+    auto* made =
+        app.add_option("--generate", options.generate, "Generate the uplink's trace: lte (the default without --up-*)")
+            ->check(CLI::IsMember({"lte"}));
     up_file->excludes(up_rate)->excludes(made);
     up_rate->excludes(made);
     app.add_option("--seed", options.seed, "Of the generated trace and of the losses")->capture_default_str();
@@ -261,46 +269,57 @@ void add_options(CLI::App& app, Options& options) {
         ->capture_default_str()
         ->check(CLI::Range(0.0, 1.0));
     app.add_option("--log", options.log, "File for a CSV line a packet: time,direction,event,bytes,queue,late (ns)");
-    app.add_option("--netns-a", options.netns_a,
-                   "Namespace of side a (gateway): made if missing and then removed at the end; \"self\" is the present one; "
-                   "default: a new one with a unique name");
+    app.add_option(
+        "--netns-a", options.netns_a,
+        "Namespace of side a (gateway): made if missing and then removed at the end; \"self\" is the present one; "
+        "default: a new one with a unique name");
     app.add_option("--netns-b", options.netns_b, "The same for side b (server)");
     app.add_option("--dev-a", options.a.device, "TUN device on side a")->capture_default_str();
     app.add_option("--dev-b", options.b.device, "TUN device on side b")->capture_default_str();
     app.add_option("--addr-a", options.a.address, "Address of side a")->capture_default_str();
     app.add_option("--addr-b", options.b.address, "Address of side b")->capture_default_str();
-    app.add_option("--route-a", options.a.routes, "Destination that side a reaches over the link (\"default\" or a CIDR); repeatable")
+    app.add_option("--route-a", options.a.routes,
+                   "Destination that side a reaches over the link (\"default\" or a CIDR); repeatable")
         ->allow_extra_args(false);
     app.add_option("--route-b", options.b.routes, "Destination that side b reaches over the link; repeatable")
         ->allow_extra_args(false);
-    app.add_option("--mtu", options.mtu, "Of both devices, bytes")->capture_default_str()->check(CLI::Range(576U, 65535U));
+    app.add_option("--mtu", options.mtu, "Of both devices, bytes")
+        ->capture_default_str()
+        ->check(CLI::Range(576U, 65535U));
     app.add_option("--duration", options.duration_s, "Seconds to run; 0 = until SIGINT or SIGTERM")
         ->capture_default_str()
         ->check(CLI::Range(0.0, 1e7));
     app.add_option("--stats-interval", options.stats_s, "Seconds between the JSON lines on standard output; 0 = none")
         ->capture_default_str()
         ->check(CLI::Range(0.0, 86400.0));
-    app.add_option("--ready-fd", options.ready_fd,
-                   "Descriptor that gets \"ready\\n\" once packets flow (standard output gets a JSON line in any case)");
+    app.add_option(
+        "--ready-fd", options.ready_fd,
+        "Descriptor that gets \"ready\\n\" once packets flow (standard output gets a JSON line in any case)");
     app.add_flag("--no-realtime", options.no_realtime, "Don't ask for real-time scheduling (SCHED_FIFO 1)");
-    app.footer("Side a sends into the uplink, side b into the downlink. Standard output: JSON lines with the events ready, stats "
-               "(each interval) and total.\nCounters are of the interval; late_* is the emulator's own delay in microseconds.\n"
-               "Exit codes: 0 ended by the duration or a signal, 1 failed while running, 2 bad options or a bad trace.\n"
-               "Needs root (CAP_NET_ADMIN and CAP_SYS_ADMIN) and /dev/net/tun.");
+    app.footer(
+        "Side a sends into the uplink, side b into the downlink. Standard output: JSON lines with the events ready, "
+        "stats "
+        "(each interval) and total.\nCounters are of the interval; late_* is the emulator's own delay in "
+        "microseconds.\n"
+        "Exit codes: 0 ended by the duration or a signal, 1 failed while running, 2 bad options or a bad trace.\n"
+        "Needs root (CAP_NET_ADMIN and CAP_SYS_ADMIN) and /dev/net/tun.");
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
     Options options;
-    CLI::App app{"Emulates a link between two network namespaces: delivery opportunities of a trace, a droptail queue, a delay"};
+    CLI::App app{
+        "Emulates a link between two network namespaces: delivery opportunities of a trace, a droptail queue, a delay"};
     app.set_version_flag("--version", adapath::kVersion);
     app.name("adapath-linkem");
     add_options(app, options);
     CLI::App* generator = app.add_subcommand("generate", "Write a generated LTE-like trace to standard output");
     generator->add_option("--seed", options.seed, "The same seed always gives the same trace")->capture_default_str();
     generator->add_option("--mean-rate", options.mean_rate, "Mean of the whole trace, Mbit/s")->capture_default_str();
-    generator->add_option("--duration", options.trace_s, "Seconds")->capture_default_str()->check(CLI::Range(1.0, 86400.0));
+    generator->add_option("--duration", options.trace_s, "Seconds")
+        ->capture_default_str()
+        ->check(CLI::Range(1.0, 86400.0));
     app.require_subcommand(0, 1);
     try {
         app.parse(argc, argv);

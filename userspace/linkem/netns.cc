@@ -44,8 +44,8 @@ Status check_name(const std::string& name) {
     return {};
 }
 
-// /run/netns must be a shared mount, or a namespace mounted here would be invisible to (and undeletable from) processes that
-// have their own mount namespace. The same steps as iproute2's, so that either may come first.
+// /run/netns must be a shared mount, or a namespace mounted here would be invisible to (and undeletable from) processes
+// that have their own mount namespace. The same steps as iproute2's, so that either may come first.
 Status prepare_run_dir() {
     if (mkdir(run_dir, 0755) != 0 && errno != EEXIST) {
         return system_error(std::string("can't make ") + run_dir + " (are you root?)");
@@ -121,8 +121,8 @@ Result<Namespace> Namespace::create(const std::string& name) {
     UniqueFd file(::open(path.c_str(), O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0));
     if (!file.valid()) {
         if (errno == EEXIST) {
-            return Error{"network namespace " + name + " exists already (" + path + "); choose another name or `ip netns del " +
-                         name + "`"};
+            return Error{"network namespace " + name + " exists already (" + path +
+                         "); choose another name or `ip netns del " + name + "`"};
         }
         return system_error("can't make " + path + " (are you root?)");
     }

@@ -1,5 +1,6 @@
-// Named network namespaces as `ip netns` makes them (a mount under /run/netns, so that `ip netns exec` finds them), and the
-// few settings that a test network needs: devices, addresses, routes, sysctls. Needs CAP_SYS_ADMIN and CAP_NET_ADMIN.
+// Named network namespaces as `ip netns` makes them (a mount under /run/netns, so that `ip netns exec` finds them), and
+// the few settings that a test network needs: devices, addresses, routes, sysctls. Needs CAP_SYS_ADMIN and
+// CAP_NET_ADMIN.
 #pragma once
 
 #include <sys/types.h>
@@ -56,8 +57,8 @@ private:
 // The following act on the namespace of the calling thread: call them inside Namespace::run().
 
 struct LinkSettings {
-    uint32_t mtu = 0;           // 0 = leave
-    uint32_t queue_packets = 0; // the device's own transmit queue; 0 = leave
+    uint32_t mtu = 0;            // 0 = leave
+    uint32_t queue_packets = 0;  // the device's own transmit queue; 0 = leave
 };
 Status set_link_up(const std::string& device, const LinkSettings& settings = {});
 // "10.77.0.1/30"

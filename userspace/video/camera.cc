@@ -17,12 +17,11 @@ namespace adapath::video {
 namespace {
 
 constexpr uint64_t second_ns = 1'000'000'000;
-// For the last frame and the end record to reach the receiver, whatever the link's backlog; then the stream counts as broken.
+// For the last frame and the end record to reach the receiver, whatever the link's backlog; then the stream counts as
+// broken.
 constexpr uint64_t drain_ns = 5 * second_ns;
 
-timespec to_timespec(uint64_t ns) {
-    return {static_cast<time_t>(ns / second_ns), static_cast<long>(ns % second_ns)};
-}
+timespec to_timespec(uint64_t ns) { return {static_cast<time_t>(ns / second_ns), static_cast<long>(ns % second_ns)}; }
 
 }  // namespace
 

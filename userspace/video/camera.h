@@ -1,6 +1,6 @@
 // One camera of the sender: a clip played at its own offset, x264, one TCP connection, and the control that ties the
-// encoder's bitrate to what the socket takes. A frame is encoded only when the socket wants data: what would be stale is
-// skipped before it costs anything, and what was encoded is always sent.
+// encoder's bitrate to what the socket takes. A frame is encoded only when the socket wants data: what would be stale
+// is skipped before it costs anything, and what was encoded is always sent.
 #pragma once
 
 #include <cstdint>
@@ -37,8 +37,8 @@ struct CameraStats {
     uint64_t frames_overrun = 0;  // before encoding: this process was late by a whole frame time (CPU, not network)
     uint64_t bytes = 0;           // handed to the kernel, with headers
     double target_kbps = 0;
-    uint64_t qp_sum = 0;          // over frames_encoded
-    uint64_t process_bytes = 0;   // of the last frame, not handed to the kernel yet
+    uint64_t qp_sum = 0;         // over frames_encoded
+    uint64_t process_bytes = 0;  // of the last frame, not handed to the kernel yet
     TcpState tcp;
     uint64_t start_ns = 0;  // of the first step()
     uint64_t end_ns = 0;
@@ -48,13 +48,15 @@ struct CameraStats {
 
 class Camera {
 public:
-    // `report` is called once a second and once at the end, on the thread that calls step(). `clip` must outlive the camera.
-    static Result<std::unique_ptr<Camera>> connect(const CameraOptions& options, const Clip& clip, const HostPort& server,
-                                                   const ConnectOptions& connection, const std::stop_token& stop,
+    // `report` is called once a second and once at the end, on the thread that calls step(). `clip` must outlive the
+    // camera.
+    static Result<std::unique_ptr<Camera>> connect(const CameraOptions& options, const Clip& clip,
+                                                   const HostPort& server, const ConnectOptions& connection,
+                                                   const std::stop_token& stop,
                                                    std::function<void(const CameraStats&)> report);
 
-    // One frame: waits until it is due, sends or skips it. False when the stream has ended (duration, stop), the end record
-    // is delivered and the connection closed. An error ends the stream too.
+    // One frame: waits until it is due, sends or skips it. False when the stream has ended (duration, stop), the end
+    // record is delivered and the connection closed. An error ends the stream too.
     Result<bool> step();
     [[nodiscard]] const CameraStats& stats() const { return stats_; }
 
@@ -92,7 +94,7 @@ private:
     std::vector<uint8_t> pending_;  // one frame, of which pending_at_ bytes are in the socket
     size_t pending_at_ = 0;
     bool pending_frame_ = false;  // a frame, not the end record
-    bool ending_ = false;  // the end record is pending or sent
+    bool ending_ = false;         // the end record is pending or sent
     uint64_t drain_until_ns_ = 0;
 };
 

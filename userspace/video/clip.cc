@@ -30,7 +30,8 @@ Status check_size(Size size) {
     bool even = size.width % 2 == 0 && size.height % 2 == 0;
     bool in_range = size.width >= 16 && size.height >= 16 && size.width <= 4096 && size.height <= 4096;
     if (!even || !in_range) {
-        return Error{fmt::format("size {}x{}: width and height must be even, from 16 to 4096", size.width, size.height)};
+        return Error{
+            fmt::format("size {}x{}: width and height must be even, from 16 to 4096", size.width, size.height)};
     }
     return {};
 }
@@ -56,13 +57,14 @@ public:
                                            static_cast<AVPixelFormat>(frame.format), size_.width, size_.height,
                                            AV_PIX_FMT_YUV420P, SWS_BILINEAR, nullptr, nullptr, nullptr));
         if (!scaler_) {
-            return Error{fmt::format("cannot convert pictures of {}x{} (pixel format {}) to {}x{} YUV 4:2:0", frame.width,
-                                     frame.height, frame.format, size_.width, size_.height)};
+            return Error{fmt::format("cannot convert pictures of {}x{} (pixel format {}) to {}x{} YUV 4:2:0",
+                                     frame.width, frame.height, frame.format, size_.width, size_.height)};
         }
         size_t at = data_.size();
         data_.resize(at + one);
         size_t luma = static_cast<size_t>(size_.width) * static_cast<size_t>(size_.height);
-        uint8_t* planes[4] = {data_.data() + at, data_.data() + at + luma, data_.data() + at + luma + luma / 4, nullptr};
+        uint8_t* planes[4] = {data_.data() + at, data_.data() + at + luma, data_.data() + at + luma + luma / 4,
+                              nullptr};
         int strides[4] = {size_.width, size_.width / 2, size_.width / 2, 0};
         sws_scale(scaler_.get(), frame.data, frame.linesize, 0, frame.height, planes, strides);
         return {};
@@ -174,8 +176,8 @@ Result<Clip> Clip::from_i420(std::vector<uint8_t> bytes, Size size) {
     }
     uint64_t one = picture_bytes(size);
     if (bytes.empty() || bytes.size() % one != 0) {
-        return Error{fmt::format("{} bytes are not a whole number of {}x{} pictures ({} bytes each)", bytes.size(), size.width,
-                                 size.height, one)};
+        return Error{fmt::format("{} bytes are not a whole number of {}x{} pictures ({} bytes each)", bytes.size(),
+                                 size.width, size.height, one)};
     }
     Clip clip;
     clip.size_ = size;

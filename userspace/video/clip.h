@@ -23,7 +23,8 @@ struct Picture {
 
 class Clip {
 public:
-    // `size` 0x0: the clip's own, rounded down to even numbers. Pictures over the budget are left out; truncated() tells.
+    // `size` 0x0: the clip's own, rounded down to even numbers. Pictures over the budget are left out; truncated()
+    // tells.
     static Result<Clip> load(const std::string& path, Size size, uint64_t budget_bytes);
     // From raw pictures one after the other, for tests and generators.
     static Result<Clip> from_i420(std::vector<uint8_t> bytes, Size size);

@@ -42,7 +42,8 @@ Result<const AVFrame*> Decoder::decode(std::span<const uint8_t> access_unit, uin
     packet_->size = static_cast<int>(access_unit.size());
     packet_->pts = static_cast<int64_t>(frame);
     if (int error = avcodec_send_packet(codec_.get(), packet_.get()); error < 0) {
-        return Error{fmt::format("frame {} ({} bytes) cannot be decoded: {}", frame, access_unit.size(), av_text(error))};
+        return Error{
+            fmt::format("frame {} ({} bytes) cannot be decoded: {}", frame, access_unit.size(), av_text(error))};
     }
     const AVFrame* picture = nullptr;
     // One access unit gives one picture; should a damaged one give more, the last is current.

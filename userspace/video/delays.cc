@@ -7,7 +7,8 @@
 
 namespace adapath::video {
 
-// Values below 64 have a bucket each; above, the first 6 bits after the leading one choose the bucket within the octave.
+// Values below 64 have a bucket each; above, the first 6 bits after the leading one choose the bucket within the
+// octave.
 size_t Delays::bucket_of(uint64_t us) {
     us = std::min<uint64_t>(us, (1ULL << (sub_bits + octaves)) - 1);
     if (us < (1U << sub_bits)) {

@@ -1,5 +1,5 @@
-// Percentiles of delays in bounded memory: a camera may run for months. Buckets are 1/64 of an octave wide, so a percentile
-// is at most 1.6 % above the exact one and never below it.
+// Percentiles of delays in bounded memory: a camera may run for months. Buckets are 1/64 of an octave wide, so a
+// percentile is at most 1.6 % above the exact one and never below it.
 #pragma once
 
 #include <array>
@@ -15,9 +15,11 @@ public:
 
     [[nodiscard]] uint64_t count() const { return count_; }
     [[nodiscard]] uint64_t max_us() const { return max_us_; }
-    [[nodiscard]] double mean_us() const { return count_ ? static_cast<double>(sum_us_) / static_cast<double>(count_) : 0; }
-    // The smallest value that at least `percent` of the delays don't exceed (nearest rank), rounded up to its bucket's end
-    // and never above the maximum. 0 without delays.
+    [[nodiscard]] double mean_us() const {
+        return count_ ? static_cast<double>(sum_us_) / static_cast<double>(count_) : 0;
+    }
+    // The smallest value that at least `percent` of the delays don't exceed (nearest rank), rounded up to its bucket's
+    // end and never above the maximum. 0 without delays.
     [[nodiscard]] uint64_t percentile_us(double percent) const;
 
 private:

@@ -16,10 +16,11 @@ namespace adapath::video {
 
 namespace {
 
-// How many frames' worth of bits one frame may take out of the bucket: little enough that a key frame is not a burst that
-// delays everything behind it, enough that it does not look worse than its neighbours.
+// How many frames' worth of bits one frame may take out of the bucket: little enough that a key frame is not a burst
+// that delays everything behind it, enough that it does not look worse than its neighbours.
 constexpr double vbv_frames = 1.5;
-// The quality that a frame gets when bits are no limit: nearly lossless, for the network is to be the limit, not the source.
+// The quality that a frame gets when bits are no limit: nearly lossless, for the network is to be the limit, not the
+// source.
 constexpr float best_quality = 1;
 // A key frame this often lets a receiver find its place again and costs little under the bucket above.
 constexpr double key_seconds = 2;
@@ -38,7 +39,8 @@ void log_x264(void* /*context*/, int level, const char* format, va_list argument
     while (!line.empty() && line.back() == '\n') {
         line.remove_suffix(1);
     }
-    // x264 warns of every frame that can't be made small enough for a tight bucket; the frame's size is in the statistics.
+    // x264 warns of every frame that can't be made small enough for a tight bucket; the frame's size is in the
+    // statistics.
     spdlog::log(level <= X264_LOG_ERROR ? spdlog::level::err : spdlog::level::debug, "x264: {}", line);
 }
 
@@ -47,7 +49,8 @@ void log_x264(void* /*context*/, int level, const char* format, va_list argument
 Result<Encoder> Encoder::open(Size size, double fps, double kbps) {
     x264_param_t param;
     if (x264_param_default_preset(&param, "ultrafast", "zerolatency") < 0) {
-        return Error{"x264 has no preset ultrafast with tuning zerolatency: install a libx264 of version 0.160 or newer"};
+        return Error{
+            "x264 has no preset ultrafast with tuning zerolatency: install a libx264 of version 0.160 or newer"};
     }
     param.i_width = size.width;
     param.i_height = size.height;
@@ -63,9 +66,9 @@ Result<Encoder> Encoder::open(Size size, double fps, double kbps) {
     param.i_scenecut_threshold = 0;  // key frames only when due: an early one is a burst at a bad moment
     param.b_repeat_headers = 1;
     param.b_annexb = 1;
-    // The bucket alone sets the bitrate: every frame asks for the best quality and gets what the bucket holds. Measured on a
-    // camera clip at 4 Mbit/s: 96 % of the bitrate used and no frame over 1.25 times the mean. ABR with the same bucket used
-    // 68 %; with a bucket that fills faster, x264 ignores later changes of the bitrate.
+    // The bucket alone sets the bitrate: every frame asks for the best quality and gets what the bucket holds. Measured
+    // on a camera clip at 4 Mbit/s: 96 % of the bitrate used and no frame over 1.25 times the mean. ABR with the same
+    // bucket used 68 %; with a bucket that fills faster, x264 ignores later changes of the bitrate.
     param.rc.i_rc_method = X264_RC_CRF;
     param.rc.f_rf_constant = best_quality;
     set_rate(param, kbps, fps);

@@ -19,19 +19,21 @@ adp_video_wire wire_at(const uint8_t* bytes) {
 
 Error malformed(adp_video_error error, const adp_video_wire& wire) {
     switch (error) {
-    case ADP_VIDEO_BAD_MAGIC:
-        return Error{fmt::format("malformed header: it begins with {:#010x} instead of {:#010x}; the peer is not "
-                                 "adapath-video-send, or the stream lost its place",
-                                 adp_video_get(wire.magic, 4), ADP_VIDEO_MAGIC)};
-    case ADP_VIDEO_BAD_VERSION:
-        return Error{fmt::format("header version {} is not {}: use sender and receiver of the same release", wire.version,
-                                 ADP_VIDEO_VERSION)};
-    case ADP_VIDEO_BAD_FLAGS:
-        return Error{fmt::format("malformed header: unknown flags {:#04x}", wire.flags)};
-    default:
-        return Error{fmt::format("malformed header: a payload of {} bytes with flags {:#04x} (a frame has 1 to {}, the end "
-                                 "record none)",
-                                 adp_video_get(wire.payload, 4), wire.flags, ADP_VIDEO_PAYLOAD_MAX)};
+        case ADP_VIDEO_BAD_MAGIC:
+            return Error{
+                fmt::format("malformed header: it begins with {:#010x} instead of {:#010x}; the peer is not "
+                            "adapath-video-send, or the stream lost its place",
+                            adp_video_get(wire.magic, 4), ADP_VIDEO_MAGIC)};
+        case ADP_VIDEO_BAD_VERSION:
+            return Error{fmt::format("header version {} is not {}: use sender and receiver of the same release",
+                                     wire.version, ADP_VIDEO_VERSION)};
+        case ADP_VIDEO_BAD_FLAGS:
+            return Error{fmt::format("malformed header: unknown flags {:#04x}", wire.flags)};
+        default:
+            return Error{
+                fmt::format("malformed header: a payload of {} bytes with flags {:#04x} (a frame has 1 to {}, the end "
+                            "record none)",
+                            adp_video_get(wire.payload, 4), wire.flags, ADP_VIDEO_PAYLOAD_MAX)};
     }
 }
 

@@ -14,8 +14,8 @@ namespace adapath::video {
 // Header and payload as they go to the wire.
 std::vector<uint8_t> frame_bytes(const adp_video_header& header, std::span<const uint8_t> payload);
 
-// Usage: read into space(), tell with filled(), then call next() until it says `more`. A payload stays valid until the next
-// call of space().
+// Usage: read into space(), tell with filled(), then call next() until it says `more`. A payload stays valid until the
+// next call of space().
 class FrameReader {
 public:
     enum class State : uint8_t {

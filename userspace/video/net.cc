@@ -26,8 +26,8 @@ namespace adapath::video {
 
 namespace {
 
-// A sender gives up on a link that has been dead this long; longer than any handover or reboot of a modem that one would
-// want to ride out.
+// A sender gives up on a link that has been dead this long; longer than any handover or reboot of a modem that one
+// would want to ride out.
 constexpr int user_timeout_ms = 30'000;
 
 using Addresses = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
@@ -38,7 +38,8 @@ Result<Addresses> resolve(const HostPort& at, int flags) {
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_flags = flags;
     addrinfo* found = nullptr;
-    if (int error = getaddrinfo(at.host.empty() ? nullptr : at.host.c_str(), at.port.c_str(), &hints, &found); error != 0) {
+    if (int error = getaddrinfo(at.host.empty() ? nullptr : at.host.c_str(), at.port.c_str(), &hints, &found);
+        error != 0) {
         return Error{fmt::format("cannot resolve {}:{}: {}", at.host, at.port, gai_strerror(error))};
     }
     return Addresses(found, &freeaddrinfo);
@@ -63,13 +64,15 @@ Status set_congestion_control(int fd, const std::string& name) {
         return {};
     }
     if (errno == EPERM) {
-        return Error{fmt::format("congestion control '{}' is not allowed to unprivileged users: add it to "
-                                 "net.ipv4.tcp_allowed_congestion_control, or run with CAP_NET_ADMIN",
-                                 name)};
+        return Error{
+            fmt::format("congestion control '{}' is not allowed to unprivileged users: add it to "
+                        "net.ipv4.tcp_allowed_congestion_control, or run with CAP_NET_ADMIN",
+                        name)};
     }
-    return Error{fmt::format("the kernel has no congestion control '{}' ({}); it has: {}. Register it first (adapathd does "
-                             "for its own), or load its module",
-                             name, errno_text(errno), available_congestion_controls())};
+    return Error{
+        fmt::format("the kernel has no congestion control '{}' ({}); it has: {}. Register it first (adapathd does "
+                    "for its own), or load its module",
+                    name, errno_text(errno), available_congestion_controls())};
 }
 
 std::string address_text(const sockaddr_storage& address) {
@@ -181,7 +184,8 @@ Result<Fd> connect_tcp(const HostPort& to, const ConnectOptions& options, const 
         if (Status set = set_int(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY"); !set) {
             return set.error();
         }
-        if (Status set = set_int(fd.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, options.notsent_lowat, "TCP_NOTSENT_LOWAT"); !set) {
+        if (Status set = set_int(fd.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, options.notsent_lowat, "TCP_NOTSENT_LOWAT");
+            !set) {
             return set.error();
         }
         if (Status set = set_int(fd.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, user_timeout_ms, "TCP_USER_TIMEOUT"); !set) {
@@ -217,7 +221,8 @@ Result<Fd> listen_tcp(const HostPort& at) {
         if (Status set = set_int(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR"); !set) {
             return set.error();
         }
-        // A sender whose machine vanished sends nothing, not even a FIN; inherited by accepted sockets. Dead after 25 s.
+        // A sender whose machine vanished sends nothing, not even a FIN; inherited by accepted sockets. Dead after 25
+        // s.
         (void)set_int(fd.get(), SOL_SOCKET, SO_KEEPALIVE, 1, "SO_KEEPALIVE");
         (void)set_int(fd.get(), IPPROTO_TCP, TCP_KEEPIDLE, 10, "TCP_KEEPIDLE");
         (void)set_int(fd.get(), IPPROTO_TCP, TCP_KEEPINTVL, 5, "TCP_KEEPINTVL");
@@ -252,7 +257,8 @@ std::string congestion_control_of(int fd) {
 std::string peer_of(int fd) {
     sockaddr_storage address{};
     socklen_t length = sizeof address;
-    return getpeername(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0 ? address_text(address) : "a closed peer";
+    return getpeername(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0 ? address_text(address)
+                                                                                : "a closed peer";
 }
 
 TcpState tcp_state(int fd) {

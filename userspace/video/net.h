@@ -1,5 +1,5 @@
-// Sockets for sender and receiver: owned descriptors, addresses, what TCP knows of a connection, and a wake-up that makes a
-// stop token end a poll().
+// Sockets for sender and receiver: owned descriptors, addresses, what TCP knows of a connection, and a wake-up that
+// makes a stop token end a poll().
 #pragma once
 
 #include <cstdint>

@@ -9,8 +9,8 @@ namespace {
 
 // A frame. Doubles in 18 frames: a camera at 25 fps goes from 1.5 to 8 Mbit/s in under 2 s.
 constexpr double fast_growth = 1.04;
-// Near the rate at which the link was last full: about 10 % a second at 25 fps, so that probing costs few skipped frames.
-// Once well above it, the link has become another one.
+// Near the rate at which the link was last full: about 10 % a second at 25 fps, so that probing costs few skipped
+// frames. Once well above it, the link has become another one.
 constexpr double slow_growth = 1.004;
 constexpr double near_below = 0.9;
 constexpr double near_above = 1.1;
@@ -19,15 +19,17 @@ constexpr uint64_t forget_ns = 5'000'000'000;
 // A delivery rate older than this is no measure of a moving link.
 constexpr uint64_t link_age_ns = 1'000'000'000;
 
-constexpr double cut = 0.85;            // of what the link delivered
+constexpr double cut = 0.85;  // of what the link delivered
 constexpr double saturate_cut = 0.97;
-constexpr double saturate_excess = 1.3;  // over the delivery rate: enough to keep the socket full, at most 1 frame in 4 skipped
+constexpr double saturate_excess =
+    1.3;  // over the delivery rate: enough to keep the socket full, at most 1 frame in 4 skipped
 
 }  // namespace
 
 RateController::RateController(const RateOptions& options)
     : options_(options),
-      kbps_(options.adaptive ? std::clamp(options.start_kbps, options.min_kbps, options.max_kbps) : options.start_kbps) {}
+      kbps_(options.adaptive ? std::clamp(options.start_kbps, options.min_kbps, options.max_kbps)
+                             : options.start_kbps) {}
 
 double RateController::update(const RateInput& input) {
     if (!input.app_limited && input.delivery_rate > 0) {
@@ -51,7 +53,8 @@ double RateController::update(const RateInput& input) {
 void RateController::follow(const RateInput& input) {
     double frame_bytes = kbps_ * 1000 / 8 / options_.fps;
     if (input.skipped || static_cast<double>(input.unsent_bytes) > frame_bytes) {
-        // The effect of a cut is seen a round trip later at the earliest, and the backlog needs a frame or two to drain.
+        // The effect of a cut is seen a round trip later at the earliest, and the backlog needs a frame or two to
+        // drain.
         auto wait_ns = std::max<uint64_t>(input.srtt_us * 1000ULL, static_cast<uint64_t>(2e9 / options_.fps));
         if (last_cut_ns_ != 0 && input.now_ns - last_cut_ns_ < wait_ns) {
             return;
@@ -64,8 +67,9 @@ void RateController::follow(const RateInput& input) {
         kbps_ = std::max(delivered * cut, kbps_ / 2);
         return;
     }
-    // A congestion control that paces (BBR, a learned one) learns of more bandwidth only from a sender that offers more than
-    // it lets through: a socket that is nearly drained must be offered more too, or both would wait for each other for ever.
+    // A congestion control that paces (BBR, a learned one) learns of more bandwidth only from a sender that offers more
+    // than it lets through: a socket that is nearly drained must be offered more too, or both would wait for each other
+    // for ever.
     if (static_cast<double>(input.unsent_bytes) > frame_bytes / 2) {
         return;
     }

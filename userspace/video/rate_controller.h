@@ -1,8 +1,9 @@
-// How many bits a second a camera's encoder may spend, so that the video follows what the socket delivers. Pure: it is told
-// what the socket says once per frame, and holds no clock and no file descriptor.
+// How many bits a second a camera's encoder may spend, so that the video follows what the socket delivers. Pure: it is
+// told what the socket says once per frame, and holds no clock and no file descriptor.
 //
-// The signal is the unsent backlog (what the application has produced and TCP has not put on the wire yet), not the RTT:
-// how much may be queued in the network is the congestion control's decision, and the encoder must not take it over.
+// The signal is the unsent backlog (what the application has produced and TCP has not put on the wire yet), not the
+// RTT: how much may be queued in the network is the congestion control's decision, and the encoder must not take it
+// over.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,7 @@ struct RateInput {
     uint64_t delivery_rate = 0;  // bytes/s, tcpi_delivery_rate
     bool app_limited = true;     // tcpi_delivery_rate_app_limited: the rate above says nothing about the link
     uint32_t srtt_us = 0;
-    bool skipped = false;        // the socket took nothing for a whole frame time: the frame was not encoded
+    bool skipped = false;  // the socket took nothing for a whole frame time: the frame was not encoded
 };
 
 class RateController {
@@ -42,11 +43,11 @@ private:
 
     RateOptions options_;
     double kbps_;
-    double congested_kbps_ = 0;       // where the link last turned out to be full; 0 = never
-    uint64_t congested_ns_ = 0;       // when
+    double congested_kbps_ = 0;  // where the link last turned out to be full; 0 = never
+    uint64_t congested_ns_ = 0;  // when
     uint64_t last_cut_ns_ = 0;
-    double link_kbps_ = 0;            // last delivery rate that the link, not the application, limited; 0 = not known
-    uint64_t link_ns_ = 0;            // when
+    double link_kbps_ = 0;  // last delivery rate that the link, not the application, limited; 0 = not known
+    uint64_t link_ns_ = 0;  // when
 };
 
 }  // namespace adapath::video

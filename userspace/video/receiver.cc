@@ -116,9 +116,10 @@ Result<bool> Stream::read() {
 Status Stream::take_frame(const adp_video_header& header, std::span<const uint8_t> payload, uint64_t received_ns) {
     if (!claimed_) {
         if (!claim_(header.camera)) {
-            return Error{fmt::format("camera {} is or was connected already: give each camera its own number "
-                                     "(--first-camera)",
-                                     header.camera)};
+            return Error{
+                fmt::format("camera {} is or was connected already: give each camera its own number "
+                            "(--first-camera)",
+                            header.camera)};
         }
         claimed_ = true;
         stats_.camera = header.camera;
@@ -283,19 +284,19 @@ Status Receiver::accept_one() {
     }
     Running& running = running_.emplace_back();
     // The thread's own token ends one connection; the receiver's ends all.
-    running.thread = std::jthread([this, &running, taken = std::move(socket),
-                                   codec = std::move(*decoder)](const std::stop_token& own) mutable {
-        std::stop_source either;
-        std::stop_callback on_own(own, [&either] { either.request_stop(); });
-        std::stop_callback on_all(stop_, [&either] { either.request_stop(); });
-        running.stream = std::make_unique<Stream>(std::move(taken), std::move(codec), options_, either.get_token(),
-                                                  [this](uint16_t camera) { return claim(camera); });
-        while (running.stream->step()) {
-        }
-        running.over = true;
-        uint64_t one = 1;
-        [[maybe_unused]] ssize_t written = write(over_event_.get(), &one, sizeof one);
-    });
+    running.thread = std::jthread(
+        [this, &running, taken = std::move(socket), codec = std::move(*decoder)](const std::stop_token& own) mutable {
+            std::stop_source either;
+            std::stop_callback on_own(own, [&either] { either.request_stop(); });
+            std::stop_callback on_all(stop_, [&either] { either.request_stop(); });
+            running.stream = std::make_unique<Stream>(std::move(taken), std::move(codec), options_, either.get_token(),
+                                                      [this](uint16_t camera) { return claim(camera); });
+            while (running.stream->step()) {
+            }
+            running.over = true;
+            uint64_t one = 1;
+            [[maybe_unused]] ssize_t written = write(over_event_.get(), &one, sizeof one);
+        });
     return {};
 }
 
@@ -330,7 +331,8 @@ void Receiver::reap(bool all) {
 
 std::vector<StreamStats> Receiver::streams() const {
     std::vector<StreamStats> sorted = finished_;
-    std::sort(sorted.begin(), sorted.end(), [](const StreamStats& a, const StreamStats& b) { return a.camera < b.camera; });
+    std::sort(sorted.begin(), sorted.end(),
+              [](const StreamStats& a, const StreamStats& b) { return a.camera < b.camera; });
     return sorted;
 }
 

@@ -1,5 +1,5 @@
-// The server's end: accepts one TCP connection a camera, decodes every frame and measures what became of it. Each connection
-// has a thread of its own, so a slow or malformed one costs the others nothing.
+// The server's end: accepts one TCP connection a camera, decodes every frame and measures what became of it. Each
+// connection has a thread of its own, so a slow or malformed one costs the others nothing.
 #pragma once
 
 #include <atomic>
@@ -26,7 +26,7 @@ namespace adapath::video {
 struct FrameRecord {
     uint16_t camera = 0;
     bool key = false;
-    uint32_t picture = 0;      // of the clip
+    uint32_t picture = 0;  // of the clip
     uint64_t frame = 0;
     uint64_t sent_ns = 0;      // captured at the sender
     uint64_t received_ns = 0;  // last byte read
@@ -48,7 +48,7 @@ struct StreamStats {
     uint64_t stalls = 0;          // gaps between decoded frames longer than the limit
     uint64_t stall_ns = 0;        // their total length
     uint64_t longest_gap_ns = 0;
-    uint64_t first_ns = 0;        // first and last frame decoded
+    uint64_t first_ns = 0;  // first and last frame decoded
     uint64_t last_ns = 0;
     bool ended = false;  // by the end record
     std::string error;   // why it ended otherwise
@@ -71,7 +71,8 @@ struct ReceiverOptions {
     unsigned cameras = 1;  // ends when so many have ended
     uint64_t late_ns = 400'000'000;
     uint64_t stall_ns = 500'000'000;
-    // Called on the connections' threads, possibly several at once. `picture` is valid during the call; null if undecodable.
+    // Called on the connections' threads, possibly several at once. `picture` is valid during the call; null if
+    // undecodable.
     std::function<void(const FrameRecord& record, const AVFrame* picture)> on_frame;
     std::function<void(const StreamStats& stats, const StreamInterval& interval)> on_second;
 };
@@ -83,8 +84,8 @@ public:
     Stream(Fd socket, Decoder decoder, const ReceiverOptions& options, const std::stop_token& stop,
            std::function<bool(uint16_t)> claim);
 
-    // Waits for data, reads once, decodes what it completed. False when the connection is over; stats().error says why if
-    // not by the end record.
+    // Waits for data, reads once, decodes what it completed. False when the connection is over; stats().error says why
+    // if not by the end record.
     bool step();
     [[nodiscard]] const StreamStats& stats() const { return stats_; }
     [[nodiscard]] bool claimed() const { return claimed_; }  // it sent a valid header

@@ -61,7 +61,9 @@ int run(const Options& options) {
     receiving.late_ns = options.late_ms * 1'000'000;
     receiving.stall_ns = options.stall_ms * 1'000'000;
     if (frames) {
-        receiving.on_frame = [&frames](const FrameRecord& record, const AVFrame*) { frames->write(frames_csv(record)); };
+        receiving.on_frame = [&frames](const FrameRecord& record, const AVFrame*) {
+            frames->write(frames_csv(record));
+        };
     }
     if (stats) {
         receiving.on_second = [&stats](const StreamStats& stream, const StreamInterval& interval) {
@@ -130,7 +132,8 @@ int run(const Options& options) {
 
 int main(int argc, char** argv) {
     CLI::App app{
-        "Receives cameras from adapath-video-send, decodes every frame and measures it. Prints \"ready ADDR:PORT\" on stdout "
+        "Receives cameras from adapath-video-send, decodes every frame and measures it. Prints \"ready ADDR:PORT\" on "
+        "stdout "
         "when it listens, and ends when all cameras have ended.\n"
         "Exit codes: 0 done (also after SIGINT or SIGTERM), 1 a stream broke off or a file failed, 2 wrong usage."};
     app.set_version_flag("--version", adapath::kVersion);

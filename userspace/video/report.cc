@@ -94,21 +94,22 @@ Json second_json(const CameraStats& stats, uint64_t now_ns) {
 }
 
 Json second_json(const StreamStats& stats, const StreamInterval& interval) {
-    return {{"time_us", interval.now_ns / 1000},
-            {"camera", stats.camera},
-            {"frames_received", stats.frames_received},
-            {"frames_decoded", stats.frames_decoded},
-            {"frames_late", stats.frames_late},
-            {"frames_lost", stats.frames_lost()},
-            {"frames_skipped", stats.frames_skipped},
-            {"bytes", stats.bytes},
-            {"kbps", kbps(interval.bytes, interval.ns)},
-            {"fps", interval.ns == 0 ? 0
-                                     : round_to(static_cast<double>(interval.frames_decoded) * 1e9 /
-                                                    static_cast<double>(interval.ns),
-                                                0.1)},
-            {"delay_ms", delay_json(interval.delay)},
-            {"stalls", stats.stalls}};
+    return {
+        {"time_us", interval.now_ns / 1000},
+        {"camera", stats.camera},
+        {"frames_received", stats.frames_received},
+        {"frames_decoded", stats.frames_decoded},
+        {"frames_late", stats.frames_late},
+        {"frames_lost", stats.frames_lost()},
+        {"frames_skipped", stats.frames_skipped},
+        {"bytes", stats.bytes},
+        {"kbps", kbps(interval.bytes, interval.ns)},
+        {"fps",
+         interval.ns == 0
+             ? 0
+             : round_to(static_cast<double>(interval.frames_decoded) * 1e9 / static_cast<double>(interval.ns), 0.1)},
+        {"delay_ms", delay_json(interval.delay)},
+        {"stalls", stats.stalls}};
 }
 
 Json summary_json(const CameraStats& stats) {

@@ -1,4 +1,5 @@
-// What both tools write: JSON lines once a second, a JSON summary, and a CSV line per frame. Field names carry their units.
+// What both tools write: JSON lines once a second, a JSON summary, and a CSV line per frame. Field names carry their
+// units.
 #pragma once
 
 #include <cstdio>
@@ -16,8 +17,8 @@
 
 namespace adapath::video {
 
-// A text file that several threads write whole lines to; "-" is stdout. Lines are complete on disk as they are written, so
-// that a reader may follow.
+// A text file that several threads write whole lines to; "-" is stdout. Lines are complete on disk as they are written,
+// so that a reader may follow.
 class LineFile {
 public:
     static Result<std::unique_ptr<LineFile>> open(const std::string& path);

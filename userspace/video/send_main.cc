@@ -162,18 +162,21 @@ int run(const Options& options) {
 
 int main(int argc, char** argv) {
     CLI::App app{
-        "Plays a clip as N live cameras: H.264 (x264, zero latency) over one TCP connection each. The bitrate follows what "
+        "Plays a clip as N live cameras: H.264 (x264, zero latency) over one TCP connection each. The bitrate follows "
+        "what "
         "each socket delivers; a frame that the socket does not want in time is skipped before it is encoded.\n"
         "Exit codes: 0 done (also after SIGINT or SIGTERM), 1 a stream or file failed, 2 wrong usage."};
     app.set_version_flag("--version", adapath::kVersion);
     Options options;
-    app.add_option("--clip", options.clip, "Video file, anything that libav reads; played in a loop, one picture a frame")
+    app.add_option("--clip", options.clip,
+                   "Video file, anything that libav reads; played in a loop, one picture a frame")
         ->required();
     app.add_option("--server", options.server, "Receiver's HOST:PORT")->required();
     app.add_option("--cameras", options.cameras, "Number of cameras; each starts elsewhere in the clip")
         ->check(CLI::Range(1, 256))
         ->capture_default_str();
-    app.add_option("--first-camera", options.first_camera, "Number of the first camera, for several senders to one receiver")
+    app.add_option("--first-camera", options.first_camera,
+                   "Number of the first camera, for several senders to one receiver")
         ->check(CLI::Range(0, 65000))
         ->capture_default_str();
     app.add_option("--cc", options.congestion_control, "TCP congestion control (default: the kernel's)");
@@ -181,24 +184,26 @@ int main(int argc, char** argv) {
         ->check(CLI::Range(1.0, 120.0))
         ->capture_default_str();
     app.add_option("--size", options.size, "WIDTHxHEIGHT in pixels, even (default: the clip's)");
-    app.add_option("--start-kbps", options.start_kbps, "First bitrate of each camera, kbit/s; the only one with --no-adaptive")
+    app.add_option("--start-kbps", options.start_kbps,
+                   "First bitrate of each camera, kbit/s; the only one with --no-adaptive")
         ->check(CLI::Range(50.0, 200000.0))
         ->capture_default_str();
     app.add_option("--min-kbps", options.min_kbps, "Least bitrate of each camera, kbit/s")
         ->check(CLI::Range(50.0, 200000.0))
         ->capture_default_str();
-    CLI::Option* max_kbps =
-        app.add_option("--max-kbps", options.max_kbps, "Highest bitrate of each camera, kbit/s (with --saturate: 50000)")
-            ->check(CLI::Range(50.0, 200000.0))
-            ->capture_default_str();
+    CLI::Option* max_kbps = app.add_option("--max-kbps", options.max_kbps,
+                                           "Highest bitrate of each camera, kbit/s (with --saturate: 50000)")
+                                ->check(CLI::Range(50.0, 200000.0))
+                                ->capture_default_str();
     app.add_option("--duration", options.duration_s, "Seconds to stream; 0 = until stopped")
         ->check(CLI::Range(0.0, 1e7))
         ->capture_default_str();
     app.add_option("--stats", options.stats, "JSON lines, one a second and camera, to this file; - is stdout");
     app.add_option("--summary", options.summary, "JSON summary to this file at the end; - is stdout");
     app.add_flag("--adaptive,!--no-adaptive", options.adaptive, "Let the bitrate follow the socket (default: yes)");
-    CLI::Option* saturate = app.add_flag("--saturate", options.saturate,
-                                         "Never leave the socket idle: encode at whatever it takes, at the price of skipped frames");
+    CLI::Option* saturate =
+        app.add_flag("--saturate", options.saturate,
+                     "Never leave the socket idle: encode at whatever it takes, at the price of skipped frames");
     app.add_option("--notsent-lowat", options.lowat_kb, "TCP_NOTSENT_LOWAT, KiB: data the socket may hold unsent")
         ->check(CLI::Range(1, 4096))
         ->capture_default_str();

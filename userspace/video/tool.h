@@ -14,8 +14,8 @@ enum ExitCode : int {
     exit_usage = 2,   // the command line is wrong
 };
 
-// SIGINT and SIGTERM stop the token; a second one ends the process at once. Make it before any thread: threads inherit the
-// blocked signals.
+// SIGINT and SIGTERM stop the token; a second one ends the process at once. Make it before any thread: threads inherit
+// the blocked signals.
 class SignalStop {
 public:
     SignalStop();
