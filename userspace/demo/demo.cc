@@ -251,6 +251,7 @@ private:
     std::optional<Child> sender_;
     std::unique_ptr<DaemonClient> client_;
     std::unique_ptr<Recorder> recorder_;
+    Freezer freezer_;
     std::unique_ptr<Scenario> scenario_;
 };
 
@@ -321,6 +322,10 @@ Status Demo::set_up() {
     line_.say("starting the trainer");
     if (Status started = start_trainer(); !started) {
         return started;
+    }
+    line_.say("compiling what will be forced");
+    if (Status compiled = compile_ahead(freezer_, options_.checkpoint + "/policy.model"); !compiled) {
+        return compiled;
     }
     if (local_) {
         return {};
@@ -536,7 +541,7 @@ void Demo::watch_over() {
     const uint64_t patience_us = end_us + static_cast<uint64_t>(20e6 * options_.patience);
     Plan plan = make_plan(options_.duration_s);
     plan.burst_per_s = options_.switch_rate;
-    scenario_ = std::make_unique<Scenario>(plan, recording_.start_us, options_.seed, *client_, *recorder_, quit_);
+    scenario_ = std::make_unique<Scenario>(plan, recording_.start_us, options_.seed, freezer_, *client_, *recorder_, quit_);
 
     uint64_t next_line_us = recording_.start_us + 1000000;
     for (bool running = true; running && !stop_.wait_for(tick);) {

@@ -20,10 +20,42 @@ constexpr size_t held_out_inputs = 256;
 // Random inputs that each of the burst's hundred freezes is verified on, beside the extremes and what the daemon does again.
 constexpr uint64_t burst_random_inputs = 100;
 
+// The same policy in another network.
+Result<FloatModel> twice_as_wide(const FloatModel& model) {
+    std::vector<uint32_t> hidden;
+    for (size_t l = 0; l + 1 < model.network.layers.size(); l++) {
+        hidden.push_back(model.network.layers[l].outputs * 2);
+    }
+    return widen(model, hidden);
+}
+
 }  // namespace
 
-Scenario::Scenario(const Plan& plan, uint64_t start_us, uint64_t seed, DaemonClient& client, Recorder& recorder, StopToken& quit)
-    : plan_(plan), start_us_(start_us), seed_(seed), client_(client), recorder_(recorder), quit_(quit) {
+Status compile_ahead(Freezer& freezer, const std::string& checkpoint_file) {
+    Result<FloatModel> checkpoint = read_float_model(checkpoint_file);
+    if (!checkpoint) {
+        return checkpoint.error();
+    }
+    Result<FloatModel> wide = twice_as_wide(*checkpoint);
+    if (!wide) {
+        return wide.error();
+    }
+    FreezeOptions options;
+    options.random_inputs = 1;
+    options.fidelity_limit = 0;
+    for (const FloatModel& model : {*checkpoint, *wide, adversarial_cc(1.0F)}) {
+        // What it is calibrated on does not matter: the snapshot goes, the programs stay in the freezer.
+        const std::vector<InputCodes> inputs(2, InputCodes(model.network.input_count(), 128));
+        if (Result<Snapshot> snapshot = freezer.freeze(model, inputs, inputs, options); !snapshot) {
+            return snapshot.error();
+        }
+    }
+    return {};
+}
+
+Scenario::Scenario(const Plan& plan, uint64_t start_us, uint64_t seed, Freezer& freezer, DaemonClient& client, Recorder& recorder,
+                   StopToken& quit)
+    : plan_(plan), start_us_(start_us), seed_(seed), freezer_(freezer), client_(client), recorder_(recorder), quit_(quit) {
     thread_ = std::thread([this] { run(); });
 }
 
@@ -157,11 +189,7 @@ Status Scenario::other_network() {
     if (!model) {
         return model.error();
     }
-    std::vector<uint32_t> hidden;
-    for (size_t l = 0; l + 1 < model->network.layers.size(); l++) {
-        hidden.push_back(model->network.layers[l].outputs * 2);
-    }
-    auto wide = widen(*model, hidden);
+    auto wide = twice_as_wide(*model);
     if (!wide) {
         return wide.error();
     }

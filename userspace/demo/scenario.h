@@ -15,10 +15,15 @@
 
 namespace adapath::demo {
 
+// Compiles the programs of all that will be forced, so that the burst goes at the loop's own pace and not at that of a compiler that
+// has just been started: half a minute where the processor is emulated.
+Status compile_ahead(Freezer& freezer, const std::string& checkpoint_file);
+
 class Scenario {
 public:
     // `start_us` is the plan's second 0, CLOCK_MONOTONIC. `quit` ends it early.
-    Scenario(const Plan& plan, uint64_t start_us, uint64_t seed, DaemonClient& client, Recorder& recorder, StopToken& quit);
+    Scenario(const Plan& plan, uint64_t start_us, uint64_t seed, Freezer& freezer, DaemonClient& client, Recorder& recorder,
+             StopToken& quit);
     ~Scenario();
     Scenario(const Scenario&) = delete;
     Scenario& operator=(const Scenario&) = delete;
@@ -44,10 +49,10 @@ private:
     const Plan plan_;
     const uint64_t start_us_;
     const uint64_t seed_;
+    Freezer& freezer_;
     DaemonClient& client_;
     Recorder& recorder_;
     StopToken& quit_;
-    Freezer freezer_;
     std::mutex mutex_;  // phases_ and forced_
     std::vector<Phase> phases_;
     Forced forced_;
