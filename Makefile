@@ -95,7 +95,7 @@ vmtest: deps ## the kernel-side tests alone, in Debian's 6.1 and 6.12 kernels un
 
 vmtest-debug: deps ## the same in a kernel with KASAN, lockdep, kmemleak and more; builds it first (some 20 minutes, once)
 	$(call build,all)
-	@tests/vm/run.sh --kernel debug --build '$(BUILD)' --filter '$(FILTER)' && echo "vmtest-debug: ok"
+	@tests/vm/run.sh --quick --kernel debug --build '$(BUILD)' --filter '$(FILTER)' && echo "vmtest-debug: ok"
 
 bench: deps ## build and run the benchmarks; JSON under out/bench/
 	$(call build,all)

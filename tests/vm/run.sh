@@ -8,7 +8,7 @@
 #   --build DIR     build directory (default build); modules go to DIR/kmod/LABEL
 #   --filter REGEX  only the subtests whose name matches
 #   --quick         the part of it that `make test` has time for (suite.sh says what)
-#   --timeout S     seconds for all of it inside the VM (default 840 with --quick, 2400 without, 7200 with debug)
+#   --timeout S     seconds for all of it inside the VM (default 840 with --quick, 2400 without, 10800 with debug)
 #   --results DIR   where the logs go (default out/test/vm/LABEL; one run at a time there)
 #   --modules-only  build the modules, print their directory, boot nothing
 #
@@ -37,7 +37,7 @@ build=$(cd "$build" 2>/dev/null && pwd) || usage "there is no build directory he
 slow=1
 if [ "$kernel" = debug ]; then
 	slow=6
-	: "${timeout:=7200}" "${memory:=4096}"
+	: "${timeout:=10800}" "${memory:=4096}"
 fi
 [ -z "$quick" ] || : "${timeout:=840}"
 : "${timeout:=2400}" "${memory:=2048}"

@@ -6,8 +6,8 @@
 #
 #   --build DIR     the build directory, for its bin/
 #   --filter REGEX  only the tests whose name matches (grep -E)
-#   --quick         for `make test`: what takes long and the kernel's age does not change is run on one of the kernels only,
-#                   and fewer switches under load (500 for 10,000)
+#   --quick         for `make test`: each daemon test on one of the kernels only, fewer switches under load (500 for 10,000)
+#                   and not in every test, no kill in mid-install
 #   --list          only print the names
 #
 # Environment: ADAPATH_MODULES: directory of the modules built for this kernel (none: what needs them is skipped);
@@ -159,30 +159,28 @@ export -f kmemleak
 
 # --- the tests -----------------------------------------------------------------------------------------------------------
 
-# on KERNEL: whether a test that --quick runs on one kernel alone is for this one.
-on() { [ -z "$quick" ] || [[ "$(uname -r)" == "$1".* ]]; }
-[ -z "$quick" ] || export ADAPATH_SWITCHES=500
+# on KERNEL: whether a test that --quick runs on one kernel alone is for this one. The debug kernel gets them all.
+on() { [ -z "$quick" ] || [[ "$(uname -r)" == "$1".* ]] || [[ "$(uname -r)" == *-adapath-debug ]]; }
+# What --quick leaves out of a GoogleTest program: minutes of switches under flows, since the daemon's test has 500 of them.
+without=
+if [ -n "$quick" ]; then
+	without='-*.ThousandsOfSwitches*:*.KilledInMidInstall*'
+	export ADAPATH_SWITCHES=500
+fi
 
 # The BPF backend on this kernel: decisions bit for bit, switches under flows, adoption, refusals.
-if on 6.1; then
-	add_gtest bpf_backend 300 bpf_backend_test
-else
-	add_gtest bpf_backend 300 bpf_backend_test '-*.ThousandsOfSwitches*:*.AForeignObject*'
-fi
+add_gtest bpf_backend 300 bpf_backend_test "$without"
 # The daemon on that backend, killed in mid-batch and in mid-install; a second one refused.
 if on 6.12; then
-	add_gtest bpf_daemon 120 netns_daemon_test 'DaemonOnKernel.KilledInMidBatch*:DaemonOnKernel.ASecondDaemon*'
-fi
-if [ -z "$quick" ]; then
-	add_gtest bpf_daemon_install 200 netns_daemon_test 'DaemonOnKernel.KilledInMidInstall*'
+	add_gtest bpf_daemon 400 netns_daemon_test "DaemonOnKernel.KilledInMid*:DaemonOnKernel.ASecondDaemon*$without"
 fi
 
 for program in "$bin"/vm_*; do
 	[ -x "$program" ] || continue
 	case ${program##*/} in
-	# The daemon on the module. All its switches take minutes where the processor is emulated.
-	vm_kmod_daemon_test) if on 6.1; then add_gtest vm_kmod_daemon_test 900 vm_kmod_daemon_test; fi ;;
-	*) add_gtest "${program##*/}" 300 "${program##*/}" ;;
+	# The daemon on the module. All its 10,000 switches take long where the processor is emulated.
+	vm_kmod_daemon_test) if on 6.1; then add_gtest vm_kmod_daemon_test 900 vm_kmod_daemon_test "$without"; fi ;;
+	*) add_gtest "${program##*/}" 300 "${program##*/}" "$without" ;;
 	esac
 done
 for file in "$here"/tests/vm/cases/*.sh; do
