@@ -467,11 +467,16 @@ Status Demo::start_video() {
     if (auto ready = receiver_->wait_line(patient(seconds(10)), stop_); !ready) {
         return ready.error();
     }
+    std::vector<std::string> argv = {program("adapath-video-send"), "--clip", options_.clip, "--server",
+                                     fmt::format("{}:{}", server_address, server_port), "--cameras",
+                                     std::to_string(options_.cameras), "--cc", cc_, "--saturate", "--duration",
+                                     fmt::format("{}", options_.duration_s), "--stats", options_.out + "/sender.jsonl",
+                                     "--summary", options_.out + "/sender.json", "--fps", fmt::format("{}", options_.fps)};
+    if (!options_.size.empty()) {
+        argv.insert(argv.end(), {"--size", options_.size});
+    }
     auto sender = Child::start({.name = "adapath-video-send",
-                                .argv = {program("adapath-video-send"), "--clip", options_.clip, "--server",
-                                         fmt::format("{}:{}", server_address, server_port), "--cameras", std::to_string(options_.cameras),
-                                         "--cc", cc_, "--saturate", "--duration", fmt::format("{}", options_.duration_s), "--stats",
-                                         options_.out + "/sender.jsonl", "--summary", options_.out + "/sender.json"},
+                                .argv = argv,
                                 .namespace_fd = gateway_->fd(),
                                 .log = log_of("adapath-video-send")});
     if (!sender) {
