@@ -133,10 +133,11 @@ printf '%q ' "$@" >"$control/command"
 # TCG unless asked otherwise: nested KVM is not to be relied upon, and every machine has TCG.
 accel=${ADAPATH_VM_ACCEL:-tcg}
 [ "$accel" = tcg ] && accel=tcg,thread=multi
+# The host's other work can hold a virtual processor up for long: a stall is one only after two minutes.
 # setpriv: QEMU dies with us, even if we are killed without warning.
 setpriv --pdeathsig KILL "$qemu" -accel "$accel" -cpu max -smp "$cpus" -m "$memory" -nodefaults -display none -no-reboot \
 	-serial "file:$control/console" -kernel "$dir/vmlinuz" -initrd "$initramfs" \
-	-append "console=ttyS0 loglevel=5 oops=panic panic=-1 log_buf_len=4M mitigations=off $append" \
+	-append "console=ttyS0 loglevel=5 rcupdate.rcu_cpu_stall_timeout=120 watchdog_thresh=60 oops=panic panic=-1 log_buf_len=4M mitigations=off $append" \
 	-virtfs local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap \
 	-virtfs "local,path=$results,mount_tag=results,security_model=none,multidevs=remap" \
 	</dev/null >"$tmp/qemu.log" 2>&1 &
