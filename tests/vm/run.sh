@@ -16,6 +16,8 @@
 # Exit codes: 0 all passed; 1 something failed, the kernel's log held a splat, or the VM did not run; 4 skipped, with the reason
 # (this machine is not an amd64 one, or its package lists offer no such kernel).
 set -uo pipefail
+# In braces, so that bash has read all of it before it runs: it runs for long, and may be edited meanwhile.
+{
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
 kernel='' build=$here/build filter='' timeout='' memory='' cpus=2 results='' quick='' modules_only=''
@@ -119,3 +121,5 @@ case $code in
 126) fail "the kernel's log holds a splat (above); $logs" ;;
 *) fail "the suite failed (above); $logs" ;;
 esac
+exit 0
+}

@@ -23,6 +23,8 @@
 #
 # Environment: ADAPATH_VM_ACCEL=tcg (or kvm, where it works), ADAPATH_KERNELS (default out/cache/kernels).
 set -uo pipefail
+# In braces, so that bash has read all of it before it runs: it runs for long, and may be edited meanwhile.
+{
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
 say() { printf 'vm: %s\n' "$*" >&2; }
@@ -196,3 +198,4 @@ if [ -z "$code" ]; then
 	trouble "kernel $release ended without a verdict (above: QEMU's messages and the end of the console)"
 fi
 exit "$code"
+}
