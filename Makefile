@@ -21,9 +21,9 @@ DESTDIR ?=
 # make demo; the kernel module runs in a VM whose processor is emulated: less of everything
 BACKEND ?= bpf
 ifeq ($(BACKEND),kmod)
-DURATION ?= 45
-CAMERAS ?= 2
-MEAN_RATE ?= 3
+DURATION ?= 120
+CAMERAS ?= 4
+MEAN_RATE ?= 1
 endif
 DURATION ?= 60
 TRACE ?=

@@ -7,7 +7,8 @@
 #   --kernel LABEL  6.1, 6.12 (default) or debug
 #   --build DIR     build directory (default build)
 #   --out DIR       where summary.json, report.html and log/ go (default out/demo)
-#   OPTION...       for adapath-demo (--duration 45 --mean-rate 3 ...); see adapath-demo --help
+#   OPTION...       for adapath-demo (--duration 120 --mean-rate 1 ...); see adapath-demo --help. Unless given: small pictures,
+#                   12 a second, 2 forced switches a second
 #
 # The VM's processor is emulated: video and rates have to be small, and a second of the demo may take longer than one.
 # Exit codes: adapath-demo's own; 124 time-out; 125 the VM did not run; 126 the kernel's log holds a splat.
@@ -30,7 +31,11 @@ build=$(cd "$build" 2>/dev/null && pwd) || { say "no build directory $build: run
 mkdir -p "$out" || exit 125
 out=$(cd "$out" && pwd)
 
-[[ " $* " == *" --backend "* ]] || set -- --backend kmod "$@"
+# What an emulated processor can encode in time, and how long it takes its programs to answer.
+for default in "--backend kmod" "--size 192x144" "--fps 12" "--switch-rate 2" "--patience 5"; do
+	# shellcheck disable=SC2086 # an option and its value
+	[[ " $* " == *" ${default% *} "* ]] || set -- "$@" $default
+done
 duration=60
 for ((n = 1; n < $#; ++n)); do
 	if [ "${!n}" = --duration ]; then next=$((n + 1)); duration=${!next%.*}; fi
