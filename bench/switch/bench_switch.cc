@@ -12,7 +12,7 @@
 #include <random>
 
 #include "codegen/codegen.h"
-#include "tests/bpf/flow.h"
+#include "tests/support/tcp_flow.h"
 #include "userspace/adapathd/backend.h"
 #include "userspace/bpf_backend/kernel_side.h"
 
@@ -58,7 +58,7 @@ struct Fixture {
     BpfBackendOptions options;
     Backend backend;
     Freezer freezer;
-    std::unique_ptr<testing::LoopbackFlow> flow;
+    std::unique_ptr<testing::TcpFlow> flow;
     std::vector<InputCodes> codes = walks(512);
     uint32_t generation = 0;
 
@@ -71,7 +71,14 @@ struct Fixture {
             std::exit(1);
         }
         backend = std::move(*opened);
-        flow = std::make_unique<testing::LoopbackFlow>(options.congestion_control);
+        auto started = testing::TcpFlow::start(testing::over_loopback(options.congestion_control));
+        if (!started) {
+            fmt::print(stderr, "bench_switch: {}\n", started.error().message);
+            backend = {};
+            (void)remove_bpf_backend(options.pin_directory);
+            std::exit(1);
+        }
+        flow = std::move(*started);
     }
     ~Fixture() {
         flow.reset();
