@@ -163,7 +163,7 @@ wait "$vm" 2>/dev/null
 vm='' watcher=''
 
 # /dev/kmsg's records as dmesg prints them; lines that userspace wrote there (facility above 0) are not the kernel's.
-awk -F';' '/^[0-9]+,/ { split($1, field, ","); if (field[1] >= 8 || seen[field[2]]++) next; text = substr($0, index($0, ";") + 1)
+awk -F';' '/^[0-9]+,/ { split($1, field, ","); if (field[1] >= 8 || seen[field[2]]++) next; text = substr($0, index($0, ";") + 1); gsub(/\\x0a/, "\n", text)
 	printf "[%5d.%06d] %s\n", field[3] / 1000000, field[3] % 1000000, text }' "$control/kmsg" "$control/kmsg.end" >"$control/dmesg"
 # A panic's last words are on the console alone.
 if ! [ -f "$control/exit" ]; then
