@@ -124,8 +124,11 @@ TEST(Reload, AHundredTimesWithASnapshotInThem) {
         "memory that the kernel holds: {} kB after {} rounds, {} kB after {}; {} of them ran a generated program\n",
         warm_kb, kWarm, after_kb, kRounds, generated_runs);
     EXPECT_EQ(generated_runs, programs.empty() ? 0U : kRounds);
-    // A snapshot's parameters alone, lost each time, would be 2 MB and more.
-    EXPECT_LT(static_cast<int64_t>(after_kb) - static_cast<int64_t>(warm_kb), 1500);
+    // A snapshot's parameters alone, lost each time, would be 2 MB and more. Where kmemleak looks for what is lost, and
+    // keeps a record of every allocation for it, the sum says nothing.
+    if (access("/sys/kernel/debug/kmemleak", F_OK) != 0) {
+        EXPECT_LT(static_cast<int64_t>(after_kb) - static_cast<int64_t>(warm_kb), 1500);
+    }
 }
 
 }  // namespace
