@@ -70,7 +70,10 @@ private:
 class KernelSide {
 public:
     KernelSide(std::string daemon, std::string backend, std::string pin_directory, std::string log)
-        : daemon_(std::move(daemon)), backend_(std::move(backend)), pins_(std::move(pin_directory)), log_(std::move(log)) {}
+        : daemon_(std::move(daemon)),
+          backend_(std::move(backend)),
+          pins_(std::move(pin_directory)),
+          log_(std::move(log)) {}
     KernelSide(const KernelSide&) = delete;
     KernelSide& operator=(const KernelSide&) = delete;
     ~KernelSide() {
@@ -89,7 +92,8 @@ public:
                                  .log = log_},
                                 seconds(20));
         if (!done) {
-            return Error{fmt::format("can't remove the kernel side of the {} backend: {}", backend_, done.error().message)};
+            return Error{
+                fmt::format("can't remove the kernel side of the {} backend: {}", backend_, done.error().message)};
         }
         return {};
     }
@@ -137,8 +141,8 @@ std::string date_text() {
     return text;
 }
 
-// The emulator's statistics lines, brought onto the samples' clock: its times count from its start, and a line never comes
-// before the time that it names.
+// The emulator's statistics lines, brought onto the samples' clock: its times count from its start, and a line never
+// comes before the time that it names.
 class LinkReader {
 public:
     void add(const std::string& line) {
@@ -172,8 +176,8 @@ public:
     }
     void take(Recording& recording) const {
         for (const Line& line : points_) {
-            recording.link.push_back({static_cast<uint64_t>((start_s_ + line.to_s) * 1e6), line.capacity, line.delivered,
-                                      line.queue, line.drops});
+            recording.link.push_back({static_cast<uint64_t>((start_s_ + line.to_s) * 1e6), line.capacity,
+                                      line.delivered, line.queue, line.drops});
         }
     }
 
@@ -189,8 +193,12 @@ private:
 class Demo {
 public:
     Demo(const Options& options, StopToken& stop)
-        : options_(options), stop_(stop), local_(options.backend == "local"), random_(std::random_device{}()),
-          log_(options.out + "/log"), state_(options.out + "/state") {}
+        : options_(options),
+          stop_(stop),
+          local_(options.backend == "local"),
+          random_(std::random_device{}()),
+          log_(options.out + "/log"),
+          state_(options.out + "/state") {}
     ~Demo() { end_all(); }
     Demo(const Demo&) = delete;
     Demo& operator=(const Demo&) = delete;
@@ -257,19 +265,22 @@ private:
 
 Status Demo::check_machine() {
     if (!local_ && geteuid() != 0) {
-        return Error{fmt::format("the {} backend and network namespaces need root: run 'sudo make demo', or the same loop without "
-                                 "privileges: 'make demo BACKEND=local'",
-                                 options_.backend)};
+        return Error{fmt::format(
+            "the {} backend and network namespaces need root: run 'sudo make demo', or the same loop without "
+            "privileges: 'make demo BACKEND=local'",
+            options_.backend)};
     }
     if (!local_ && access("/dev/net/tun", R_OK | W_OK) != 0) {
-        return Error{fmt::format("/dev/net/tun: {}: the link emulator needs TUN devices (modprobe tun), or run without a real "
-                                 "network: 'make demo BACKEND=local'",
-                                 strerror(errno))};
+        return Error{
+            fmt::format("/dev/net/tun: {}: the link emulator needs TUN devices (modprobe tun), or run without a real "
+                        "network: 'make demo BACKEND=local'",
+                        strerror(errno))};
     }
     if (access((options_.checkpoint + "/policy.model").c_str(), R_OK) != 0) {
-        return Error{fmt::format("{}/policy.model: {}: make the checkpoint with 'make models', or name its directory with "
-                                 "--checkpoint",
-                                 options_.checkpoint, strerror(errno))};
+        return Error{
+            fmt::format("{}/policy.model: {}: make the checkpoint with 'make models', or name its directory with "
+                        "--checkpoint",
+                        options_.checkpoint, strerror(errno))};
     }
     if (!local_ && access(options_.clip.c_str(), R_OK) != 0) {
         return Error{fmt::format("{}: {}: fetch the default clip with 'make deps', or name another one with CLIP=file",
@@ -308,8 +319,8 @@ Status Demo::set_up() {
     settings.link = !options_.trace.empty() && !local_
                         ? fmt::format("{}, {:g} ms each way", std::filesystem::path(options_.trace).filename().string(),
                                       options_.delay_ms)
-                        : fmt::format("LTE-like, mean {:g} Mbit/s, seed {}, {:g} ms each way", options_.mean_rate, options_.seed,
-                                      options_.delay_ms);
+                        : fmt::format("LTE-like, mean {:g} Mbit/s, seed {}, {:g} ms each way", options_.mean_rate,
+                                      options_.seed, options_.delay_ms);
     utsname name{};
     uname(&name);
     settings.kernel = fmt::format("{} {}", name.sysname, name.release);
@@ -340,13 +351,15 @@ Status Demo::set_up() {
 Status Demo::start_daemon() {
     const std::string pins = "/sys/fs/bpf/" + cc_;
     const std::string config = options_.out + "/adapathd.conf";
-    std::string text = fmt::format("# Made by adapath-demo.\ntrain: false\ncongestion_control: \"{}\"\npin_directory: \"{}\"\n"
-                                   // The generated uplink falls to a quarter within seconds, which no snapshot is to blame for.
-                                   "watch {{\n  margin: 2.0\n}}\n",
-                                   cc_, pins);
+    std::string text = fmt::format(
+        "# Made by adapath-demo.\ntrain: false\ncongestion_control: \"{}\"\npin_directory: \"{}\"\n"
+        // The generated uplink falls to a quarter within seconds, which no snapshot is to blame for.
+        "watch {{\n  margin: 2.0\n}}\n",
+        cc_, pins);
     if (local_) {
-        text += fmt::format("local {{\n  flows: {}\n  mean_mbit: {}\n  seed: {}\n  rtt_ms: {}\n  queue_ms: {}\n}}\n", options_.cameras,
-                            options_.mean_rate, options_.seed, 2 * options_.delay_ms, options_.queue_ms);
+        text +=
+            fmt::format("local {{\n  flows: {}\n  mean_mbit: {}\n  seed: {}\n  rtt_ms: {}\n  queue_ms: {}\n}}\n",
+                        options_.cameras, options_.mean_rate, options_.seed, 2 * options_.delay_ms, options_.queue_ms);
     }
     if (Status written = write_file_durably(config, text); !written) {
         return written;
@@ -359,8 +372,8 @@ Status Demo::start_daemon() {
         take_kernel_side();
     }
     auto daemon = Child::start({.name = "adapathd",
-                                .argv = {program("adapathd"), "--config", config, "--backend", options_.backend, "--state-dir", state_,
-                                         "--socket", socket_, "--foreground"},
+                                .argv = {program("adapathd"), "--config", config, "--backend", options_.backend,
+                                         "--state-dir", state_, "--socket", socket_, "--foreground"},
                                 .log = log_of("adapathd")});
     if (!daemon) {
         return daemon.error();
@@ -388,14 +401,15 @@ Status Demo::start_daemon() {
 }
 
 Status Demo::start_trainer() {
-    auto trainer = Child::start({.name = "adapath-trainer",
-                                 .argv = {program("adapath-trainer"), "--socket", socket_, "--checkpoint", options_.checkpoint,
-                                          // A minute is all there is: smaller batches, and a smaller difference is worth a
-                                          // switch, than in a gateway that runs for days.
-                                          "--batch", "48", "--stable-batches", "2", "--stable-change", "0.03",
-                                          "--necessary-loss", "0.01", "--policy-rate", "0.001", "--min-interval", "4"},
-                                 .log = log_of("adapath-trainer"),
-                                 .environment = {"OMP_NUM_THREADS=1"}});
+    auto trainer =
+        Child::start({.name = "adapath-trainer",
+                      .argv = {program("adapath-trainer"), "--socket", socket_, "--checkpoint", options_.checkpoint,
+                               // A minute is all there is: smaller batches, and a smaller difference is worth a
+                               // switch, than in a gateway that runs for days.
+                               "--batch", "48", "--stable-batches", "2", "--stable-change", "0.03", "--necessary-loss",
+                               "0.01", "--policy-rate", "0.001", "--min-interval", "4"},
+                      .log = log_of("adapath-trainer"),
+                      .environment = {"OMP_NUM_THREADS=1"}});
     if (!trainer) {
         return trainer.error();
     }
@@ -413,8 +427,8 @@ Status Demo::start_trainer() {
         }
         stop_.wait_for(milliseconds(100));
     }
-    return Error{fmt::format("the trainer installed no snapshot of {} within {:.0f} s (log: {})", options_.checkpoint, 60 * options_.patience,
-                             log_of("adapath-trainer"))};
+    return Error{fmt::format("the trainer installed no snapshot of {} within {:.0f} s (log: {})", options_.checkpoint,
+                             60 * options_.patience, log_of("adapath-trainer"))};
 }
 
 Status Demo::start_link() {
@@ -428,16 +442,30 @@ Status Demo::start_link() {
         return server.error();
     }
     server_.emplace(std::move(*server));
-    std::vector<std::string> argv = {program("adapath-linkem"), "--netns-a", gateway_->name(), "--netns-b", server_->name(),
-                                     "--addr-a", "10.77.0.1/30", "--addr-b", fmt::format("{}/30", server_address),
-                                     "--delay", fmt::format("{}", options_.delay_ms), "--queue-ms", fmt::format("{}", options_.queue_ms),
-                                     "--stats-interval", "0.25", "--seed", fmt::format("{}", options_.seed)};
+    std::vector<std::string> argv = {program("adapath-linkem"),
+                                     "--netns-a",
+                                     gateway_->name(),
+                                     "--netns-b",
+                                     server_->name(),
+                                     "--addr-a",
+                                     "10.77.0.1/30",
+                                     "--addr-b",
+                                     fmt::format("{}/30", server_address),
+                                     "--delay",
+                                     fmt::format("{}", options_.delay_ms),
+                                     "--queue-ms",
+                                     fmt::format("{}", options_.queue_ms),
+                                     "--stats-interval",
+                                     "0.25",
+                                     "--seed",
+                                     fmt::format("{}", options_.seed)};
     if (options_.trace.empty()) {
         argv.insert(argv.end(), {"--generate", "lte", "--mean-rate", fmt::format("{}", options_.mean_rate)});
     } else {
         argv.insert(argv.end(), {"--up-trace", options_.trace});
     }
-    auto linkem = Child::start({.name = "adapath-linkem", .argv = argv, .log = log_of("adapath-linkem"), .read_output = true});
+    auto linkem =
+        Child::start({.name = "adapath-linkem", .argv = argv, .log = log_of("adapath-linkem"), .read_output = true});
     if (!linkem) {
         return linkem.error();
     }
@@ -453,13 +481,14 @@ Status Demo::start_link() {
 }
 
 Status Demo::start_video() {
-    auto receiver = Child::start({.name = "adapath-video-recv",
-                                  .argv = {program("adapath-video-recv"), "--listen", fmt::format("{}:{}", server_address, server_port),
-                                           "--cameras", std::to_string(options_.cameras), "--stats", options_.out + "/receiver.jsonl",
-                                           "--frames", options_.out + "/frames.csv", "--summary", options_.out + "/receiver.json"},
-                                  .namespace_fd = server_->fd(),
-                                  .log = log_of("adapath-video-recv"),
-                                  .read_output = true});
+    auto receiver = Child::start(
+        {.name = "adapath-video-recv",
+         .argv = {program("adapath-video-recv"), "--listen", fmt::format("{}:{}", server_address, server_port),
+                  "--cameras", std::to_string(options_.cameras), "--stats", options_.out + "/receiver.jsonl",
+                  "--frames", options_.out + "/frames.csv", "--summary", options_.out + "/receiver.json"},
+         .namespace_fd = server_->fd(),
+         .log = log_of("adapath-video-recv"),
+         .read_output = true});
     if (!receiver) {
         return receiver.error();
     }
@@ -467,11 +496,24 @@ Status Demo::start_video() {
     if (auto ready = receiver_->wait_line(patient(seconds(10)), stop_); !ready) {
         return ready.error();
     }
-    std::vector<std::string> argv = {program("adapath-video-send"), "--clip", options_.clip, "--server",
-                                     fmt::format("{}:{}", server_address, server_port), "--cameras",
-                                     std::to_string(options_.cameras), "--cc", cc_, "--saturate", "--duration",
-                                     fmt::format("{}", options_.duration_s), "--stats", options_.out + "/sender.jsonl",
-                                     "--summary", options_.out + "/sender.json", "--fps", fmt::format("{}", options_.fps)};
+    std::vector<std::string> argv = {program("adapath-video-send"),
+                                     "--clip",
+                                     options_.clip,
+                                     "--server",
+                                     fmt::format("{}:{}", server_address, server_port),
+                                     "--cameras",
+                                     std::to_string(options_.cameras),
+                                     "--cc",
+                                     cc_,
+                                     "--saturate",
+                                     "--duration",
+                                     fmt::format("{}", options_.duration_s),
+                                     "--stats",
+                                     options_.out + "/sender.jsonl",
+                                     "--summary",
+                                     options_.out + "/sender.json",
+                                     "--fps",
+                                     fmt::format("{}", options_.fps)};
     if (!options_.size.empty()) {
         argv.insert(argv.end(), {"--size", options_.size});
     }
@@ -546,7 +588,8 @@ void Demo::watch_over() {
     const uint64_t patience_us = end_us + static_cast<uint64_t>(20e6 * options_.patience);
     Plan plan = make_plan(options_.duration_s);
     plan.burst_per_s = options_.switch_rate;
-    scenario_ = std::make_unique<Scenario>(plan, recording_.start_us, options_.seed, freezer_, *client_, *recorder_, quit_);
+    scenario_ =
+        std::make_unique<Scenario>(plan, recording_.start_us, options_.seed, freezer_, *client_, *recorder_, quit_);
 
     uint64_t next_line_us = recording_.start_us + 1000000;
     for (bool running = true; running && !stop_.wait_for(tick);) {
@@ -568,7 +611,8 @@ void Demo::watch_over() {
                 recording_.errors.push_back(sender_->obituary());
             }
         } else if (now_us > patience_us) {
-            recording_.errors.push_back(fmt::format("adapath-video-send did not end {:.0f} s after its time and was ended", 20 * options_.patience));
+            recording_.errors.push_back(fmt::format(
+                "adapath-video-send did not end {:.0f} s after its time and was ended", 20 * options_.patience));
             running = false;
         }
         if (running && !all_alive()) {
@@ -592,7 +636,8 @@ void Demo::finish() {
     }
     if (receiver_ && !receiver_->wait_exit(recording_.interrupted ? seconds(1) : patient(seconds(15)))) {
         if (!recording_.interrupted) {
-            recording_.errors.push_back(fmt::format("adapath-video-recv still waited for frames {:.0f} s after the sender's end", 15 * options_.patience));
+            recording_.errors.push_back(fmt::format(
+                "adapath-video-recv still waited for frames {:.0f} s after the sender's end", 15 * options_.patience));
         }
         receiver_->stop();
     }
@@ -696,8 +741,8 @@ void Demo::verify() {
     n.installs_refused = status->installs_refused();
     n.resident_bytes = status->resident_bytes();
     n.acks = status->acks();
-    // The log on disk, by a program that shares nothing with this daemon but the interpreter. The daemon ends first, so that
-    // the log is whole.
+    // The log on disk, by a program that shares nothing with this daemon but the interpreter. The daemon ends first, so
+    // that the log is whole.
     trainer_.reset();
     daemon_->stop(patient(seconds(10)));
     if (daemon_->exit_code() != 0) {

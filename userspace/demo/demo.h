@@ -17,7 +17,7 @@ struct Options {
     std::string clip;
     uint32_t cameras = 4;
     std::string backend = "bpf";
-    std::string size;           // of the video, WIDTHxHEIGHT; empty = the clip's
+    std::string size;  // of the video, WIDTHxHEIGHT; empty = the clip's
     double fps = 25;
     unsigned switch_rate = 20;  // forced parameter switches a second
     double patience = 1;        // factor on all waits for the other programs

@@ -103,8 +103,11 @@ int main(int argc, char** argv) {
     app.add_option("--clip", options.clip,
                    "Video file that the cameras play, anything that libav reads (default: the one that "
                    "'make deps' fetched, out/cache/clip/vtest.avi)");
-    app.add_option("--size", options.size, "Video's WIDTHxHEIGHT in pixels, even (default: the clip's); smaller where encoding is slow");
-    app.add_option("--fps", options.fps, "Frames a second of each camera")->capture_default_str()->check(CLI::Range(1.0, 120.0));
+    app.add_option("--size", options.size,
+                   "Video's WIDTHxHEIGHT in pixels, even (default: the clip's); smaller where encoding is slow");
+    app.add_option("--fps", options.fps, "Frames a second of each camera")
+        ->capture_default_str()
+        ->check(CLI::Range(1.0, 120.0));
     app.add_option("--switch-rate", options.switch_rate,
                    "Forced parameter switches a second, for 5 s; fewer where the machine is slow")
         ->capture_default_str()

@@ -17,7 +17,8 @@ constexpr double perturbation = 0.01;
 constexpr float exploration = 0.1F;
 constexpr size_t calibration_inputs = 512;
 constexpr size_t held_out_inputs = 256;
-// Random inputs that each of the burst's hundred freezes is verified on, beside the extremes and what the daemon does again.
+// Random inputs that each of the burst's hundred freezes is verified on, beside the extremes and what the daemon does
+// again.
 constexpr uint64_t burst_random_inputs = 100;
 
 // The same policy in another network.
@@ -53,9 +54,15 @@ Status compile_ahead(Freezer& freezer, const std::string& checkpoint_file) {
     return {};
 }
 
-Scenario::Scenario(const Plan& plan, uint64_t start_us, uint64_t seed, Freezer& freezer, DaemonClient& client, Recorder& recorder,
-                   StopToken& quit)
-    : plan_(plan), start_us_(start_us), seed_(seed), freezer_(freezer), client_(client), recorder_(recorder), quit_(quit) {
+Scenario::Scenario(const Plan& plan, uint64_t start_us, uint64_t seed, Freezer& freezer, DaemonClient& client,
+                   Recorder& recorder, StopToken& quit)
+    : plan_(plan),
+      start_us_(start_us),
+      seed_(seed),
+      freezer_(freezer),
+      client_(client),
+      recorder_(recorder),
+      quit_(quit) {
     thread_ = std::thread([this] { run(); });
 }
 
@@ -153,7 +160,8 @@ Status Scenario::burst() {
     if (!base) {
         return base.error();
     }
-    // Each is frozen, checked by the daemon and installed within its own time (50 ms at 20 a second), one after the other: the loop's own pace.
+    // Each is frozen, checked by the daemon and installed within its own time (50 ms at 20 a second), one after the
+    // other: the loop's own pace.
     const unsigned wanted = static_cast<unsigned>(burst_s * plan_.burst_per_s);
     {
         std::lock_guard lock(mutex_);
@@ -166,7 +174,8 @@ Status Scenario::burst() {
         if (!wait_until(begin + static_cast<double>(i) / plan_.burst_per_s)) {
             break;
         }
-        auto snapshot = freeze(perturb(*base, perturbation, seed_ * 1000 + i), fmt::format("forced, {} of {}", i + 1, wanted), 0);
+        auto snapshot =
+            freeze(perturb(*base, perturbation, seed_ * 1000 + i), fmt::format("forced, {} of {}", i + 1, wanted), 0);
         if (!snapshot) {
             failure = snapshot.error();
             break;

@@ -1,5 +1,5 @@
-// What the demo forces on the daemon while the video runs: training on and off, a burst of switches, another network, a bad
-// snapshot. A thread of its own; one step after the other, each waiting for what it needs to see.
+// What the demo forces on the daemon while the video runs: training on and off, a burst of switches, another network, a
+// bad snapshot. A thread of its own; one step after the other, each waiting for what it needs to see.
 #pragma once
 
 #include <atomic>
@@ -15,15 +15,15 @@
 
 namespace adapath::demo {
 
-// Compiles the programs of all that will be forced, so that the burst goes at the loop's own pace and not at that of a compiler that
-// has just been started: half a minute where the processor is emulated.
+// Compiles the programs of all that will be forced, so that the burst goes at the loop's own pace and not at that of a
+// compiler that has just been started: half a minute where the processor is emulated.
 Status compile_ahead(Freezer& freezer, const std::string& checkpoint_file);
 
 class Scenario {
 public:
     // `start_us` is the plan's second 0, CLOCK_MONOTONIC. `quit` ends it early.
-    Scenario(const Plan& plan, uint64_t start_us, uint64_t seed, Freezer& freezer, DaemonClient& client, Recorder& recorder,
-             StopToken& quit);
+    Scenario(const Plan& plan, uint64_t start_us, uint64_t seed, Freezer& freezer, DaemonClient& client,
+             Recorder& recorder, StopToken& quit);
     ~Scenario();
     Scenario(const Scenario&) = delete;
     Scenario& operator=(const Scenario&) = delete;
