@@ -71,7 +71,7 @@ struct test_worker {
 };
 
 static DEFINE_MUTEX(test_mutex); /* everything that comes from userspace */
-static bool test_open_;
+static atomic_t test_open_;
 static struct test_app test_apps[ADPT_APPS];
 static struct adpt_start test_run;
 static struct test_worker **test_workers; /* one a CPU; NULL = never run or freed */
@@ -810,15 +810,8 @@ static long test_ioctl(struct file *file, unsigned int command, unsigned long ar
 
 static int test_open(struct inode *inode, struct file *file)
 {
-	int r = 0;
-
-	mutex_lock(&test_mutex);
-	if (test_open_)
-		r = -EBUSY;
-	else
-		test_open_ = true;
-	mutex_unlock(&test_mutex);
-	return r;
+	/* Not under test_mutex: open() comes with misc_mtx held, which registering an app takes in its turn. */
+	return atomic_cmpxchg(&test_open_, 0, 1) ? -EBUSY : 0;
 }
 
 static int test_release(struct inode *inode, struct file *file)
@@ -831,8 +824,8 @@ static int test_release(struct inode *inode, struct file *file)
 	for (i = 1; i < ADPT_APPS; i++)
 		if (test_apps[i].app)
 			unregister_app(i);
-	test_open_ = false;
 	mutex_unlock(&test_mutex);
+	atomic_set(&test_open_, 0);
 	return 0;
 }
 

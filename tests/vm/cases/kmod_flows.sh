@@ -64,7 +64,7 @@ fi
 # Under a live flow: switches, another consistency, and nobody takes the module away.
 check "flows keep their snapshot" "$hand" consistency cc flow
 listen 5203 || bail "iperf3 listens"
-send 5203 12 >/tmp/iperf-rate.5203 &
+send 5203 $((12 * ${ADAPATH_VM_SLOW:-1})) >/tmp/iperf-rate.5203 &
 sender=$!
 check "a flow binds to the snapshot that decides" wait_for '[ "$(status bound)" -gt 0 ]' 20
 check_fails "adapath_cc stays under a live flow" 'in use' rmmod adapath_cc
