@@ -57,7 +57,11 @@ struct adp_decision {
 	s32 raw[ADP_MAX_OUTPUTS]; /* as the network said, Q16, before the safe range */
 };
 
-/* ERR_PTR(-EEXIST) where the name is taken, -EINVAL for a description out of range, -ENOMEM. */
+/*
+ * Both register or unregister a misc device, and so take misc_mtx: not under a lock that the open() of a misc device of yours takes.
+ * ERR_PTR(-EEXIST) where the name is taken, -EINVAL for a description out of range, -ENOSPC for more than 16 apps,
+ * -ENOMEM.
+ */
 struct adp_app *adp_app_register(const struct adp_app_desc *desc);
 /* Every flow must have been unbound, and no query may be running or begin. Frees the slots; waits for what is in flight. */
 void adp_app_unregister(struct adp_app *app);
