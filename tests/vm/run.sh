@@ -118,6 +118,7 @@ case $code in
 0) ;;
 124) fail "killed after $timeout s; $logs" ;;
 125) fail "the VM did not run (above)" ;;
+130 | 137 | 143) fail "stopped by a signal (exit $code); $logs" ;;
 126) fail "the kernel's log holds a splat (above); $logs" ;;
 *) fail "the suite failed (above); $logs" ;;
 esac
