@@ -32,7 +32,7 @@ struct Options {
     double minutes = 10;
     uint32_t iterations = 0;
     uint64_t seed = 1;
-    uint32_t links = 48;
+    uint32_t links = 64;
     uint32_t decisions = 128;
     double sd_first = 0.4;
     double sd_last = 0.12;
@@ -148,9 +148,8 @@ Status train(const Options& o) {
     }
     PpoOptions ppo_options;
     ppo_options.seed = o.seed;
-    ppo_options.threads = o.threads;
     Ppo ppo(policy_start, value_start, ppo_options);
-    CcEnvironments environments(o.links, o.seed);
+    CcEnvironments environments(o.links, o.seed, o.threads);
     const HeldOut held_out = make_held_out(1, 16, 24);
 
     const auto began = Clock::now();
