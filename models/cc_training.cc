@@ -87,7 +87,7 @@ float CcEnvironments::Link::reward(const adp_cc_sample& s) {
         // The last second or so of every flow.
         const double rate = std::max<double>(static_cast<double>(adp_cc_delivery_rate(&s.interval)), s.interval.mss);
         double& own = rates[s.flow - 1];
-        const double keep = std::exp(-s.interval.us * 1e-6);
+        const double keep = std::exp(s.interval.us * -1e-6);
         own = own > 0 ? own * keep + rate * (1 - keep) : rate;
         double sum = 0;
         int n = 0;

@@ -19,18 +19,16 @@ public:
     [[nodiscard]] DecodedSample decode(std::span<const std::byte> record) const override {
         adp_cc_sample sample;
         memcpy(&sample, record.data(), sizeof(sample));
-        const bool start = (sample.flags & ADP_CC_START_MADE) != 0;
-        const bool fallback = (sample.flags & ADP_CC_FALLBACK_MADE) != 0;
         DecodedSample decoded;
         decoded.time_us = sample.time_us;
         decoded.flow = sample.flow;
         decoded.seq = sample.seq;
         decoded.generation = sample.generation;
         decoded.slot = sample.slot;
-        decoded.made_by_network = !start && !fallback;
-        // In slow start the rate is no policy's, and an application that does not fill the pipe earns nothing by
-        // waiting.
-        decoded.accountable = !start;
+        decoded.made_by_network = (sample.flags & ADP_CC_NOT_DECIDED) == 0;
+        // What follows a slow start, a drain or a wait for the application is no policy's.
+        decoded.accountable =
+            decoded.made_by_network || (sample.flags & ADP_CC_NOT_DECIDED) == ADP_CC_FALLBACK_MADE;
         decoded.judged = (sample.flags & ADP_CC_APP_LIMITED) == 0 && sample.interval.us != 0;
         decoded.input = {reinterpret_cast<const uint8_t*>(record.data()) + offsetof(adp_cc_sample, input),
                          ADP_CC_INPUTS};
@@ -40,7 +38,7 @@ public:
         decoded.action_sound =
             !decoded.made_by_network || sample.action == adp_clamp(static_cast<adp_s64>(sample.output) + sample.noise,
                                                                    -ADP_CC_ACTION_MAX_Q16, ADP_CC_ACTION_MAX_Q16);
-        decoded.reward = adp_cc_reward(&sample.interval) / static_cast<double>(ADP_Q16_ONE);
+        decoded.reward = adp_cc_reward(&sample.interval, &sample.objective) / static_cast<double>(ADP_Q16_ONE);
         decoded.rate = sample.rate;
         decoded.rtt_us = sample.interval.rtt_us;
         decoded.min_rtt_us = sample.interval.min_rtt_us;

@@ -60,7 +60,7 @@ private:
         // Into this machine's time and out of the way of an earlier run's flow numbers.
         sample.time_us = begin_us_ + sample.time_us / speed_;
         sample.flow += flow_base_;
-        if (sample.flags & (ADP_CC_FALLBACK_MADE | ADP_CC_START_MADE)) {
+        if (sample.flags & ADP_CC_NOT_DECIDED) {
             more_.fallbacks += (sample.flags & ADP_CC_FALLBACK_MADE) != 0 ? 1 : 0;
         } else {
             sample.slot = active_.slot;

@@ -206,6 +206,7 @@ Status load_fresh(KernelSide& side, const BpfBackendOptions& options) {
     side.control()->wakeup_bytes = options.wakeup_bytes;
     side.control()->flow_consistency = options.flow_consistency;
     side.control()->schema = ADP_CC_SCHEMA;
+    side.control()->canary = ADP_SLOT_NONE;
     __atomic_store_n(&side.control()->active, ADP_SLOT_NONE, __ATOMIC_RELEASE);
 
     const uint32_t zero = 0;

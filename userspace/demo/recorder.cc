@@ -147,7 +147,7 @@ void Recorder::add_sample(const void* record, size_t bytes) {
     point.rtt_us = sample.interval.rtt_us;
     point.delivered_bytes = uint64_t{sample.interval.delivered} * sample.interval.mss;
     point.lost = sample.interval.lost;
-    point.reward = static_cast<float>(adp_cc_reward(&sample.interval)) / 65536.0F;
+    point.reward = static_cast<float>(adp_cc_reward(&sample.interval, &sample.objective)) / 65536.0F;
     samples_.push_back(point);
     if (sample.generation != 0) {
         inputs_.emplace_back(sample.input, sample.input + ADP_CC_INPUTS);

@@ -257,7 +257,7 @@ std::vector<InputCodes> Trainer::calibration() const {
         const std::unique_ptr<Simulator> simulator = make_simulator(random_lte_scenario(random));
         simulator->set_policy([&](const uint8_t* input) { return runner.run_q16(input); }, 1, 0);
         simulator->set_samples([&](const adp_cc_sample& sample) {
-            if ((sample.flags & (ADP_CC_FALLBACK_MADE | ADP_CC_START_MADE)) == 0) {
+            if ((sample.flags & ADP_CC_NOT_DECIDED) == 0) {
                 codes.emplace_back(sample.input, sample.input + ADP_CC_INPUTS);
             }
         });
