@@ -40,7 +40,7 @@ CHECKS ?=
 KERNEL ?=
 
 # make models
-MODEL_MINUTES ?= 10
+MODEL_MINUTES ?= 25
 MODEL_SEED ?= 1
 
 .PHONY: help deps all demo test vmtest vmtest-debug bench models check install clean
@@ -103,7 +103,7 @@ bench: deps ## build and run the benchmarks; JSON under out/bench/
 		echo "bench: $$name"; "$$b" --benchmark_out=out/bench/$$name.json --benchmark_out_format=json; done; \
 		[ $$found = 1 ] || { echo "bench: no benchmark was built under $(BUILD)/bin" >&2; exit 1; }
 
-models: deps ## train the cc checkpoint again from nothing, in the simulator (MODEL_MINUTES=10, MODEL_SEED=1)
+models: deps ## train the cc checkpoint again from nothing, in the simulator (MODEL_MINUTES=25, MODEL_SEED=1; goes on where it was stopped)
 	$(call build,adapath-train-cc)
 	@$(BUILD)/bin/adapath-train-cc --out models/cc --minutes '$(MODEL_MINUTES)' --seed '$(MODEL_SEED)'
 

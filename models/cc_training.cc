@@ -175,7 +175,7 @@ HeldOutScores score_held_out(const HeldOut& held_out, const FloatModel& policy) 
     for (const Score& s : scores.lte) reward += s.reward;
     for (const Score& s : scores.mixed) reward += s.reward;
     const auto n = static_cast<double>(scores.lte.size() + scores.mixed.size());
-    scores.objective = reward / n - 10 * std::max(0.0, 0.82 - mean_score(scores.lte).utilisation);
+    scores.objective = reward / n - 10 * std::max(0.0, 0.9 - mean_score(scores.lte).utilisation);
     return scores;
 }
 

@@ -54,7 +54,7 @@ struct HeldOut {
 struct HeldOutScores {
     std::vector<Score> lte;
     std::vector<Score> mixed;
-    // Mean reward over all links, less a tenth for each point of utilisation under 82 % on the LTE-like ones.
+    // Mean reward over all links, less a tenth for each point of utilisation under 90 % on the LTE-like ones.
     double objective = 0;
 };
 [[nodiscard]] HeldOutScores score_held_out(const HeldOut& held_out, const FloatModel& policy);

@@ -16,19 +16,14 @@
 #include <adapath/cc.h>
 #include <adapath/net_bpf_test.h>
 
+#include "models/cc_model.h"
+
 namespace adapath::bench {
 
-FloatModel aurora_model() {
+FloatModel cc_sized_model() {
     FloatModel model;
     Network& network = model.network;
-    network.app = "cc";
-    network.feature_schema = ADP_CC_SCHEMA;
-    for (int i = 0; i < ADP_CC_HISTORY; i++) {
-        network.inputs.push_back({1.0F / ADP_CC_INFLATION_UNIT, ADP_CC_INFLATION_ZERO});
-        network.inputs.push_back({1.0F / ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO});
-        network.inputs.push_back({1.0F / ADP_CC_SEND_UNIT, ADP_CC_SEND_ZERO});
-    }
-    network.layers = {{ADP_CC_INPUTS, 32, Activation::tanh}, {32, 16, Activation::tanh}, {16, 1, Activation::identity}};
+    network = cc_network();
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
     for (const LayerShape& shape : network.layers) {
@@ -40,7 +35,7 @@ FloatModel aurora_model() {
     return model;
 }
 
-std::vector<InputCodes> aurora_inputs(const Network& network, size_t count) {
+std::vector<InputCodes> cc_inputs(const Network& network, size_t count) {
     std::mt19937 random(2);
     std::normal_distribution<float> normal;
     std::vector<float> level = {ADP_CC_INFLATION_ZERO, ADP_CC_LATENCY_ZERO + 30,  ADP_CC_LATENCY_ZERO + 20,

@@ -93,7 +93,7 @@ enum adp_cc_weight {
 	ADP_CC_WEIGHTS = 3,
 };
 #define ADP_CC_THROUGHPUT_DEFAULT_Q16 65536 /* 1 a doubling */
-#define ADP_CC_DELAY_DEFAULT_Q16 13107	    /* 0.2 */
+#define ADP_CC_DELAY_DEFAULT_Q16 16384	    /* 0.25: 40 ms of queue on a path of 40 ms are worth a tenth of the rate */
 #define ADP_CC_LOSS_DEFAULT_Q16 524288	    /* 8: a percent of loss is worth as much as 6 % of the rate */
 
 #define ADP_CC_INTERVAL_MIN_US 10000  /* Aurora's least; below it an interval holds too few ACKs to measure */
@@ -201,9 +201,9 @@ struct adp_cc_flow {
 	adp_u32 drain_rtt_us;	 /* mean RTT just before it */
 	adp_u64 drain_until_us;
 	adp_u64 drained_us;	 /* when the queue was last seen empty, or a drain began */
-	adp_u32 path_us;	      /* least RTT of the last drain */
+	adp_u32 drain_lost;	      /* packets lost since the last drain */
+	adp_u32 path_us;	      /* what the last drain before competing had left; 0 = never competed */
 	struct adp_cc_objective objective;
-	adp_u32 pad0;
 	struct adp_cc_interval interval; /* the last closed one */
 	struct adp_cubic cubic;
 	adp_s32 output[ADP_MAX_OUTPUTS]; /* of the network, Q16; only the first is used */
@@ -302,9 +302,9 @@ ADP_INLINE void adp_cc_init(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 mss, 
 	f->drain_least_us = 0;
 	f->drain_rtt_us = 0;
 	f->path_us = 0;
+	f->drain_lost = 0;
 	f->drain_until_us = 0;
 	f->drained_us = now_us;
-	f->pad0 = 0;
 	adp_cc_set_objective(f, 0, 0, 0);
 	for (i = 0; i < ADP_CC_HISTORY; i++) {
 		f->input[i * ADP_CC_FEATURES + ADP_CC_INFLATION] = ADP_CC_INFLATION_ZERO;
@@ -427,16 +427,16 @@ ADP_INLINE void adp_cc_look_at_queue(struct adp_cc_flow *f, adp_u64 now_us)
 {
 	struct adp_cc_interval *v = &f->interval;
 
+	f->drain_lost += v->lost;
 	f->age = f->age < (1u << 20) ? f->age + 1 : f->age;
 	if (v->least_us <= v->min_rtt_us + v->min_rtt_us / 8 + 2000) {
 		f->age = 0;
 		f->drained_us = now_us;
 		f->failed_drains = 0;
+		f->drain_lost = 0;
 	}
-	if (f->compete && v->least_us <= adp_cc_clear_us(v)) {
+	if (!f->age)
 		f->compete = 0;
-		f->failed_drains = 0;
-	}
 	if (f->drain_window_q8 && v->least_us < f->drain_least_us)
 		f->drain_least_us = v->least_us;
 }
@@ -524,7 +524,7 @@ ADP_INLINE adp_u64 adp_cc_packets_q8(adp_u64 rate, adp_u32 rtt_us, adp_u32 mss)
 /*
  * The window's safe range, whatever the network says: not below half of what the path just delivered in a base RTT (nor the
  * absolute floor), not above four times what it delivered at its recent best; beside a flow that fills the queue, between
- * 7/8 (all of it in CUBIC's slow start) and 10/8 of CUBIC's window.
+ * CUBIC's window and five quarters of it.
  */
 ADP_INLINE adp_u32 adp_cc_clamp_window(const struct adp_cc_flow *f, adp_u64 window_q8)
 {
@@ -533,8 +533,8 @@ ADP_INLINE adp_u32 adp_cc_clamp_window(const struct adp_cc_flow *f, adp_u64 wind
 	adp_u64 ceiling = 4 * adp_cc_packets_q8(f->bandwidth, v->min_rtt_us, v->mss) + (16 << ADP_CC_WINDOW_SHIFT);
 
 	if (f->compete) {
-		floor = ((adp_u64)f->cubic.cwnd << ADP_CC_WINDOW_SHIFT) / 8 * (f->cubic.cwnd < f->cubic.ssthresh ? 8 : 7);
-		ceiling = ((adp_u64)f->cubic.cwnd << ADP_CC_WINDOW_SHIFT) / 4 * 5;
+		floor = (adp_u64)f->cubic.cwnd << ADP_CC_WINDOW_SHIFT;
+		ceiling = floor / 4 * 5;
 	}
 	floor = adp_max_u64(floor, ADP_CC_CWND_MIN << ADP_CC_WINDOW_SHIFT);
 	window_q8 = adp_min_u64(adp_max_u64(window_q8, floor), adp_max_u64(ceiling, floor));
@@ -603,29 +603,32 @@ ADP_INLINE void adp_cc_begin_drain(struct adp_cc_flow *f, adp_u64 now_us)
 
 /*
  * What the drain has shown. What is left in the queue is not this flow's, and it can't do anything about it: the features count
- * from there. If it is much, and another drain shows something else, then somebody fills the queue; if the other shows the same,
- * it is the path that has become longer.
+ * from there. Twice in a row much left, or something and losses besides, and somebody fills the queue. Or the path has become
+ * longer, which looks alike at first: then the queue turns out to be this flow's own after a while of competing with nobody, and
+ * what the drain before had left is known for the path's own RTT from then on.
  */
 ADP_INLINE void adp_cc_end_drain(struct adp_cc_flow *f, adp_u32 delivered)
 {
-	adp_u32 before = f->path_us;
+	adp_u32 least = f->drain_least_us;
+	int much = least > adp_cc_clear_us(&f->interval) || f->drain_lost;
 
 	f->window_q8 = f->drain_window_q8;
 	f->drain_window_q8 = 0;
-	f->path_us = f->drain_least_us;
-	if (f->compete && (adp_u64)f->drain_least_us * 3 < (adp_u64)f->drain_rtt_us * 2) {
-		/* The queue was this flow's own: the neighbour has gone. */
-		f->compete = 0;
-		f->failed_drains = 0;
-		f->window_q8 /= 2;
-		f->base_us = f->interval.min_rtt_us;
-	} else if (f->age) {
-		f->base_us = f->drain_least_us;
-		if (f->drain_least_us <= adp_cc_clear_us(&f->interval) ||
-		    (!f->compete && f->drain_least_us <= before + before / 8 && f->drain_least_us >= before - before / 8))
+	f->drain_lost = 0;
+	if (f->compete) {
+		if ((adp_u64)least * 3 < (adp_u64)f->drain_rtt_us * 2) {
+			f->compete = 0;
 			f->failed_drains = 0;
-		else if (++f->failed_drains >= ADP_CC_DRAINS_FAILED && !f->compete) {
+			f->window_q8 /= 2;
+			f->base_us = f->path_us;
+		}
+	} else if (f->age) {
+		f->base_us = least;
+		if (!much || (f->path_us && least <= f->path_us + f->path_us / 8)) {
+			f->failed_drains = 0;
+		} else if (++f->failed_drains >= ADP_CC_DRAINS_FAILED) {
 			f->compete = 1;
+			f->path_us = least;
 			/* As a new flow beside that neighbour would: slow start from what it holds, until the first loss. */
 			adp_cubic_init(&f->cubic, f->window_q8 >> ADP_CC_WINDOW_SHIFT);
 			f->cubic.recovery_until = delivered;

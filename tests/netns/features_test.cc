@@ -72,20 +72,19 @@ TEST_F(Features, AllThreeVaryOnAMovingLink) {
     auto flow = start_flow(**uplink, options_.congestion_control);
     ASSERT_TRUE(flow.ok()) << flow.error().message;
     ASSERT_TRUE(collect_for(8s));
-    std::array<std::set<int>, 3> values;
+    std::array<std::set<int>, ADP_CC_FEATURES> values;
     uint64_t decisions = 0;
     for (const adp_cc_sample& sample : samples_) {
         if (sample.generation == 0) continue;
         ++decisions;
-        for (size_t feature = 0; feature < 3; ++feature)
-            values[feature].insert(sample.input[ADP_CC_INPUTS - 3 + feature]);
+        for (size_t feature = 0; feature < values.size(); ++feature)
+            values[feature].insert(sample.input[ADP_CC_CONTEXT - ADP_CC_FEATURES + feature]);
         EXPECT_GE(sample.interval.rtt_us, 39'000U) << "less than the emulated path's own delay";
         EXPECT_GE(sample.interval.rtt_us, sample.interval.min_rtt_us);
     }
     EXPECT_GE(decisions, 50U);
-    EXPECT_GE(values[0].size(), 8U) << "latency inflation hardly varies";
-    EXPECT_GE(values[1].size(), 8U) << "latency ratio hardly varies";
-    EXPECT_GE(values[2].size(), 8U) << "send ratio hardly varies";
+    for (int feature = ADP_CC_INFLATION; feature <= ADP_CC_DELIVERY; feature++)
+        EXPECT_GE(values[feature].size(), 8U) << "feature " << feature << " hardly varies";
 }
 
 TEST_F(Features, ThePolicyFillsASteadyLinkWithoutAStandingQueue) {
