@@ -14,7 +14,7 @@ namespace {
 constexpr uint32_t trace_ms = 60'000;
 
 double random_queue_s(Random& random, double rtt_s) {
-    return random.uniform() < 0.5 ? random.log_uniform(0.5, 5) * rtt_s : random.log_uniform(0.05, 1.0);
+    return random.uniform() < 0.5 ? random.log_uniform(0.2, 5) * rtt_s : random.log_uniform(0.005, 2.0);
 }
 
 }  // namespace
@@ -22,12 +22,20 @@ double random_queue_s(Random& random, double rtt_s) {
 Scenario random_scenario(Random& random) {
     Scenario s;
     const double kind = random.uniform();
-    s.kind = kind < 0.45 ? LinkKind::lte : kind < 0.62 ? LinkKind::steps : LinkKind::constant;
-    s.mbit = random.log_uniform(1, 50);
-    s.rtt_s = random.log_uniform(0.01, 0.12);
+    s.kind = kind < 0.4    ? LinkKind::lte
+             : kind < 0.54 ? LinkKind::steps
+             : kind < 0.68 ? LinkKind::bursts
+                           : LinkKind::constant;
+    // The middle of the range three times out of four: what most uplinks are.
+    const bool wide = random.uniform() < 0.25;
+    s.mbit = wide ? random.log_uniform(0.5, 100) : random.log_uniform(1, 50);
+    s.rtt_s = wide ? random.log_uniform(0.005, 0.3) : random.log_uniform(0.01, 0.12);
     s.queue_s = random_queue_s(random, s.rtt_s);
-    if (random.uniform() < 1.0 / 3) s.loss = random.uniform(0, 0.01);
-    if (random.uniform() < (s.kind == LinkKind::lte ? 0.6 : 0.2)) s.ack_tick_s = random.uniform(0.002, 0.01);
+    if (random.uniform() < 1.0 / 3) s.loss = wide ? random.log_uniform(0.002, 0.1) : random.uniform(0, 0.01);
+    if (random.uniform() < (s.kind == LinkKind::lte ? 0.6 : 0.2))
+        s.ack_tick_s = wide ? random.log_uniform(0.002, 0.06) : random.uniform(0.002, 0.01);
+    s.period_s = random.log_uniform(0.02, 0.6);
+    s.duty = random.uniform(0.2, 0.8);
     if (random.uniform() < 0.2) s.flows = random.uniform() < 0.5 ? 2 : 3;
     if (random.uniform() < 0.2) s.cubic_flows = 1;
     if (random.uniform() < 1.0 / 12) s.source_bytes_per_s = random.uniform(0.2, 1.2) * s.mbit * 1e6 / 8;
@@ -49,7 +57,10 @@ Scenario random_lte_scenario(Random& random) {
 }
 
 std::string describe(const Scenario& s) {
-    const char* kind = s.kind == LinkKind::lte ? "LTE-like" : s.kind == LinkKind::steps ? "steps" : "constant";
+    const char* kind = s.kind == LinkKind::lte      ? "LTE-like"
+                       : s.kind == LinkKind::steps  ? "steps"
+                       : s.kind == LinkKind::bursts ? "bursts"
+                                                    : "constant";
     return fmt::format("{} {:.1f} Mbit/s, RTT {:.0f} ms, queue {:.0f} ms, loss {:.2f} %, {} flow{}{}{}", kind, s.mbit,
                        s.rtt_s * 1e3, s.queue_s * 1e3, s.loss * 100, s.flows, s.flows == 1 ? "" : "s",
                        s.cubic_flows > 0 ? " and CUBIC" : "",
@@ -59,6 +70,8 @@ std::string describe(const Scenario& s) {
 Capacity scenario_capacity(const Scenario& s) {
     const double bytes_per_s = s.mbit * 1e6 / 8;
     if (s.kind == LinkKind::constant) return Capacity::constant(bytes_per_s);
+    if (s.kind == LinkKind::bursts)
+        return Capacity::steps({{s.duty * s.period_s, bytes_per_s / s.duty}, {(1 - s.duty) * s.period_s, 0}});
     if (s.kind == LinkKind::steps) {
         Random random(s.seed);
         std::vector<Capacity::Step> steps;

@@ -303,6 +303,8 @@ public:
         stats_.queued_before = queue_.size();
     }
 
+    void set_loss(double loss) { link_.loss = loss; }
+
     PolicyFunction policy;
     SampleFunction on_sample;
     uint32_t generation = 0;
@@ -555,6 +557,7 @@ void Simulator::set_policy(PolicyFunction policy, uint32_t generation, uint32_t 
     engine_->explore_q16 = explore_q16;
 }
 
+void Simulator::set_loss(double loss) { engine_->set_loss(loss); }
 void Simulator::set_objective(const adp_cc_objective& objective) { engine_->objective = objective; }
 
 void Simulator::set_samples(SampleFunction on_sample) { engine_->on_sample = std::move(on_sample); }

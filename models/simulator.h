@@ -140,6 +140,8 @@ public:
     void set_policy(PolicyFunction policy, uint32_t generation, uint32_t explore_q16);
     // What the flows are to aim for, from the next interval on; see enum adp_cc_weight. The default: cc.h's.
     void set_objective(const adp_cc_objective& objective);
+    // The link changes, from the next packet on: loss behind the queue, as a probability.
+    void set_loss(double loss);
     // Called for every closed interval, in order of time.
     void set_samples(SampleFunction on_sample);
 

@@ -89,9 +89,9 @@ std::string card(const Options& o, const std::vector<CurvePoint>& curve, const C
         "- Files: `policy.model` (what is frozen into snapshots), `value.model` (what a state is worth: where online "
         "training goes on from).\n";
     text += fmt::format(
-        "- Data: none recorded. {:.0f} simulated hours on random links (models/scenario.cc: 1-50 Mbit/s, RTT "
-        "10-120 ms, queues of 0.5-5 bandwidth-delay products or 50-1000 ms, loss 0-1 %, about half of "
-        "them LTE-like, one in six with abrupt steps of up to twenty times, one in five with 2 or 3 flows, one in five with "
+        "- Data: none recorded. {:.0f} simulated hours on random links (models/scenario.cc: 0.5-100 Mbit/s, RTT "
+        "5-300 ms, queues of 0.2-5 bandwidth-delay products or 5-2000 ms, loss 0-10 %, two fifths of them LTE-like, one "
+        "in seven with abrupt steps of up to twenty times, one in seven served in bursts, one in five with 2 or 3 flows, one in five with "
         "a CUBIC neighbour, weights of delay of 1/32 to 2 and of loss of 1 to 32), {:.1f} million decisions, seed {}.\n",
         simulated_s / 3600, static_cast<double>(decisions) / 1e6, o.seed);
     text += o.from.empty()

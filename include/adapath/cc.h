@@ -202,8 +202,10 @@ struct adp_cc_flow {
 	adp_u64 drain_until_us;
 	adp_u64 drained_us;	 /* when the queue was last seen empty, or a drain began */
 	adp_u32 drain_lost;	      /* packets lost since the last drain */
+	adp_u32 peak_q8;	      /* decaying maximum of the window */
 	adp_u32 path_us;	      /* what the last drain before competing had left; 0 = never competed */
 	struct adp_cc_objective objective;
+	adp_u32 pad0;
 	struct adp_cc_interval interval; /* the last closed one */
 	struct adp_cubic cubic;
 	adp_s32 output[ADP_MAX_OUTPUTS]; /* of the network, Q16; only the first is used */
@@ -303,8 +305,10 @@ ADP_INLINE void adp_cc_init(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 mss, 
 	f->drain_rtt_us = 0;
 	f->path_us = 0;
 	f->drain_lost = 0;
+	f->peak_q8 = 0;
 	f->drain_until_us = 0;
 	f->drained_us = now_us;
+	f->pad0 = 0;
 	adp_cc_set_objective(f, 0, 0, 0);
 	for (i = 0; i < ADP_CC_HISTORY; i++) {
 		f->input[i * ADP_CC_FEATURES + ADP_CC_INFLATION] = ADP_CC_INFLATION_ZERO;
@@ -602,8 +606,8 @@ ADP_INLINE void adp_cc_begin_drain(struct adp_cc_flow *f, adp_u64 now_us)
 }
 
 /*
- * What the drain has shown. What is left in the queue is not this flow's, and it can't do anything about it: the features count
- * from there. Twice in a row much left, or something and losses besides, and somebody fills the queue. Or the path has become
+ * What the drain has shown. What is left in the queue is not this flow's. Twice in a row much left, or something and losses besides,
+ * and somebody fills the queue: the features count from there, since the flow can't do anything about it. Or the path has become
  * longer, which looks alike at first: then the queue turns out to be this flow's own after a while of competing with nobody, and
  * what the drain before had left is known for the path's own RTT from then on.
  */
@@ -623,18 +627,27 @@ ADP_INLINE void adp_cc_end_drain(struct adp_cc_flow *f, adp_u32 delivered)
 			f->base_us = f->path_us;
 		}
 	} else if (f->age) {
-		f->base_us = least;
-		if (!much || (f->path_us && least <= f->path_us + f->path_us / 8)) {
+		if (f->path_us && least <= f->path_us + f->path_us / 8) {
+			f->failed_drains = 0;
+			f->base_us = least;
+		} else if (!much) {
 			f->failed_drains = 0;
 		} else if (++f->failed_drains >= ADP_CC_DRAINS_FAILED) {
 			f->compete = 1;
 			f->path_us = least;
-			/* As a new flow beside that neighbour would: slow start from what it holds, until the first loss. */
+			f->base_us = least;
+			/*
+			 * From what the flow held before it gave way, and as a new flow beside that neighbour would: by slow start until
+			 * the first loss.
+			 */
+			f->window_q8 = (adp_u32)adp_max_u64(f->window_q8, f->peak_q8);
 			adp_cubic_init(&f->cubic, f->window_q8 >> ADP_CC_WINDOW_SHIFT);
 			f->cubic.recovery_until = delivered;
 		}
 	}
 	adp_cc_follow_window(f);
+	/* The queue has just been emptied, and the window comes back at once: not in a burst that a short queue would drop. */
+	f->rate = adp_max_u64(f->rate / 8 * 5, ADP_CC_RATE_MIN);
 }
 
 /*
@@ -644,7 +657,11 @@ ADP_INLINE void adp_cc_end_drain(struct adp_cc_flow *f, adp_u32 delivered)
 ADP_INLINE adp_u32 adp_cc_prepare(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 delivered)
 {
 	const struct adp_cc_interval *v = &f->interval;
-	adp_u64 period = f->compete ? ADP_CC_DRAIN_COMPETE_US : f->failed_drains ? ADP_CC_DRAIN_AGAIN_US : ADP_CC_DRAIN_US;
+	/* With next to nothing of its own in a long queue, a flow need not wait to know that it is somebody else's. */
+	int starved = f->window_q8 <= (4 << ADP_CC_WINDOW_SHIFT) && v->least_us > adp_cc_clear_us(v);
+	adp_u64 period = f->compete ? ADP_CC_DRAIN_COMPETE_US :
+			 f->failed_drains || starved ? ADP_CC_DRAIN_AGAIN_US :
+						       ADP_CC_DRAIN_US;
 
 	/* A start that the application holds up is not over. */
 	if (v->app_limited && !f->drain_window_q8)
@@ -688,6 +705,7 @@ ADP_INLINE adp_s32 adp_cc_act(struct adp_cc_flow *f, adp_s32 output, adp_s32 noi
 	/* sqrt(256 * 256 w) = 256 sqrt(w): a quarter of the root, in 1/256 packets. */
 	window_q8 += adp_sqrt((adp_u64)f->window_q8 << ADP_CC_WINDOW_SHIFT) >> 2;
 	f->window_q8 = adp_cc_clamp_window(f, window_q8);
+	f->peak_q8 = (adp_u32)adp_max_u64(f->window_q8, f->peak_q8 - (f->peak_q8 >> 8));
 	adp_cc_follow_window(f);
 	return action;
 }
