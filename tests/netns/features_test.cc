@@ -134,15 +134,17 @@ TEST_F(Features, AFlowThatWasStarvedRecovers) {
     ASSERT_TRUE(slot.ok()) << slot.error().message;
     ASSERT_TRUE(backend_.installer->switch_to(*slot).ok());
     const auto end = std::chrono::steady_clock::now() + 20s;
-    while ((samples_.empty() || samples_.back().rate > ADP_CC_RATE_MIN * 11 / 10) &&
-           std::chrono::steady_clock::now() < end)
+    constexpr uint32_t least_q8 = ADP_CC_CWND_MIN << ADP_CC_WINDOW_SHIFT;
+    while ((samples_.empty() || samples_.back().window_q8 > least_q8) && std::chrono::steady_clock::now() < end)
         collect();
-    ASSERT_LE(samples_.back().rate, ADP_CC_RATE_MIN * 11 / 10) << "the bad policy does not starve: nothing is tested";
+    ASSERT_EQ(samples_.back().window_q8, least_q8) << "the bad policy does not starve: nothing is tested";
     ASSERT_TRUE(backend_.installer->switch_to(backend_.installer->standby_slot()).ok());
     const auto switched = std::chrono::steady_clock::now();
-    while (samples_.back().rate < 1'000'000 && std::chrono::steady_clock::now() < switched + 20s) collect();
-    EXPECT_GE(samples_.back().rate, 1'000'000U)
-        << "still at " << samples_.back().rate << " bytes/s, RTT " << samples_.back().interval.rtt_us << " us, least "
+    // The path holds 41 packets.
+    constexpr uint32_t enough_q8 = 27 << ADP_CC_WINDOW_SHIFT;
+    while (samples_.back().window_q8 < enough_q8 && std::chrono::steady_clock::now() < switched + 20s) collect();
+    EXPECT_GE(samples_.back().window_q8, enough_q8)
+        << "still at " << samples_.back().window_q8 / 256 << " packets, RTT " << samples_.back().interval.rtt_us << " us, least "
         << samples_.back().interval.min_rtt_us << " us";
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - switched).count();
     RecordProperty("seconds_to_8_mbit", std::to_string(seconds));
