@@ -207,7 +207,8 @@ double Capacity::bytes_between(int64_t from_ns, int64_t to_ns) const {
                 bytes += static_cast<double>(part_ns) * level.bytes_per_ns;
                 from = level.until_ns;
             }
-            return bytes + whole * static_cast<double>(ns / period_ns);
+            const int64_t periods = ns / period_ns;
+            return bytes + whole * static_cast<double>(periods);
         };
         return bytes_until(to_ns) - bytes_until(from_ns);
     }
@@ -547,7 +548,7 @@ private:
     LinkStats stats_;
 };
 
-Simulator::Simulator(LinkOptions link, std::vector<FlowOptions> flows, uint64_t seed)
+Simulator::Simulator(LinkOptions link, const std::vector<FlowOptions>& flows, uint64_t seed)
     : engine_(std::make_unique<Engine>(std::move(link), flows, seed)) {}
 Simulator::~Simulator() = default;
 

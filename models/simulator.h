@@ -130,7 +130,7 @@ using SampleFunction = std::function<void(const adp_cc_sample& sample)>;
 
 class Simulator {
 public:
-    Simulator(LinkOptions link, std::vector<FlowOptions> flows, uint64_t seed);
+    Simulator(LinkOptions link, const std::vector<FlowOptions>& flows, uint64_t seed);
     ~Simulator();
     Simulator(const Simulator&) = delete;
     Simulator& operator=(const Simulator&) = delete;

@@ -214,13 +214,22 @@ Result<std::unique_ptr<ControlServer>> ControlServer::start(Daemon& daemon, cons
             return Error{socket + ": exists and is no socket: remove it, or give another --socket"};
         }
         UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        if (!probe.valid()) {
+            return Error{fmt::format("socket {}: can't find out who serves there: {}", socket, strerror(errno))};
+        }
         sockaddr_un address{};
         address.sun_family = AF_UNIX;
         strncpy(address.sun_path, socket.c_str(), sizeof(address.sun_path) - 1);
         if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
             return Error{socket + ": another adapathd serves there: give another --socket"};
         }
-        unlink(socket.c_str());  // left by one that was killed
+        // Refused: left by one that was killed. For any other reason somebody may well be there.
+        if (errno != ECONNREFUSED) {
+            return Error{
+                fmt::format("socket {}: can't find out who serves there: {}; remove it, or give another --socket",
+                            socket, strerror(errno))};
+        }
+        unlink(socket.c_str());
     }
     std::unique_ptr<ControlServer> server(new ControlServer(daemon, socket));
     grpc::ServerBuilder builder;

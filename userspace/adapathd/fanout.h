@@ -89,7 +89,7 @@ public:
         readers_.push_back(reader);
         return reader;
     }
-    void publish(std::shared_ptr<const T> value, size_t bytes, uint64_t units) {
+    void publish(const std::shared_ptr<const T>& value, size_t bytes, uint64_t units) {
         std::lock_guard lock(mutex_);
         std::erase_if(readers_, [](const std::weak_ptr<Reader>& reader) { return reader.expired(); });
         for (const std::weak_ptr<Reader>& weak : readers_) {

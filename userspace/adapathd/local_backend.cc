@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <thread>
 
 #include "userspace/common/clock.h"
@@ -84,7 +86,7 @@ public:
                                    generation,
                                    hash_prefix(snapshot.hash),
                                    static_cast<uint32_t>(params->size()),
-                                   static_cast<uint32_t>(snapshot.explore * 65536.0F + 0.5F),
+                                   static_cast<uint32_t>(std::lround(std::clamp(snapshot.explore, 0.0F, 1.0F) * 65536)),
                                    std::make_shared<const QuantModel>(snapshot.model)};
         return slot;
     }

@@ -164,7 +164,7 @@ void Loop::publish(std::span<const std::byte> records) {
     for (size_t at = 0; at < records.size(); at += chunk) {
         const std::span<const std::byte> part = records.subspan(at, std::min(chunk, records.size() - at));
         auto text = std::make_shared<const std::string>(reinterpret_cast<const char*>(part.data()), part.size());
-        samples_.publish(std::move(text), part.size(), part.size() / app_.record_bytes());
+        samples_.publish(text, part.size(), part.size() / app_.record_bytes());
     }
 }
 

@@ -80,17 +80,20 @@ public:
 
     void axes(const std::string& unit, const std::string& name) {
         const double step = nice_step(high_ - low_, height_ > 150 ? 5 : 4);
-        for (double v = std::ceil(low_ / step - 1e-9) * step; v <= high_ + step / 1000; v += step) {
+        const auto last_line = static_cast<int>(std::floor(high_ / step + 1e-3));
+        for (int line = static_cast<int>(std::ceil(low_ / step - 1e-9)); line <= last_line; line++) {
+            const double v = line * step;
             add(fmt::format("<line class='grid' x1='{:.1f}' x2='{:.1f}' y1='{:.1f}' y2='{:.1f}'/>", left, right, y(v),
                             y(v)));
             add(fmt::format("<text class='tick' x='{:.1f}' y='{:.1f}' text-anchor='end'>{}</text>", left - 7,
                             y(v) + 3.5, tick_text(v, step)));
         }
         const double time_step = nice_step(duration_, 12);
-        for (double t = 0; t <= duration_ + time_step / 1000; t += time_step) {
-            const bool last = t + time_step > duration_ + time_step / 1000;
+        const auto last_tick = static_cast<int>(std::floor(duration_ / time_step + 1e-3));
+        for (int tick = 0; tick <= last_tick; tick++) {
+            const double t = tick * time_step;
             add(fmt::format("<text class='tick' x='{:.1f}' y='{:.1f}' text-anchor='middle'>{}{}</text>", x(t),
-                            base() + 16, tick_text(t, time_step), last ? " s" : ""));
+                            base() + 16, tick_text(t, time_step), tick == last_tick ? " s" : ""));
         }
         add(fmt::format("<line class='axis' x1='{:.1f}' x2='{:.1f}' y1='{:.1f}' y2='{:.1f}'/>", left, right, base(),
                         base()));

@@ -255,11 +255,10 @@ void Emulator::report(uint64_t now) {
     EmulatorStats stats;
     stats.from_ns = report_from_ns_;
     stats.to_ns = now;
-    DirectionStats* const out[] = {&stats.up, &stats.down};
-    for (size_t i = 0; i < directions_.size(); i++) {
-        Direction& direction = directions_[i];
+    for (Direction& direction : directions_) {
+        DirectionStats& out = &direction == directions_.data() ? stats.up : stats.down;
         direction.link.serve(now);
-        *out[i] = {
+        out = {
             .capacity_bytes = direction.link.trace().capacity_bytes(report_from_ns_, now),
             .counters = difference(direction.link.counters(), direction.last_counters),
             .queue_bytes = direction.link.queue_bytes(),
@@ -285,11 +284,10 @@ EmulatorStats Emulator::totals() {
         return stats;
     }
     stats.to_ns = now_ns();
-    DirectionStats* const out[] = {&stats.up, &stats.down};
-    for (size_t i = 0; i < directions_.size(); i++) {
-        Direction& direction = directions_[i];
+    for (Direction& direction : directions_) {
+        DirectionStats& out = &direction == directions_.data() ? stats.up : stats.down;
         direction.link.serve(stats.to_ns);
-        *out[i] = {
+        out = {
             .capacity_bytes = direction.link.trace().capacity_bytes(0, stats.to_ns),
             .counters = direction.link.counters(),
             .queue_bytes = direction.link.queue_bytes(),
@@ -297,7 +295,7 @@ EmulatorStats Emulator::totals() {
             .write_errors = direction.write_errors,
             .late = direction.total_late,
         };
-        out[i]->late += direction.late;
+        out.late += direction.late;
     }
     return stats;
 }
