@@ -78,11 +78,11 @@ uint64_t TestDaemon::lost_in_kernel() const {
 }
 
 Status TestDaemon::start() {
-    Result<demo::Child> child = demo::Child::start({.name = "adapathd",
+    Result<Child> child = Child::start({.name = "adapathd",
                                                     .argv = {ADAPATHD, "--config", directory_ + "/adapathd.conf"},
                                                     .log = directory_ + "/adapathd.log"});
     if (!child) return child.error();
-    child_ = std::make_unique<demo::Child>(std::move(*child));
+    child_ = std::make_unique<Child>(std::move(*child));
     // A channel of its own for every start: gRPC would back off from a socket that was refused before.
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
@@ -154,8 +154,8 @@ Result<pb::SwitchReply> TestDaemon::switch_to(const std::string& hash) {
 nlohmann::json TestDaemon::ctl(std::vector<std::string> arguments, int* code) {
     std::vector<std::string> argv = {ADAPATHCTL, "--json", "--socket", socket()};
     argv.insert(argv.end(), arguments.begin(), arguments.end());
-    Result<demo::Child> child =
-        demo::Child::start({.name = "adapathctl", .argv = argv, .log = directory_ + "/ctl.log", .read_output = true});
+    Result<Child> child =
+        Child::start({.name = "adapathctl", .argv = argv, .log = directory_ + "/ctl.log", .read_output = true});
     if (!child) return {{"error", child.error().message}};
     child->wait_exit(std::chrono::seconds(120) * slowness());
     std::string text;

@@ -18,7 +18,7 @@
 #include "codegen/trace/trace.h"
 #include "tests/support/patience.h"
 #include "userspace/linkem/tcp_flow.h"
-#include "userspace/demo/child.h"
+#include "userspace/harness/child.h"
 #include "userspace/linkem/uplink.h"
 #include "userspace/proto/control.grpc.pb.h"
 
@@ -66,7 +66,7 @@ private:
     std::string pins_;
     std::string congestion_control_;
     std::string directory_;
-    std::unique_ptr<demo::Child> child_;
+    std::unique_ptr<Child> child_;
     std::unique_ptr<pb::Control::Stub> stub_;
 };
 

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include "userspace/arena/daemon_policy.h"
+
 namespace adapath::arena {
 namespace {
 
@@ -20,11 +22,15 @@ private:
 
 }  // namespace
 
-std::vector<std::string> policy_names() { return {"cubic", "bbr"}; }
+std::vector<std::string> policy_names() { return {"cubic", "bbr", "adapath", "adapath-online"}; }
 
-Result<std::unique_ptr<Policy>> make_policy(const std::string& name, const PolicyContext& /*context*/) {
+Result<std::unique_ptr<Policy>> make_policy(const std::string& name, const PolicyContext& context) {
     if (name == "cubic" || name == "bbr") {
         return std::unique_ptr<Policy>(std::make_unique<KernelPolicy>(name));
+    }
+    if (name == "adapath" || name == "adapath-online") {
+        return std::unique_ptr<Policy>(std::make_unique<DaemonPolicy>(
+            DaemonPolicySettings{.name = name, .backend = "bpf", .learns = name == "adapath-online"}, context));
     }
     return Error{fmt::format("--policy {}: there is none of that name; there are: {}", name,
                              fmt::join(policy_names(), ", "))};
