@@ -2,12 +2,11 @@
 #include "userspace/arena/daemon_policy.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
+#include <time.h>
 
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <utility>
 
 #include "userspace/arena/bpf_time.h"
@@ -25,22 +24,17 @@ constexpr auto poll_interval = milliseconds(100);
 constexpr int start_polls = 300;
 constexpr int checkpoint_polls = 900;
 
-// utime + stime of all its threads, those that have ended included.
-Result<double> cpu_seconds(pid_t pid) {
-    const std::string path = fmt::format("/proc/{}/stat", pid);
-    std::ifstream file(path);
-    std::string text;
-    std::getline(file, text);
-    // The name in parentheses may hold anything, so the fields are counted from its end: state is the third.
-    const size_t end = text.rfind(')');
-    if (!file || end == std::string::npos) {
-        return Error{fmt::format("{}: can't read the CPU time", path)};
+// User and system time of all its threads, those that have ended included.
+Result<double> cpu_seconds(const Child& child) {
+    clockid_t clock = 0;
+    timespec used{};
+    if (const int error = clock_getcpuclockid(child.pid(), &clock); error != 0) {
+        return Error{fmt::format("{}: can't read its CPU time: {}", child.name(), strerror(error))};
     }
-    unsigned long long user = 0, system = 0;
-    if (sscanf(text.c_str() + end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system) != 2) {
-        return Error{fmt::format("{}: can't read the CPU time of '{}'", path, text)};
+    if (clock_gettime(clock, &used) != 0) {
+        return Error{fmt::format("{}: can't read its CPU time: {}", child.name(), strerror(errno))};
     }
-    return static_cast<double>(user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
+    return static_cast<double>(used.tv_sec) + static_cast<double>(used.tv_nsec) / 1e9;
 }
 
 }  // namespace
@@ -205,13 +199,13 @@ Result<PolicyCost> DaemonPolicy::cost() {
         return Error{fmt::format("{}: adapathd does not run", settings_.name)};
     }
     PolicyCost cost;
-    Result<double> daemon = cpu_seconds(daemon_->pid());
+    Result<double> daemon = cpu_seconds(*daemon_);
     if (!daemon) {
         return daemon.error();
     }
     cost.daemon_cpu_s = *daemon;
     if (trainer_) {
-        Result<double> trainer = cpu_seconds(trainer_->pid());
+        Result<double> trainer = cpu_seconds(*trainer_);
         if (!trainer) {
             return trainer.error();
         }

@@ -40,8 +40,9 @@ struct CellOutcome {
     Json series = Json::object();
 };
 
-// `on_second` is called about four times a second with the time since the links began. Outcomes are in the order of the
-// cells. An error: nothing could be measured at all (or the stop was requested).
+// Prepares the policies, runs, and gives the outcomes in the order of the cells. `on_progress` is called some times a
+// second with the time since the links began. An error: nothing could be measured at all, or the stop was requested.
+// Call from the main thread: programs end with the thread that started them.
 Result<std::vector<CellOutcome>> run_group(const Group& group, const GroupSettings& settings, StopToken& stop,
                                            const std::function<void(double)>& on_progress);
 

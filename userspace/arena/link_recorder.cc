@@ -7,9 +7,10 @@
 namespace adapath::arena {
 namespace {
 
-double rounded(double value, double step = 0.01) { return std::round(value / step) * step; }
+// Dividing by a power of ten, not multiplying by its inverse, gives the number that prints short.
+double rounded(double value, double scale) { return std::round(value * scale) / scale; }
 
-double ms(double us) { return rounded(us / 1000); }
+double ms(double us) { return rounded(us / 1000, 100); }
 
 }  // namespace
 
@@ -19,7 +20,7 @@ void LinkRecorder::add(const EmulatorStats& stats) {
         return;
     }
     const DirectionStats& up = stats.up;
-    Second second{.to_s = rounded(static_cast<double>(stats.to_ns) / 1e9, 0.001),
+    Second second{.to_s = rounded(static_cast<double>(stats.to_ns) / 1e9, 1000),
                   .capacity_bytes = up.capacity_bytes,
                   .delivered_bytes = up.counters.delivered_bytes,
                   .delay_p50_ms = ms(static_cast<double>(up.delay.quantile(0.5))),
@@ -71,7 +72,7 @@ Json LinkRecorder::figures() {
                                                     static_cast<double>(capacity_bytes_);
     return {{"capacity_bytes", capacity_bytes_},
             {"delivered_bytes", counters_.delivered_bytes},
-            {"delivered_share", rounded(share, 0.0001)},
+            {"delivered_share", rounded(share, 10000)},
             {"received_bytes", std::accumulate(received_before_.begin(), received_before_.end(), uint64_t{0})},
             {"delay_ms",
              {{"p50", ms(static_cast<double>(delay_.quantile(0.5)))},
