@@ -20,12 +20,23 @@ double place(const ChartAxis& axis, double value) {
     return share;
 }
 
+// Counted in whole numbers: sums of steps would gather rounding errors.
+std::vector<double> even_ticks(const ChartAxis& axis, double step) {
+    std::vector<double> ticks;
+    const auto last = static_cast<int>(std::floor(axis.high / step + 1e-3));
+    for (int tick = static_cast<int>(std::ceil(axis.low / step - 1e-9)); tick <= last; tick++) {
+        ticks.push_back(tick * step);
+    }
+    return ticks;
+}
+
 // 1, 2 and 5 times the powers of ten within the axis.
 std::vector<double> logarithmic_ticks(const ChartAxis& axis) {
     std::vector<double> ticks;
-    for (double power = std::pow(10, std::floor(std::log10(axis.low))); power <= axis.high; power *= 10) {
+    const auto last = static_cast<int>(std::floor(std::log10(axis.high)));
+    for (int decade = static_cast<int>(std::floor(std::log10(axis.low))); decade <= last; decade++) {
         for (const double factor : {1.0, 2.0, 5.0}) {
-            const double tick = factor * power;
+            const double tick = factor * std::pow(10, decade);
             if (tick >= axis.low * 0.999 && tick <= axis.high * 1.001) {
                 ticks.push_back(tick);
             }
@@ -83,8 +94,8 @@ void Chart::y_ticks() {
         return;
     }
     const double step = nice_step(vertical_.high - vertical_.low, shape_.height > 150 ? 5 : 4);
-    for (double v = std::ceil(vertical_.low / step - 1e-9) * step; v <= vertical_.high + step / 1000; v += step) {
-        tick(v, tick_text(v, step));
+    for (const double value : even_ticks(vertical_, step)) {
+        tick(value, tick_text(value, step));
     }
 }
 
@@ -104,9 +115,9 @@ void Chart::x_ticks(const std::string& unit) {
         return;
     }
     const double step = nice_step(horizontal_.high - horizontal_.low, shape_.width > 600 ? 12 : 6);
-    for (double v = std::ceil(horizontal_.low / step - 1e-9) * step; v <= horizontal_.high + step / 1000; v += step) {
-        const bool last = v + step > horizontal_.high + step / 1000;
-        tick(v, tick_text(v, step) + (last ? end : ""));
+    const std::vector<double> ticks = even_ticks(horizontal_, step);
+    for (const double value : ticks) {
+        tick(value, tick_text(value, step) + (value == ticks.back() ? end : ""));
     }
 }
 
