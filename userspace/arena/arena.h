@@ -16,7 +16,7 @@ struct Options {
     std::vector<uint64_t> seeds = {1};
     std::vector<std::string> policies;
     std::vector<std::string> traffic = {"bulk", "video", "fairness"};
-    double seconds = 60;
+    unsigned seconds = 60;
     LinkSettings link;
     VideoSettings video;
     std::vector<double> fairness_mbit = {12};  // constant links

@@ -66,9 +66,9 @@ void add_matrix_options(CLI::App& app, Options& options) {
     app.add_option("--traffic", options.traffic, "bulk, video or fairness; repeatable")
         ->capture_default_str()
         ->check(CLI::IsMember({"bulk", "video", "fairness"}));
-    app.add_option("--seconds", options.seconds, "Seconds of each cell")
+    app.add_option("--seconds", options.seconds, "Seconds of each cell, a whole number")
         ->capture_default_str()
-        ->check(CLI::Range(2.0, 3600.0));
+        ->check(CLI::Range(2, 3600));
     app.add_option("--pair", options.pairs,
                    "Two policies that share a link, as FIRST+SECOND; repeatable (default: adapath+adapath, "
                    "adapath+cubic, bbr+cubic, cubic+cubic)");

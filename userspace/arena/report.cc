@@ -47,7 +47,8 @@ std::string cell(const std::string& text) { return fmt::format("<td class='n'>{}
 std::string head(const std::vector<std::string>& names) {
     std::string row = "<tr>";
     for (size_t i = 0; i < names.size(); i++) {
-        row += fmt::format("<th{}>{}</th>", i == 0 ? "" : " class='n'", names[i]);
+        const bool words = i == 0 || names[i] == "policy";
+        row += fmt::format("<th{}>{}</th>", words ? "" : " class='n'", names[i]);
     }
     return row + "</tr>";
 }
@@ -79,7 +80,7 @@ struct ScatterPoint {
 
 // Small points: the seeds. Large ones: their medians, with the policy's name.
 struct Scatter {
-    std::string id, description, y_name, x_unit;
+    std::string id, description, y_name, x_name;
     std::vector<ScatterPoint> points;
     std::optional<ChartPoint> bound;
     ChartAxis y_axis;
@@ -96,12 +97,15 @@ std::string draw(const Scatter& scatter) {
     }
     ChartShape shape;
     shape.width = 360;
-    shape.height = 250;
+    shape.height = 264;
     shape.left = 50;
     shape.right_space = 22;
+    shape.bottom_space = 40;
     Chart chart(shape, {.low = std::max(0.5, low * 0.75), .high = std::max(high, 1.0) * 1.35, .logarithmic = true},
                 scatter.y_axis);
-    chart.axes(scatter.y_name, scatter.x_unit);
+    chart.axes(scatter.y_name, "");
+    chart.add(fmt::format("<text class='label' x='{:.1f}' y='{:.1f}' text-anchor='middle'>{}</text>",
+                          (chart.left() + chart.right()) / 2, chart.base() + 33, escape_html(scatter.x_name)));
     if (scatter.bound) {
         const double x = chart.x(scatter.bound->x);
         const double y = chart.y(scatter.bound->y);
@@ -184,7 +188,7 @@ std::string bulk_scatters(const Analysis& analysis) {
         Scatter scatter{.id = fmt::format("scatter-{}", index++),
                         .description = fmt::format("Delivered share against p95 one-way delay on {}", trace),
                         .y_name = "delivered (% of capacity)",
-                        .x_unit = "ms p95",
+                        .x_name = "p95 one-way delay (ms)",
                         .points = {},
                         .bound = std::nullopt,
                         .y_axis = {.low = low, .high = 102}};
@@ -212,7 +216,7 @@ std::string video_scatters(const Analysis& analysis) {
         Scatter scatter{.id = fmt::format("video-{}", index++),
                         .description = fmt::format("Video rate against p95 frame delay on {}", trace),
                         .y_name = "video (Mbit/s)",
-                        .x_unit = "ms p95",
+                        .x_name = "p95 frame delay (ms)",
                         .points = {},
                         .bound = std::nullopt,
                         .y_axis = {.low = 0, .high = nice_above(most * 1.05)}};
@@ -279,10 +283,10 @@ std::string traces_table(const Analysis& analysis) {
     for (const Point& p : analysis.bulk) {
         const std::string group = fmt::format("{} {}", p.trace, p.seed);
         const double seconds = (*p.line)["inputs"].value("seconds", 1.0);
-        rows += fmt::format("<tr{}><td>{}</td>", group == previous ? "" : " class='group'",
+        rows += fmt::format("<tr{}><td class='p'>{}</td>", group == previous ? "" : " class='group'",
                             group == previous ? "" : escape_html(p.trace)) +
                 cell(group == previous ? "" : std::to_string(p.seed)) +
-                fmt::format("<td class='n'>{}</td>", policy_name(p.policy)) +
+                fmt::format("<td class='p'>{}</td>", policy_name(p.policy)) +
                 cell(fmt::format("{:.2f}", p.capacity_bytes * 8e-6 / seconds)) + cell(percent(p.share)) +
                 cell(ms(p.p50_ms)) + cell(ms(p.p95_ms)) + cell(ms(p.p99_ms)) +
                 cell(fmt::format("{:.0f}", p.queue_drops)) + cell(fmt::format("{:.0f}", p.retransmits)) +
@@ -298,10 +302,10 @@ std::string video_table(const Analysis& analysis) {
     std::string previous;
     for (const Point& p : analysis.video) {
         const std::string group = fmt::format("{} {}", p.trace, p.seed);
-        rows += fmt::format("<tr{}><td>{}</td>", group == previous ? "" : " class='group'",
+        rows += fmt::format("<tr{}><td class='p'>{}</td>", group == previous ? "" : " class='group'",
                             group == previous ? "" : escape_html(p.trace)) +
                 cell(group == previous ? "" : std::to_string(p.seed)) +
-                fmt::format("<td class='n'>{}</td>", policy_name(p.policy)) + cell(ms(p.frame_p50_ms)) +
+                fmt::format("<td class='p'>{}</td>", policy_name(p.policy)) + cell(ms(p.frame_p50_ms)) +
                 cell(ms(p.frame_p95_ms)) + cell(fmt::format("{:.0f}", p.late_frames)) +
                 cell(fmt::format("{:.0f}", p.stalls)) + cell(ms(p.stall_ms)) + cell(fmt::format("{:.0f}", p.skipped)) +
                 cell(fmt::format("{:.2f}", p.kbps / 1000)) + cell(fmt::format("{:.1f}", p.qp)) +
@@ -316,13 +320,13 @@ std::string value_text(const Verdict& verdict) {
 }
 
 std::string verdict_table(const Analysis& analysis) {
-    std::string rows = head({"figure", "policy", "required", "measured", ""});
+    std::string rows = "<tr><th>policy</th><th>figure</th><th class='n'>required</th><th class='n'>measured</th><th></th></tr>";
     std::string previous;
     for (const Verdict& v : analysis.verdicts) {
         rows += fmt::format(
-            "<tr{}><td>{}</td><td class='n'>{}</td><td class='n'>{}</td><td class='n'>{}</td><td class='{}'>{}</td></tr>",
-            v.policy == previous || previous.empty() ? "" : " class='group'", escape_html(v.name),
-            policy_name(v.policy), v.required, value_text(v), !v.value ? "unmeasured" : v.met ? "met" : "missed",
+            "<tr{}><td class='p'>{}</td><td>{}</td><td class='n'>{}</td><td class='n'>{}</td><td class='{}'>{}</td></tr>",
+            v.policy == previous || previous.empty() ? "" : " class='group'",
+            v.policy == previous ? "" : policy_name(v.policy), escape_html(v.name), v.required, value_text(v), !v.value ? "unmeasured" : v.met ? "met" : "missed",
             !v.value ? "–" : v.met ? "✓ met" : "✗ missed");
         previous = v.policy;
     }

@@ -3,9 +3,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -80,21 +80,17 @@ Result<std::vector<Json>> read_results(const std::string& path) {
     return lines;
 }
 
-std::vector<Json> newest_of_each(std::vector<Json> lines) {
-    std::unordered_set<std::string> seen;
-    std::vector<Json> kept;
-    for (auto line = lines.rbegin(); line != lines.rend(); ++line) {
-        if (seen.insert((*line)["key"].get<std::string>()).second) {
-            kept.push_back(std::move(*line));
-        }
-    }
-    std::reverse(kept.begin(), kept.end());
-    return kept;
-}
-
 Result<ResultFile> ResultFile::open(const std::string& path, bool fresh) {
     ResultFile file;
     file.path_ = path;
+    file.fd_ = UniqueFd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+    if (!file.fd_.valid()) {
+        return Error{fmt::format("{}: can't write: {}", path, strerror(errno))};
+    }
+    if (flock(file.fd_.get(), LOCK_EX | LOCK_NB) != 0) {
+        return Error{fmt::format("{}: another adapath-arena writes it; wait for it, or give this one another --out",
+                                 path)};
+    }
     uint64_t whole_bytes = 0;
     if (!fresh) {
         Result<std::vector<Json>> lines = read_results(path);
@@ -104,17 +100,14 @@ Result<ResultFile> ResultFile::open(const std::string& path, bool fresh) {
         for (const Json& line : *lines) {
             file.keys_.insert(line["key"].get<std::string>());
         }
-        if (access(path.c_str(), F_OK) == 0) {
-            Result<std::string> text = read_file(path);
-            if (!text) {
-                return text.error();
-            }
-            whole_bytes = text->rfind('\n') == std::string::npos ? 0 : text->rfind('\n') + 1;
+        Result<std::string> text = read_file(path);
+        if (!text) {
+            return text.error();
         }
+        whole_bytes = text->rfind('\n') == std::string::npos ? 0 : text->rfind('\n') + 1;
     }
-    file.fd_ = UniqueFd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
     // What a crash left of a line goes: the next line would be joined to it.
-    if (!file.fd_.valid() || ftruncate(file.fd_.get(), static_cast<off_t>(whole_bytes)) != 0) {
+    if (ftruncate(file.fd_.get(), static_cast<off_t>(whole_bytes)) != 0) {
         return Error{fmt::format("{}: can't write: {}", path, strerror(errno))};
     }
     return file;

@@ -18,12 +18,10 @@ std::string cell_key(const CellInputs& inputs);
 // All whole lines of the file, the newest last; none where there is no file. A last line without its end, which a crash
 // leaves behind, is left out.
 Result<std::vector<Json>> read_results(const std::string& path);
-// Of lines with the same key only the newest.
-std::vector<Json> newest_of_each(std::vector<Json> lines);
 
 class ResultFile {
 public:
-    // Made where it is missing; `fresh` empties it.
+    // Made where it is missing; `fresh` empties it. One program at a time.
     static Result<ResultFile> open(const std::string& path, bool fresh);
     [[nodiscard]] bool has(const std::string& key) const { return keys_.contains(key); }
     // Durable when it returns.

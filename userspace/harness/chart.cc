@@ -106,7 +106,12 @@ void Chart::x_ticks(const std::string& unit) {
     };
     const std::string end = unit.empty() ? std::string() : fmt::format(" {}", unit);
     if (horizontal_.logarithmic) {
-        const std::vector<double> ticks = logarithmic_ticks(horizontal_);
+        std::vector<double> ticks;
+        for (const double value : logarithmic_ticks(horizontal_)) {
+            if (ticks.empty() || x(value) - x(ticks.back()) > 30) {  // room for four digits
+                ticks.push_back(value);
+            }
+        }
         for (const double value : ticks) {
             add(fmt::format("<line class='grid' x1='{:.1f}' x2='{:.1f}' y1='{:.1f}' y2='{:.1f}'/>", x(value), x(value),
                             top(), base()));

@@ -44,7 +44,7 @@ std::string card(const std::string& value, const std::string& name, const std::s
 std::string grouped(uint64_t value) {
     std::string digits = std::to_string(value);
     for (auto i = static_cast<ptrdiff_t>(digits.size()) - 3; i > 0; i -= 3) {
-        digits.insert(static_cast<size_t>(i), ",");
+        digits.insert(static_cast<size_t>(i), 1, ',');
     }
     return digits;
 }
