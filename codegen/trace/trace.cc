@@ -239,9 +239,8 @@ Trace Trace::begun_at(double share) const {
     const uint32_t period_ms = opportunity_ms_.back();
     const auto wanted_ms = static_cast<uint32_t>(std::clamp(share, 0.0, 1.0) * period_ms);
     // A period ends with an opportunity, so only at one can it be cut.
-    const uint32_t cut_ms = wanted_ms == 0
-                                ? period_ms
-                                : *std::lower_bound(opportunity_ms_.begin(), opportunity_ms_.end(), wanted_ms);
+    const uint32_t cut_ms =
+        wanted_ms == 0 ? period_ms : *std::lower_bound(opportunity_ms_.begin(), opportunity_ms_.end(), wanted_ms);
     if (cut_ms == period_ms) {
         return *this;
     }

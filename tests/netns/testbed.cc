@@ -79,8 +79,8 @@ uint64_t TestDaemon::lost_in_kernel() const {
 
 Status TestDaemon::start() {
     Result<Child> child = Child::start({.name = "adapathd",
-                                                    .argv = {ADAPATHD, "--config", directory_ + "/adapathd.conf"},
-                                                    .log = directory_ + "/adapathd.log"});
+                                        .argv = {ADAPATHD, "--config", directory_ + "/adapathd.conf"},
+                                        .log = directory_ + "/adapathd.log"});
     if (!child) return child.error();
     child_ = std::make_unique<Child>(std::move(*child));
     // A channel of its own for every start: gRPC would back off from a socket that was refused before.

@@ -33,8 +33,8 @@ std::string text(const Json& json, const char* key) {
 // What two lines must have in common to be compared.
 Json settings_of(const Json& line) {
     Json settings = Json::object();
-    for (const char* key : {"measurement", "seconds", "delay_ms", "queue_ms", "down_mbit", "loss", "second_flow_after_s",
-                            "video", "kernel"}) {
+    for (const char* key : {"measurement", "seconds", "delay_ms", "queue_ms", "down_mbit", "loss",
+                            "second_flow_after_s", "video", "kernel"}) {
         if (line["inputs"].contains(key)) {
             settings[key] = line["inputs"][key];
         }
@@ -184,12 +184,9 @@ PolicyMedians medians_of(const std::vector<Point>& all, const std::string& polic
     medians.traces = traces_of(points);
     medians.share = over(&Point::share);
     medians.received_share =
-        median_over_traces(points,
-                           [](const Point& p) {
-                               return p.capacity_bytes > 0 ? std::optional(p.received_bytes / p.capacity_bytes)
-                                                           : std::nullopt;
-                           })
-            .value_or(0);
+        median_over_traces(points, [](const Point& p) {
+            return p.capacity_bytes > 0 ? std::optional(p.received_bytes / p.capacity_bytes) : std::nullopt;
+        }).value_or(0);
     medians.p50_ms = over(&Point::p50_ms);
     medians.p95_ms = over(&Point::p95_ms);
     medians.p99_ms = over(&Point::p99_ms);
@@ -223,10 +220,11 @@ std::optional<Ratio> ratio_of(const std::vector<Point>& all, const std::string& 
         return std::nullopt;
     }
     const auto over = [&](double Point::* member) {
-        return median_over_traces(points, [&other, member](const Point& p) -> std::optional<double> {
-                   const double below = other.at(&p)->*member;
-                   return below > 0 ? std::optional(p.*member / below) : std::nullopt;
-               })
+        return median_over_traces(points,
+                                  [&other, member](const Point& p) -> std::optional<double> {
+                                      const double below = other.at(&p)->*member;
+                                      return below > 0 ? std::optional(p.*member / below) : std::nullopt;
+                                  })
             .value_or(0);
     };
     Ratio ratio;
@@ -325,7 +323,8 @@ Analysis analyse(const std::vector<Json>& lines) {
     for (const Point& point : analysis.bulk) {
         runs[{point.trace, point.seed}].insert(point.run);
     }
-    analysis.side_by_side = std::all_of(runs.begin(), runs.end(), [](const auto& run) { return run.second.size() == 1; });
+    analysis.side_by_side =
+        std::all_of(runs.begin(), runs.end(), [](const auto& run) { return run.second.size() == 1; });
     for (const std::string& name : policy_names()) {
         if (std::find(seen.begin(), seen.end(), name) != seen.end()) {
             analysis.policies.push_back(name);
@@ -360,7 +359,10 @@ Analysis analyse(const std::vector<Json>& lines) {
 
 Json summary_json(const Analysis& analysis) {
     const auto optional = [](const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); };
-    Json json{{"medians", Json::array()}, {"ratios", Json::array()}, {"verdicts", Json::array()}, {"video", Json::array()},
+    Json json{{"medians", Json::array()},
+              {"ratios", Json::array()},
+              {"verdicts", Json::array()},
+              {"video", Json::array()},
               {"fairness", Json::array()}};
     for (const PolicyMedians& m : analysis.medians) {
         json["medians"].push_back({{"policy", m.policy},

@@ -51,7 +51,8 @@ struct PolicyMedians {
     std::string policy;
     size_t cells = 0;
     size_t traces = 0;
-    double share = 0, received_share = 0, p50_ms = 0, p95_ms = 0, p99_ms = 0, mean_ms = 0, queue_drops = 0, retransmits = 0;
+    double share = 0, received_share = 0, p50_ms = 0, p95_ms = 0, p99_ms = 0, mean_ms = 0, queue_drops = 0,
+           retransmits = 0;
     std::optional<double> cpu_us_per_mb, bpf_ns_per_ack;
 };
 
@@ -83,7 +84,7 @@ struct Analysis {
     std::vector<PolicyMedians> medians;
     std::vector<Ratio> ratios;
     std::vector<Verdict> verdicts;
-    size_t left_out = 0;  // lines measured with other settings than the newest, or again since
+    size_t left_out = 0;       // lines measured with other settings than the newest, or again since
     bool side_by_side = true;  // every trace and seed's bulk cells are of one run
 };
 

@@ -118,10 +118,12 @@ Status Arena::check_machine() {
         }
         // Asking loads the kernel's module, where there is one.
         const UniqueFd probe(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        if (setsockopt(probe.get(), IPPROTO_TCP, TCP_CONGESTION, name.data(), static_cast<socklen_t>(name.size())) != 0) {
-            return Error{fmt::format("congestion control '{}': {}; leave it out with --policy and --pair, or load its "
-                                     "module (modprobe tcp_{})",
-                                     name, strerror(errno), name)};
+        if (setsockopt(probe.get(), IPPROTO_TCP, TCP_CONGESTION, name.data(), static_cast<socklen_t>(name.size())) !=
+            0) {
+            return Error{
+                fmt::format("congestion control '{}': {}; leave it out with --policy and --pair, or load its "
+                            "module (modprobe tcp_{})",
+                            name, strerror(errno), name)};
         }
     }
     return {};
@@ -170,9 +172,10 @@ Status Arena::hash_video() {
     video_ = options_.video;
     Result<std::string> hash = sha256_file(video_.clip);
     if (!hash) {
-        return Error{fmt::format("{}; fetch the default clip with 'make deps', name another with --clip, or leave video "
-                                 "out with --traffic",
-                                 hash.error().message)};
+        return Error{
+            fmt::format("{}; fetch the default clip with 'make deps', name another with --clip, or leave video "
+                        "out with --traffic",
+                        hash.error().message)};
     }
     video_.clip_hash = hash->substr(0, 16);
     return {};

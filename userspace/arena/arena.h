@@ -1,4 +1,5 @@
-// A whole run: the matrix of traces, seeds, policies and kinds of traffic, group by group, results on disk as they come.
+// A whole run: the matrix of traces, seeds, policies and kinds of traffic, group by group, results on disk as they
+// come.
 #pragma once
 
 #include <string>

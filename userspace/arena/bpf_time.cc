@@ -44,7 +44,8 @@ Result<std::vector<uint32_t>> struct_ops_programs(const std::string& pin_path) {
     if (!types || bpf_map_get_info_by_fd(map.get(), &info, &info_bytes) != 0) {
         return Error{fmt::format("{}: can't read what it is: {}", pin_path, strerror(errno))};
     }
-    // The value: bookkeeping, then `data`, the structure itself, in which the kernel shows a program's id for a pointer.
+    // The value: bookkeeping, then `data`, the structure itself, in which the kernel shows a program's id for a
+    // pointer.
     const btf_type* value_type = btf__type_by_id(types.get(), info.btf_vmlinux_value_type_id);
     std::vector<char> value(info.value_size);
     const uint32_t zero = 0;

@@ -17,9 +17,9 @@ using Json = nlohmann::ordered_json;
 struct TraceSource {
     enum class Kind { file, generated, constant };
     Kind kind = Kind::file;
-    std::string name;       // for people, and of the file without its directory
-    std::string path;       // of a file
-    double mean_mbit = 0;   // generated and constant ones
+    std::string name;      // for people, and of the file without its directory
+    std::string path;      // of a file
+    double mean_mbit = 0;  // generated and constant ones
 };
 
 // A source with a seed: the very trace that a link begins with.
@@ -70,8 +70,8 @@ struct CellInputs {
     Json policy_parts = Json::object();
     double seconds = 60;
     LinkSettings link;
-    uint64_t queue_bytes = 0;  // that queue_ms comes to
-    std::string kernel;        // its release
+    uint64_t queue_bytes = 0;        // that queue_ms comes to
+    std::string kernel;              // its release
     double second_flow_after_s = 0;  // fairness
     std::optional<VideoSettings> video;
 };

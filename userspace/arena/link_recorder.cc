@@ -67,9 +67,9 @@ std::vector<uint64_t> LinkRecorder::received() {
 
 Json LinkRecorder::figures() {
     std::lock_guard lock(mutex_);
-    const double share = capacity_bytes_ == 0 ? 0
-                                              : static_cast<double>(counters_.delivered_bytes) /
-                                                    static_cast<double>(capacity_bytes_);
+    const double share = capacity_bytes_ == 0
+                             ? 0
+                             : static_cast<double>(counters_.delivered_bytes) / static_cast<double>(capacity_bytes_);
     return {{"capacity_bytes", capacity_bytes_},
             {"delivered_bytes", counters_.delivered_bytes},
             {"delivered_share", rounded(share, 10000)},
@@ -104,7 +104,7 @@ Json LinkRecorder::series() {
         for (size_t flow = 0; flow < received_before_.size(); flow++) {
             // A flow that had not begun yet received nothing.
             json["received_bytes"][flow].push_back(flow < second.received_bytes.size() ? second.received_bytes[flow]
-                                                                                        : 0);
+                                                                                       : 0);
         }
     }
     return json;

@@ -49,9 +49,22 @@ int write_report(const std::string& out) {
     return exit_ok;
 }
 
+// For CLI11: empty = it is one.
+std::string why_no_pair(const std::string& pair) {
+    const std::vector<std::string> known = policy_names();
+    const size_t plus = pair.find('+');
+    for (const std::string& name : {pair.substr(0, plus), plus == std::string::npos ? "" : pair.substr(plus + 1)}) {
+        if (std::find(known.begin(), known.end(), name) == known.end()) {
+            return fmt::format("'{}' is not two policies joined by '+'; there are: {}", pair, fmt::join(known, ", "));
+        }
+    }
+    return {};
+}
+
 void add_matrix_options(CLI::App& app, Options& options) {
-    app.add_option("--trace", options.traces,
-                   "Trace of the link in mahimahi's format, or a directory of them; repeatable (default: generated ones)")
+    app.add_option(
+           "--trace", options.traces,
+           "Trace of the link in mahimahi's format, or a directory of them; repeatable (default: generated ones)")
         ->check(CLI::ExistingPath);
     app.add_option("--generate", options.generate_mbit,
                    "Mean rate of a generated LTE-like trace, Mbit/s; repeatable (default: 2, 8 and 20 without --trace, "
@@ -71,7 +84,8 @@ void add_matrix_options(CLI::App& app, Options& options) {
         ->check(CLI::Range(2, 3600));
     app.add_option("--pair", options.pairs,
                    "Two policies that share a link, as FIRST+SECOND; repeatable (default: adapath+adapath, "
-                   "adapath+cubic, bbr+cubic, cubic+cubic)");
+                   "adapath+cubic, bbr+cubic, cubic+cubic)")
+        ->check(CLI::Validator(why_no_pair, "FIRST+SECOND"));
     app.add_option("--fairness-rate", options.fairness_mbit, "Constant link of the pairs, Mbit/s; repeatable")
         ->capture_default_str()
         ->check(CLI::Range(0.1, 500.0));

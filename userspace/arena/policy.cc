@@ -32,8 +32,8 @@ Result<std::unique_ptr<Policy>> make_policy(const std::string& name, const Polic
         return std::unique_ptr<Policy>(std::make_unique<DaemonPolicy>(
             DaemonPolicySettings{.name = name, .backend = "bpf", .learns = name == "adapath-online"}, context));
     }
-    return Error{fmt::format("--policy {}: there is none of that name; there are: {}", name,
-                             fmt::join(policy_names(), ", "))};
+    return Error{
+        fmt::format("--policy {}: there is none of that name; there are: {}", name, fmt::join(policy_names(), ", "))};
 }
 
 }  // namespace adapath::arena

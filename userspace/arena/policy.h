@@ -17,9 +17,9 @@
 namespace adapath::arena {
 
 struct PolicyContext {
-    std::string bin;         // directory of Adapath's programs
-    std::string checkpoint;  // directory of policy.model and value.model
-    std::string work;        // directory for logs and state; one policy's own
+    std::string bin;                               // directory of Adapath's programs
+    std::string checkpoint;                        // directory of policy.model and value.model
+    std::string work;                              // directory for logs and state; one policy's own
     std::vector<std::string> trainer_arguments{};  // besides those that the arena needs itself
     std::string daemon_config{};                   // text for the end of adapathd's configuration
     bool bpf_time_is_counted = false;              // see count_bpf_run_time()

@@ -113,9 +113,10 @@ std::string draw(const Scatter& scatter) {
                               chart.base()));
         chart.add(fmt::format("<line class='bound-line' x1='{:.1f}' x2='{:.1f}' y1='{:.1f}' y2='{:.1f}'/>", x,
                               chart.right(), y, y));
-        chart.add(fmt::format("<rect class='bound-mark' x='{:.1f}' y='{:.1f}' width='9' height='9' "
-                              "transform='rotate(45 {:.1f} {:.1f})'><title>omniscient bound: {:.0f} ms, {:.1f} %</title></rect>",
-                              x - 4.5, y - 4.5, x, y, scatter.bound->x, scatter.bound->y));
+        chart.add(fmt::format(
+            "<rect class='bound-mark' x='{:.1f}' y='{:.1f}' width='9' height='9' "
+            "transform='rotate(45 {:.1f} {:.1f})'><title>omniscient bound: {:.0f} ms, {:.1f} %</title></rect>",
+            x - 4.5, y - 4.5, x, y, scatter.bound->x, scatter.bound->y));
     }
     std::map<std::string, std::pair<std::vector<double>, std::vector<double>>> by_policy;
     std::vector<std::string> order;
@@ -244,36 +245,46 @@ const Ratio* ratio_of(const Analysis& analysis, const std::string& policy, const
 }
 
 std::string medians_table(const Analysis& analysis) {
-    std::vector<std::string> references;
-    for (const char* against : {"bbr", "cubic", "userspace"}) {
-        if (std::any_of(analysis.ratios.begin(), analysis.ratios.end(),
-                        [&](const Ratio& ratio) { return ratio.against == against; })) {
-            references.emplace_back(against);
-        }
-    }
-    std::vector<std::string> names = {"policy",      "delivered", "payload",     "p50, ms",
-                                      "p95, ms",     "p99, ms",   "mean, ms",    "queue drops",
-                                      "retransmits", "CPU, µs/MB", "program, ns/ACK"};
-    for (const std::string& against : references) {
-        names.push_back("× " + against + ": bytes");
-        names.push_back("p95");
-    }
-    std::string rows = head(names);
+    std::string rows = head({"policy", "delivered", "payload", "p50, ms", "p95, ms", "p99, ms", "mean, ms",
+                             "queue drops", "retransmits", "CPU, µs/MB", "program, ns/ACK"});
     for (const PolicyMedians& m : analysis.medians) {
         rows += fmt::format("<tr><th>{}</th>", policy_name(m.policy)) + cell(percent(m.share)) +
                 cell(percent(m.received_share)) + cell(ms(m.p50_ms)) + cell(ms(m.p95_ms)) + cell(ms(m.p99_ms)) +
                 cell(ms(m.mean_ms)) + cell(fmt::format("{:.0f}", m.queue_drops)) +
                 cell(fmt::format("{:.0f}", m.retransmits)) +
                 cell(m.cpu_us_per_mb ? fmt::format("{:.0f}", *m.cpu_us_per_mb) : "–") +
-                cell(m.bpf_ns_per_ack ? fmt::format("{:.0f}", *m.bpf_ns_per_ack) : "–");
+                cell(m.bpf_ns_per_ack ? fmt::format("{:.0f}", *m.bpf_ns_per_ack) : "–") + "</tr>";
+    }
+    return fmt::format("<table>{}</table>", rows);
+}
+
+std::string ratios_table(const Analysis& analysis) {
+    std::string rows = "<tr><th>policy</th>";
+    std::vector<std::string> references;
+    for (const char* against : {"bbr", "cubic", "userspace"}) {
+        if (std::any_of(analysis.ratios.begin(), analysis.ratios.end(),
+                        [&](const Ratio& ratio) { return ratio.against == against; })) {
+            references.emplace_back(against);
+            rows += fmt::format(
+                "<th class='n'>× {}: bytes</th><th class='n'>p95</th><th class='n'>mean</th>"
+                "<th class='n'>CPU</th>",
+                against);
+        }
+    }
+    rows += "</tr>";
+    for (const std::string& policy : analysis.policies) {
+        rows += fmt::format("<tr><th>{}</th>", policy_name(policy));
         for (const std::string& against : references) {
-            const Ratio* ratio = ratio_of(analysis, m.policy, against);
-            rows += cell(ratio == nullptr ? "–" : times(ratio->delivered)) +
-                    cell(ratio == nullptr ? "–" : times(ratio->p95));
+            if (const Ratio* ratio = ratio_of(analysis, policy, against)) {
+                rows += cell(times(ratio->delivered)) + cell(times(ratio->p95)) + cell(times(ratio->mean_delay)) +
+                        cell(ratio->cpu_per_byte ? times(*ratio->cpu_per_byte) : "–");
+            } else {
+                rows += cell("–") + cell("–") + cell("–") + cell("–");
+            }
         }
         rows += "</tr>";
     }
-    return fmt::format("<table>{}</table>", rows);
+    return references.empty() ? "" : fmt::format("<table>{}</table>", rows);
 }
 
 std::string traces_table(const Analysis& analysis) {
@@ -320,14 +331,21 @@ std::string value_text(const Verdict& verdict) {
 }
 
 std::string verdict_table(const Analysis& analysis) {
-    std::string rows = "<tr><th>policy</th><th>figure</th><th class='n'>required</th><th class='n'>measured</th><th></th></tr>";
+    std::string rows =
+        "<tr><th>policy</th><th>figure</th><th class='n'>required</th><th class='n'>measured</th><th></th></tr>";
     std::string previous;
     for (const Verdict& v : analysis.verdicts) {
         rows += fmt::format(
-            "<tr{}><td class='p'>{}</td><td>{}</td><td class='n'>{}</td><td class='n'>{}</td><td class='{}'>{}</td></tr>",
+            "<tr{}><td class='p'>{}</td><td>{}</td><td class='n'>{}</td><td class='n'>{}</td><td "
+            "class='{}'>{}</td></tr>",
             v.policy == previous || previous.empty() ? "" : " class='group'",
-            v.policy == previous ? "" : policy_name(v.policy), escape_html(v.name), v.required, value_text(v), !v.value ? "unmeasured" : v.met ? "met" : "missed",
-            !v.value ? "–" : v.met ? "✓ met" : "✗ missed");
+            v.policy == previous ? "" : policy_name(v.policy), escape_html(v.name), v.required, value_text(v),
+            !v.value ? "unmeasured"
+            : v.met  ? "met"
+                     : "missed",
+            !v.value ? "–"
+            : v.met  ? "✓ met"
+                     : "✗ missed");
         previous = v.policy;
     }
     return fmt::format("<table>{}</table>", rows);
@@ -439,8 +457,8 @@ std::string time_cells(const Analysis& analysis) {
         }
         for (const Point& point : analysis.video) {
             if (point.trace == trace && point.seed == seed && point.line->contains("series")) {
-                frames.push_back({css_of(point.policy),
-                                  line_of((*point.line)["series"], "video_to_s", "frame_delay_p95_ms", 1)});
+                frames.push_back(
+                    {css_of(point.policy), line_of((*point.line)["series"], "video_to_s", "frame_delay_p95_ms", 1)});
             }
         }
         const std::string name = fmt::format("{}, seed {}", trace, seed);
@@ -475,8 +493,8 @@ std::string fairness_charts(const Analysis& analysis) {
                                      plus == std::string::npos ? "" : point.pair.substr(plus + 1)};
         std::vector<NamedLine> lines;
         for (size_t flow = 0; flow < std::min<size_t>(2, series["received_bytes"].size()); flow++) {
-            lines.push_back({css_of(names[flow]) + (flow == 1 ? " second" : ""),
-                             rates_of(series, series["received_bytes"][flow])});
+            lines.push_back(
+                {css_of(names[flow]) + (flow == 1 ? " second" : ""), rates_of(series, series["received_bytes"][flow])});
         }
         ChartShape shape;
         shape.width = 360;
@@ -492,8 +510,9 @@ std::string fairness_charts(const Analysis& analysis) {
                       rate_chart(fmt::format("share-{}", index++), rates_of(series, series["capacity_bytes"]), lines,
                                  shape, fmt::format("Rates of {} over time", point.pair)));
     }
-    return out + "</div><p class='hint'>Dashed: the flow that began second. Jain's index is of the bytes that both "
-                 "received over the whole time.</p>";
+    return out +
+           "</div><p class='hint'>Dashed: the flow that began second. Jain's index is of the bytes that both "
+           "received over the whole time.</p>";
 }
 
 std::string cards(const Analysis& analysis) {
@@ -524,13 +543,16 @@ std::string notes(const Analysis& analysis) {
     list.emplace_back(
         "delivered: bytes out of the link over what the trace offered; payload: TCP payload that the receiver got; "
         "delay: arrival at the bottleneck's queue to the far end, of every packet, propagation included.");
-    list.emplace_back("Medians over the traces of each trace's median over its seeds; × are medians of ratios within "
-                      "a trace and seed.");
-    list.emplace_back("CPU: the policy's programs in the kernel (bpf statistics) and its daemon, without the trainer, "
-                      "per MB of payload. The kernel's own policies are not told apart from the rest of the kernel.");
+    list.emplace_back(
+        "Medians over the traces of each trace's median over its seeds; × are medians of ratios within "
+        "a trace and seed.");
+    list.emplace_back(
+        "CPU: the policy's programs in the kernel (bpf statistics) and its daemon, without the trainer, "
+        "per MB of payload. The kernel's own policies are not told apart from the rest of the kernel.");
     if (!analysis.side_by_side) {
-        list.emplace_back("⚠ Not all policies of a trace were measured at the same time: some cells are of another "
-                          "run. --fresh measures all of them side by side.");
+        list.emplace_back(
+            "⚠ Not all policies of a trace were measured at the same time: some cells are of another "
+            "run. --fresh measures all of them side by side.");
     }
     if (analysis.left_out > 0) {
         list.push_back(fmt::format("{} older lines with other settings, checkpoints or programs are left out.",
@@ -572,10 +594,11 @@ std::string facts(const Analysis& analysis) {
         seeds.insert(point.seed);
     }
     const Json run = line->value("run", Json::object());
-    std::string out = fmt::format("<b>traces</b> {} · <b>seeds</b> {} · <b>each</b> {:g} s · <b>link</b> {:g} ms each "
-                                  "way, queue {:g} ms",
-                                  analysis.traces.size(), seeds.size(), inputs.value("seconds", 0.0),
-                                  inputs.value("delay_ms", 0.0), inputs.value("queue_ms", 0.0));
+    std::string out = fmt::format(
+        "<b>traces</b> {} · <b>seeds</b> {} · <b>each</b> {:g} s · <b>link</b> {:g} ms each "
+        "way, queue {:g} ms",
+        analysis.traces.size(), seeds.size(), inputs.value("seconds", 0.0), inputs.value("delay_ms", 0.0),
+        inputs.value("queue_ms", 0.0));
     if (inputs.value("loss", 0.0) > 0) {
         out += fmt::format(", loss {:g} %", 100 * inputs.value("loss", 0.0));
     }
@@ -608,7 +631,8 @@ std::string to_html(const Analysis& analysis) {
     }
     if (!analysis.bulk.empty()) {
         sections += panel("Throughput against delay, by trace", bulk_scatters(analysis));
-        sections += panel("Medians over the traces", medians_table(analysis) + notes(analysis), "panel scroll");
+        sections += panel("Medians over the traces", medians_table(analysis) + ratios_table(analysis) + notes(analysis),
+                          "panel scroll");
         sections += panel("Over time", time_cells(analysis));
     }
     if (!analysis.video.empty()) {
@@ -655,7 +679,9 @@ std::string to_table(const Analysis& analysis) {
         out += fmt::format("\n{:<16}{:<44}{:>14}{:>14}\n", "figures", "", "required", "measured");
         for (const Verdict& v : analysis.verdicts) {
             out += fmt::format("{:<16}{:<44}{:>14}{:>14}  {}\n", v.policy, v.name, v.required, value_text(v),
-                               !v.value ? "" : v.met ? "met" : "MISSED");
+                               !v.value ? ""
+                               : v.met  ? "met"
+                                        : "MISSED");
         }
     }
     return out;
@@ -667,9 +693,10 @@ Result<std::string> make_report(const std::string& out) {
         return lines.error();
     }
     if (lines->empty()) {
-        return Error{fmt::format("{}: there are no results yet; measure some with 'make bench-cc' or adapath-arena "
-                                 "--out {}",
-                                 results_path(out), out)};
+        return Error{
+            fmt::format("{}: there are no results yet; measure some with 'make bench-cc' or adapath-arena "
+                        "--out {}",
+                        results_path(out), out)};
     }
     const Analysis analysis = analyse(*lines);
     const std::string page = out + "/report.html";

@@ -28,7 +28,7 @@ circle.point {{ fill: var(--c); stroke: var(--panel); stroke-width: 1.5; }} circ
 .many {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(330px, 1fr)); gap: 6px 18px; }}
 .many figcaption b {{ overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }}
 td.n, th.n {{ text-align: right; padding-right: 14px; white-space: nowrap; }} td.p {{ white-space: nowrap; }}
-.scroll table {{ font-size: 13.5px; }}
+.scroll table {{ font-size: 13.5px; }} table + table {{ margin-top: 18px; }}
 tr.group td, tr.group th {{ border-top: 2px solid var(--line); }}
 .met {{ color: var(--trained); font-weight: 650; }} .missed {{ color: var(--bad); font-weight: 650; }} .unmeasured {{ color: var(--muted); }}
 select {{ font: inherit; font-size: 13.5px; padding: 3px 8px; border-radius: 6px; border: 1px solid var(--line); background: var(--page); color: var(--ink); margin-bottom: 8px; }}

@@ -40,8 +40,10 @@ Json inputs_json(const CellInputs& inputs) {
         json["second_flow_after_s"] = inputs.second_flow_after_s;
     }
     if (inputs.video) {
-        json["video"] = {{"clip_sha256", inputs.video->clip_hash},  {"size", inputs.video->size},
-                         {"fps", inputs.video->fps},                {"min_kbps", inputs.video->min_kbps},
+        json["video"] = {{"clip_sha256", inputs.video->clip_hash},
+                         {"size", inputs.video->size},
+                         {"fps", inputs.video->fps},
+                         {"min_kbps", inputs.video->min_kbps},
                          {"max_kbps", inputs.video->max_kbps}};
     }
     return json;
@@ -88,8 +90,8 @@ Result<ResultFile> ResultFile::open(const std::string& path, bool fresh) {
         return Error{fmt::format("{}: can't write: {}", path, strerror(errno))};
     }
     if (flock(file.fd_.get(), LOCK_EX | LOCK_NB) != 0) {
-        return Error{fmt::format("{}: another adapath-arena writes it; wait for it, or give this one another --out",
-                                 path)};
+        return Error{
+            fmt::format("{}: another adapath-arena writes it; wait for it, or give this one another --out", path)};
     }
     uint64_t whole_bytes = 0;
     if (!fresh) {

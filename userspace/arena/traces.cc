@@ -50,9 +50,10 @@ TraceSource constant_source(double mbit) {
 }
 
 Result<SeededTrace> seeded(const TraceSource& source, uint64_t seed) {
-    Result<Trace> trace = source.kind == TraceSource::Kind::file        ? Trace::load(source.path)
-                          : source.kind == TraceSource::Kind::generated ? Trace::generate({.seed = seed, .mean_mbit = source.mean_mbit})
-                                                                        : Trace::constant(source.mean_mbit);
+    Result<Trace> trace = source.kind == TraceSource::Kind::file ? Trace::load(source.path)
+                          : source.kind == TraceSource::Kind::generated
+                              ? Trace::generate({.seed = seed, .mean_mbit = source.mean_mbit})
+                              : Trace::constant(source.mean_mbit);
     if (!trace) {
         return trace.error();
     }

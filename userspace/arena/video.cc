@@ -57,16 +57,30 @@ Status start_sender(Running& running, const GroupSettings& settings) {
     const Files files = files_of(settings, running);
     const CellInputs& inputs = running.cell->inputs;
     const VideoSettings& video = *inputs.video;
-    auto sender = Child::start(
-        {.name = "adapath-video-send",
-         .argv = {settings.bin + "/adapath-video-send", "--clip", video.clip, "--server",
-                  fmt::format("{}:{}", uplink_server_address, port), "--cc",
-                  running.cell->policies[0]->congestion_control(), "--duration", fmt::format("{}", inputs.seconds),
-                  "--fps", fmt::format("{}", video.fps), "--size", video.size, "--min-kbps",
-                  fmt::format("{}", video.min_kbps), "--max-kbps", fmt::format("{}", video.max_kbps), "--memory-mb",
-                  fmt::format("{}", clip_megabytes), "--summary", files.sender},
-         .namespace_fd = running.uplink->gateway().fd(),
-         .log = files.sender_log});
+    auto sender = Child::start({.name = "adapath-video-send",
+                                .argv = {settings.bin + "/adapath-video-send",
+                                         "--clip",
+                                         video.clip,
+                                         "--server",
+                                         fmt::format("{}:{}", uplink_server_address, port),
+                                         "--cc",
+                                         running.cell->policies[0]->congestion_control(),
+                                         "--duration",
+                                         fmt::format("{}", inputs.seconds),
+                                         "--fps",
+                                         fmt::format("{}", video.fps),
+                                         "--size",
+                                         video.size,
+                                         "--min-kbps",
+                                         fmt::format("{}", video.min_kbps),
+                                         "--max-kbps",
+                                         fmt::format("{}", video.max_kbps),
+                                         "--memory-mb",
+                                         fmt::format("{}", clip_megabytes),
+                                         "--summary",
+                                         files.sender},
+                                .namespace_fd = running.uplink->gateway().fd(),
+                                .log = files.sender_log});
     if (!sender) {
         return sender.error();
     }
@@ -126,22 +140,21 @@ CellOutcome outcome_of(Running& running, const GroupSettings& settings) {
             const Json& to = (*received)["total"];
             outcome.figures["received_bytes"] = to["bytes"];
             outcome.figures["frame_delay_ms"] = to["delay_ms"];
-            outcome.figures["video"] = {
-                {"bytes", to["bytes"]},
-                {"kbps", to["kbps"]},
-                {"mean_qp", (*sent)["cameras"][0].value("mean_qp", 0.0)},
-                {"frames_encoded", from["frames_encoded"]},
-                {"frames_sent", from["frames_sent"]},
-                {"frames_decoded", to["frames_decoded"]},
-                {"frames_late", to["frames_late"]},
-                {"frames_lost", to["frames_lost"]},
-                {"frames_skipped", from["frames_skipped"]},
-                // For want of CPU on this machine, whatever the policy.
-                {"frames_overrun", from["frames_overrun"]},
-                {"stalls", to["stalls"]},
-                {"stall_ms", to["stall_ms"]},
-                {"longest_gap_ms", to["longest_gap_ms"]},
-                {"retransmits", from["retransmits"]}};
+            outcome.figures["video"] = {{"bytes", to["bytes"]},
+                                        {"kbps", to["kbps"]},
+                                        {"mean_qp", (*sent)["cameras"][0].value("mean_qp", 0.0)},
+                                        {"frames_encoded", from["frames_encoded"]},
+                                        {"frames_sent", from["frames_sent"]},
+                                        {"frames_decoded", to["frames_decoded"]},
+                                        {"frames_late", to["frames_late"]},
+                                        {"frames_lost", to["frames_lost"]},
+                                        {"frames_skipped", from["frames_skipped"]},
+                                        // For want of CPU on this machine, whatever the policy.
+                                        {"frames_overrun", from["frames_overrun"]},
+                                        {"stalls", to["stalls"]},
+                                        {"stall_ms", to["stall_ms"]},
+                                        {"longest_gap_ms", to["longest_gap_ms"]},
+                                        {"retransmits", from["retransmits"]}};
             add_cost(running, outcome.figures);
         }
     }

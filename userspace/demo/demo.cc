@@ -287,7 +287,8 @@ Status Demo::start_daemon() {
         return written;
     }
     const auto take_kernel_side = [&] {
-        kernel_side_ = std::make_unique<DaemonKernelSide>(program("adapathd"), options_.backend, pins, log_of("adapathd"));
+        kernel_side_ =
+            std::make_unique<DaemonKernelSide>(program("adapathd"), options_.backend, pins, log_of("adapathd"));
     };
     // Its pins may be there although the daemon never answered.
     if (options_.backend == "bpf") {

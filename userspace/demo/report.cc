@@ -543,7 +543,8 @@ std::string to_html(const Recording& r, const Summary& s) {
     fact("", set.date);
 
     return fmt::format(
-        fmt::runtime(report_page), fmt::arg("style", page_style), fmt::arg("title", s.ok ? "Adapath demo" : "Adapath demo: failed"),
+        fmt::runtime(report_page), fmt::arg("style", page_style),
+        fmt::arg("title", s.ok ? "Adapath demo" : "Adapath demo: failed"),
         fmt::arg("headline",
                  r.video.present ? "Live video over a moving uplink" : "Simulated flows over a moving uplink"),
         fmt::arg("verdict", s.ok ? "<span class='verdict good'>all criteria met</span>"

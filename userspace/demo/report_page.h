@@ -1,5 +1,5 @@
-// The page around the report's charts: its own style, layout and the crosshair's script. A fmt format string, so braces are
-// doubled.
+// The page around the report's charts: its own style, layout and the crosshair's script. A fmt format string, so braces
+// are doubled.
 #pragma once
 
 namespace adapath::demo {

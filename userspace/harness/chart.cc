@@ -14,9 +14,9 @@ namespace {
 
 // Where on the axis, 0 to 1 and a little beyond.
 double place(const ChartAxis& axis, double value) {
-    const double share = axis.logarithmic ? std::log(std::max(value, axis.low * 1e-6) / axis.low) /
-                                                std::log(axis.high / axis.low)
-                                          : (value - axis.low) / (axis.high - axis.low);
+    const double share = axis.logarithmic
+                             ? std::log(std::max(value, axis.low * 1e-6) / axis.low) / std::log(axis.high / axis.low)
+                             : (value - axis.low) / (axis.high - axis.low);
     return share;
 }
 
@@ -149,8 +149,7 @@ void Chart::steps(const ChartLine& line, const std::string& css, bool fill) {
     std::string path;
     double previous = horizontal_.low;
     for (const ChartPoint& point : line) {
-        path +=
-            fmt::format("{}{:.1f} {:.1f}H{:.1f}", path.empty() ? "M" : "L", x(previous), y(point.y), x(point.x));
+        path += fmt::format("{}{:.1f} {:.1f}H{:.1f}", path.empty() ? "M" : "L", x(previous), y(point.y), x(point.x));
         previous = point.x;
     }
     if (path.empty()) {

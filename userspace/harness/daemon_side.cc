@@ -46,10 +46,7 @@ ShortDirectory::~ShortDirectory() {
 }
 
 DaemonKernelSide::DaemonKernelSide(std::string daemon, std::string backend, std::string pin_directory, std::string log)
-    : daemon_(std::move(daemon)),
-      backend_(std::move(backend)),
-      pins_(std::move(pin_directory)),
-      log_(std::move(log)) {}
+    : daemon_(std::move(daemon)), backend_(std::move(backend)), pins_(std::move(pin_directory)), log_(std::move(log)) {}
 
 DaemonKernelSide::~DaemonKernelSide() {
     const Status removed = remove();

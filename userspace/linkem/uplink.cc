@@ -48,8 +48,8 @@ Result<std::unique_ptr<Uplink>> Uplink::create(Trace up, const UplinkOptions& op
         return server.error();
     }
     uplink->server_ = std::move(*server);
-    Result<UniqueFd> tun_a = open_endpoint(
-        *uplink->gateway_, {"uplink", std::string(uplink_gateway_address) + "/30", {"default"}, mtu});
+    Result<UniqueFd> tun_a =
+        open_endpoint(*uplink->gateway_, {"uplink", std::string(uplink_gateway_address) + "/30", {"default"}, mtu});
     if (!tun_a) {
         return tun_a.error();
     }
