@@ -33,6 +33,15 @@ SEED ?=
 MEAN_RATE ?=
 OUT ?= out/demo
 
+# make bench-cc; recorded traces that lie beside the tree are taken, and generated ones in any case
+TRACES ?= $(wildcard ../shared/data/traces/*)
+GENERATE ?= 2 8 20
+SECONDS ?= 60
+SEEDS ?= 1
+POLICIES ?=
+TRAFFIC ?=
+ARENA_OPTIONS ?=
+
 # make check
 CHECKS ?=
 
@@ -43,7 +52,7 @@ KERNEL ?=
 MODEL_MINUTES ?= 25
 MODEL_SEED ?= 1
 
-.PHONY: help deps all demo test vmtest vmtest-debug bench models check install clean
+.PHONY: help deps all demo test vmtest vmtest-debug bench bench-cc models check install clean
 
 help: ## this list
 	@echo "Adapath: learning neural networks in the kernel's datapath."
@@ -55,6 +64,9 @@ help: ## this list
 	@echo "                 MEAN_RATE=Mbit/s  SEED=number  OUT=out/demo"
 	@echo "Test options:    JOBS=2 (at a time)  FILTER=regular-expression"
 	@echo "VM options:      KERNEL=6.1|6.12 (vmtest: both)  FILTER=regular-expression (subtests)"
+	@echo "bench-cc:        TRACES='files or directories'  GENERATE='2 8 20' (Mbit/s)  SECONDS=60  SEEDS='1 2'"
+	@echo "                 POLICIES='cubic bbr adapath adapath-online'  TRAFFIC='bulk video fairness'  OUT=out/arena"
+	@echo "                 ARENA_OPTIONS='--fresh ...' (adapath-arena --help)"
 	@echo "Install options: PREFIX=/usr/local  SYSCONFDIR=/etc  DESTDIR="
 
 deps: ## install what is missing (Debian 12 or newer; quiet when nothing is)
@@ -103,6 +115,14 @@ bench: deps ## build and run the benchmarks; JSON under out/bench/
 		echo "bench: $$name"; "$$b" --benchmark_out=out/bench/$$name.json --benchmark_out_format=json; done; \
 		[ $$found = 1 ] || { echo "bench: no benchmark was built under $(BUILD)/bin" >&2; exit 1; }
 
+# OUT is the demo's unless it was given.
+bench-cc: deps ## congestion control policies side by side over links; out/arena/report.html; goes on where it was stopped
+	$(call build,adapath-arena-all)
+	@$(BUILD)/bin/adapath-arena --out '$(if $(filter out/demo,$(OUT)),out/arena,$(OUT))' --bin '$(BUILD)/bin' --checkpoint models/cc \
+		--seconds '$(SECONDS)' $(foreach t,$(TRACES),--trace '$(t)') $(foreach r,$(GENERATE),--generate '$(r)') \
+		$(foreach s,$(SEEDS),--seed '$(s)') $(foreach p,$(POLICIES),--policy '$(p)') $(foreach t,$(TRAFFIC),--traffic '$(t)') \
+		$(ARENA_OPTIONS)
+
 models: deps ## train the cc checkpoint again from nothing, in the simulator (MODEL_MINUTES=25, MODEL_SEED=1; goes on where it was stopped)
 	$(call build,adapath-train-cc)
 	@$(BUILD)/bin/adapath-train-cc --out models/cc --minutes '$(MODEL_MINUTES)' --seed '$(MODEL_SEED)'
@@ -129,4 +149,4 @@ install: ## install programs, units, configuration and checkpoint (PREFIX, SYSCO
 	@echo "install: done under $(DESTDIR)$(PREFIX); start with: systemctl daemon-reload && systemctl enable --now adapathd adapath-trainer"
 
 clean: ## remove build/ and the results under out/ (the downloaded clip stays)
-	@rm -rf $(BUILD) out/demo out/bench out/test out/configure.log
+	@rm -rf $(BUILD) out/demo out/arena out/bench out/test out/configure.log

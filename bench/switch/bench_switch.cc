@@ -12,7 +12,7 @@
 #include <random>
 
 #include "codegen/codegen.h"
-#include "tests/support/tcp_flow.h"
+#include "userspace/linkem/tcp_flow.h"
 #include "userspace/adapathd/backend.h"
 #include "userspace/bpf_backend/kernel_side.h"
 
@@ -58,7 +58,7 @@ struct Fixture {
     BpfBackendOptions options;
     Backend backend;
     Freezer freezer;
-    std::unique_ptr<testing::TcpFlow> flow;
+    std::unique_ptr<TcpFlow> flow;
     std::vector<InputCodes> codes = walks(512);
     uint32_t generation = 0;
 
@@ -71,7 +71,7 @@ struct Fixture {
             std::exit(1);
         }
         backend = std::move(*opened);
-        auto started = testing::TcpFlow::start(testing::over_loopback(options.congestion_control));
+        auto started = TcpFlow::start(over_loopback(options.congestion_control));
         if (!started) {
             fmt::print(stderr, "bench_switch: {}\n", started.error().message);
             backend = {};

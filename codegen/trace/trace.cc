@@ -236,6 +236,27 @@ Result<Trace> Trace::constant(double mbit) {
     return check(std::move(opportunity_ms), "constant trace");
 }
 
+Trace Trace::begun_at(double share) const {
+    const uint32_t period_ms = opportunity_ms_.back();
+    const auto wanted_ms = static_cast<uint32_t>(std::clamp(share, 0.0, 1.0) * period_ms);
+    // A period ends with an opportunity, so only at one can it be cut.
+    const uint32_t cut_ms =
+        wanted_ms == 0 ? period_ms : *std::lower_bound(opportunity_ms_.begin(), opportunity_ms_.end(), wanted_ms);
+    if (cut_ms == period_ms) {
+        return *this;
+    }
+    const auto after = std::upper_bound(opportunity_ms_.begin(), opportunity_ms_.end(), cut_ms);
+    std::vector<uint32_t> moved;
+    moved.reserve(opportunity_ms_.size());
+    for (auto at = after; at != opportunity_ms_.end(); ++at) {
+        moved.push_back(*at - cut_ms);
+    }
+    for (auto at = opportunity_ms_.begin(); at != after; ++at) {
+        moved.push_back(*at + (period_ms - cut_ms));
+    }
+    return Trace(std::move(moved));
+}
+
 void Trace::write(std::ostream& out) const {
     for (const uint32_t ms : opportunity_ms_) {
         out << ms << '\n';

@@ -47,6 +47,10 @@ public:
     // An even link; within 0.1 % of the rate from 0.012 Mbit/s up to 10 Gbit/s.
     static Result<Trace> constant(double mbit);
 
+    // The same link, begun elsewhere: at the first opportunity at or after this share (0 to 1) of the period, which
+    // becomes the last of the new period. 0 gives the trace as it is.
+    [[nodiscard]] Trace begun_at(double share) const;
+
     // One line an opportunity.
     void write(std::ostream& out) const;
 

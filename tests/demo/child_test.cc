@@ -1,5 +1,5 @@
 // Programs that the demo starts: their output, their end, and that none outlives it.
-#include "userspace/demo/child.h"
+#include "userspace/harness/child.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>

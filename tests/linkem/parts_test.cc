@@ -47,6 +47,22 @@ TEST(histogram, keeps_small_values_exactly_and_huge_ones_at_all) {
     EXPECT_EQ(sum.max(), ~uint64_t{0});
 }
 
+TEST(histogram, delays_are_within_one_percent_and_their_mean_is_exact) {
+    DelayHistogram histogram;
+    uint64_t sum = 0, count = 0;
+    for (uint64_t us = 20'000; us < 6'000'000; us += 977) {
+        histogram.add(us);
+        sum += us;
+        count++;
+    }
+    EXPECT_DOUBLE_EQ(histogram.mean(), static_cast<double>(sum) / static_cast<double>(count));
+    for (const double fraction : {0.05, 0.5, 0.95, 0.99}) {
+        const double exact = 20'000 + fraction * static_cast<double>(count) * 977;
+        EXPECT_NEAR(static_cast<double>(histogram.quantile(fraction)), exact, 0.01 * exact);
+    }
+    EXPECT_EQ(DelayHistogram().mean(), 0);
+}
+
 class WriterTest : public testing::Test {
 protected:
     void SetUp() override {

@@ -232,5 +232,19 @@ TEST(trace, recorded_traces_load) {
     EXPECT_GT(count, 0U) << folder;
 }
 
+TEST(trace, begun_elsewhere_is_the_same_link_later) {
+    const Trace trace = trace_of("10\n20\n20\n35\n100\n");
+    EXPECT_EQ(text_of(trace.begun_at(0)), text_of(trace));
+    EXPECT_EQ(text_of(trace.begun_at(1)), text_of(trace));
+    // Cut at 20: the next opportunity comes 15 ms later, and the two at 20 end the period.
+    const Trace moved = trace.begun_at(0.15);
+    EXPECT_EQ(text_of(moved), "15\n80\n90\n100\n100\n");
+    for (const double share : {0.01, 0.2, 0.34, 0.36, 0.99}) {
+        const Trace other = trace.begun_at(share);
+        EXPECT_EQ(other.period_ns(), trace.period_ns());
+        EXPECT_EQ(other.capacity_bytes(0, 3 * trace.period_ns()), trace.capacity_bytes(0, 3 * trace.period_ns()));
+    }
+}
+
 }  // namespace
 }  // namespace adapath

@@ -15,15 +15,8 @@
 #include "tests/support/models.h"
 #include "userspace/adapathd/backend.h"
 #include "userspace/kmod_backend/control.h"
-#include "userspace/linkem/endpoint.h"
 
 namespace adapath::testing {
-namespace {
-
-constexpr const char* kGatewayAddress = "10.77.0.1";
-constexpr const char* kServerAddress = "10.77.0.2";
-
-}  // namespace
 
 std::string why_not(const std::string& backend) {
     std::string text;
@@ -33,45 +26,12 @@ std::string why_not(const std::string& backend) {
     return text;
 }
 
-Result<std::unique_ptr<Uplink>> Uplink::create(Trace up, const LinkSettingsForTest& settings) {
-    std::unique_ptr<Uplink> uplink(new Uplink);
-    Result<Namespace> gateway = Namespace::create(Namespace::unique_name("adpt-gw-"));
-    if (!gateway) return gateway.error();
-    uplink->gateway_ = std::make_unique<Namespace>(std::move(*gateway));
-    Result<Namespace> server = Namespace::create(Namespace::unique_name("adpt-sv-"));
-    if (!server) return server.error();
-    uplink->server_ = std::make_unique<Namespace>(std::move(*server));
-    Result<UniqueFd> tun_a =
-        open_endpoint(*uplink->gateway_, {"uplink", std::string(kGatewayAddress) + "/30", {"default"}, 1500});
-    if (!tun_a) return tun_a.error();
-    Result<UniqueFd> tun_b = open_endpoint(*uplink->server_, {"uplink", std::string(kServerAddress) + "/30", {}, 1500});
-    if (!tun_b) return tun_b.error();
-    LinkOptions options;
-    options.delay_ns = static_cast<uint64_t>(settings.delay_ms * 1e6);
-    options.queue_bytes = settings.queue_bytes;
-    options.loss = settings.loss;
-    Result<Trace> down = Trace::constant(50);
-    if (!down) return down.error();
-    Result<std::unique_ptr<Emulator>> emulator =
-        Emulator::create(std::move(*tun_a), std::move(*tun_b), Link(std::move(up), options),
-                         Link(std::move(*down), options), uplink->stop_, {});
-    if (!emulator) return emulator.error();
-    uplink->emulator_ = std::move(*emulator);
-    uplink->thread_ = std::thread([raw = uplink.get()] { (void)raw->emulator_->run(); });
-    return uplink;
-}
-
-Uplink::~Uplink() {
-    stop_.request();
-    if (thread_.joinable()) thread_.join();
-}
-
 Result<std::unique_ptr<TcpFlow>> start_flow(const Uplink& uplink, const std::string& congestion_control) {
     TcpFlowOptions options;
     options.congestion_control = congestion_control;
     options.from = &uplink.gateway();
     options.to = &uplink.server();
-    options.address = kServerAddress;
+    options.address = uplink_server_address;
     options.not_sent_low = 32 * 1024;
     return TcpFlow::start(options);
 }
@@ -118,11 +78,11 @@ uint64_t TestDaemon::lost_in_kernel() const {
 }
 
 Status TestDaemon::start() {
-    Result<demo::Child> child = demo::Child::start({.name = "adapathd",
-                                                    .argv = {ADAPATHD, "--config", directory_ + "/adapathd.conf"},
-                                                    .log = directory_ + "/adapathd.log"});
+    Result<Child> child = Child::start({.name = "adapathd",
+                                        .argv = {ADAPATHD, "--config", directory_ + "/adapathd.conf"},
+                                        .log = directory_ + "/adapathd.log"});
     if (!child) return child.error();
-    child_ = std::make_unique<demo::Child>(std::move(*child));
+    child_ = std::make_unique<Child>(std::move(*child));
     // A channel of its own for every start: gRPC would back off from a socket that was refused before.
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
@@ -194,8 +154,8 @@ Result<pb::SwitchReply> TestDaemon::switch_to(const std::string& hash) {
 nlohmann::json TestDaemon::ctl(std::vector<std::string> arguments, int* code) {
     std::vector<std::string> argv = {ADAPATHCTL, "--json", "--socket", socket()};
     argv.insert(argv.end(), arguments.begin(), arguments.end());
-    Result<demo::Child> child =
-        demo::Child::start({.name = "adapathctl", .argv = argv, .log = directory_ + "/ctl.log", .read_output = true});
+    Result<Child> child =
+        Child::start({.name = "adapathctl", .argv = argv, .log = directory_ + "/ctl.log", .read_output = true});
     if (!child) return {{"error", child.error().message}};
     child->wait_exit(std::chrono::seconds(120) * slowness());
     std::string text;

@@ -17,10 +17,9 @@
 #include "codegen/codegen.h"
 #include "codegen/trace/trace.h"
 #include "tests/support/patience.h"
-#include "tests/support/tcp_flow.h"
-#include "userspace/demo/child.h"
-#include "userspace/linkem/emulator.h"
-#include "userspace/linkem/netns.h"
+#include "userspace/linkem/tcp_flow.h"
+#include "userspace/harness/child.h"
+#include "userspace/linkem/uplink.h"
 #include "userspace/proto/control.grpc.pb.h"
 
 namespace adapath::testing {
@@ -28,30 +27,7 @@ namespace adapath::testing {
 // Why this machine can't run such tests on that backend ("bpf" or "kmod"); empty = it can.
 std::string why_not(const std::string& backend = "bpf");
 
-struct LinkSettingsForTest {
-    double delay_ms = 20;  // each way
-    uint64_t queue_bytes = 150'000;
-    double loss = 0;
-};
-
-// The emulated uplink, from construction to destruction.
-class Uplink {
-public:
-    static Result<std::unique_ptr<Uplink>> create(Trace up, const LinkSettingsForTest& settings = {});
-    ~Uplink();
-
-    [[nodiscard]] const Namespace& gateway() const { return *gateway_; }
-    [[nodiscard]] const Namespace& server() const { return *server_; }
-    [[nodiscard]] EmulatorStats totals() { return emulator_->totals(); }
-
-private:
-    Uplink() = default;
-    std::unique_ptr<Namespace> gateway_;
-    std::unique_ptr<Namespace> server_;
-    StopEvent stop_;
-    std::unique_ptr<Emulator> emulator_;
-    std::thread thread_;
-};
+using LinkSettingsForTest = UplinkOptions;
 
 // A bulk flow from gateway to server.
 Result<std::unique_ptr<TcpFlow>> start_flow(const Uplink& uplink, const std::string& congestion_control);
@@ -90,7 +66,7 @@ private:
     std::string pins_;
     std::string congestion_control_;
     std::string directory_;
-    std::unique_ptr<demo::Child> child_;
+    std::unique_ptr<Child> child_;
     std::unique_ptr<pb::Control::Stub> stub_;
 };
 

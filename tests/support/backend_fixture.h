@@ -15,7 +15,7 @@
 #include "codegen/codegen.h"
 #include "tests/support/models.h"
 #include "tests/support/patience.h"
-#include "tests/support/tcp_flow.h"
+#include "userspace/linkem/tcp_flow.h"
 #include "userspace/adapathd/backend.h"
 
 namespace adapath::testing {

@@ -17,15 +17,15 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <random>
 
 #include "userspace/common/clock.h"
 #include "userspace/common/file.h"
-#include "userspace/demo/child.h"
 #include "userspace/demo/plan.h"
 #include "userspace/demo/recorder.h"
 #include "userspace/demo/scenario.h"
 #include "userspace/demo/status_line.h"
+#include "userspace/harness/child.h"
+#include "userspace/harness/daemon_side.h"
 #include "userspace/linkem/netns.h"
 
 namespace adapath::demo {
@@ -38,73 +38,6 @@ using std::chrono::seconds;
 constexpr const char* server_address = "10.77.0.2";
 constexpr unsigned server_port = 9000;
 constexpr auto tick = milliseconds(50);
-
-// A directory with a short path, since a Unix socket's address has 108 bytes: the socket alone is in it.
-class ShortDirectory {
-public:
-    static Result<ShortDirectory> create() {
-        std::string path = (std::filesystem::temp_directory_path() / "adapath-XXXXXX").string();
-        if (mkdtemp(path.data()) == nullptr) {
-            return Error{fmt::format("{}: can't make a directory for the socket: {}", path, strerror(errno))};
-        }
-        ShortDirectory directory;
-        directory.path_ = path;
-        return directory;
-    }
-    ShortDirectory(ShortDirectory&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-    ShortDirectory& operator=(ShortDirectory&&) = delete;
-    ~ShortDirectory() {
-        if (!path_.empty()) {
-            std::error_code ignored;
-            std::filesystem::remove_all(path_, ignored);
-        }
-    }
-    [[nodiscard]] const std::string& path() const { return path_; }
-
-private:
-    ShortDirectory() = default;
-    std::string path_;
-};
-
-// The kernel side outlives the daemon by design; the demo's must not outlive the demo.
-class KernelSide {
-public:
-    KernelSide(std::string daemon, std::string backend, std::string pin_directory, std::string log)
-        : daemon_(std::move(daemon)),
-          backend_(std::move(backend)),
-          pins_(std::move(pin_directory)),
-          log_(std::move(log)) {}
-    KernelSide(const KernelSide&) = delete;
-    KernelSide& operator=(const KernelSide&) = delete;
-    ~KernelSide() {
-        const auto removed = remove();
-        if (!removed) {
-            fmt::print(stderr, "adapath-demo: {}\n", removed.error().message);
-        }
-    }
-    Status remove() {
-        if (gone_ || (backend_ == "bpf" && access(pins_.c_str(), F_OK) != 0)) {
-            return {};
-        }
-        gone_ = true;
-        auto done = run_program({.name = "adapathd --remove",
-                                 .argv = {daemon_, "--remove", "--backend", backend_, "--pin-dir", pins_},
-                                 .log = log_},
-                                seconds(20));
-        if (!done) {
-            return Error{
-                fmt::format("can't remove the kernel side of the {} backend: {}", backend_, done.error().message)};
-        }
-        return {};
-    }
-
-private:
-    std::string daemon_;
-    std::string backend_;
-    std::string pins_;
-    std::string log_;
-    bool gone_ = false;
-};
 
 Result<json> read_json(const std::string& path) {
     auto text = read_file(path);
@@ -121,15 +54,6 @@ Result<json> read_json(const std::string& path) {
 uint64_t number(const json& object, const char* key) {
     const auto found = object.find(key);
     return found != object.end() && found->is_number() ? found->get<uint64_t>() : 0;
-}
-
-std::string random_name(const char* prefix, std::mt19937_64& random) {
-    static constexpr char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
-    std::string name = prefix;
-    for (int i = 0; i < 8; i++) {
-        name += letters[random() % (sizeof(letters) - 1)];
-    }
-    return name;
 }
 
 std::string date_text() {
@@ -196,7 +120,6 @@ public:
         : options_(options),
           stop_(stop),
           local_(options.backend == "local"),
-          random_(std::random_device{}()),
           log_(options.out + "/log"),
           state_(options.out + "/state") {}
     ~Demo() { end_all(); }
@@ -238,7 +161,6 @@ private:
     StopToken& stop_;
     StopToken quit_;  // of the scenario alone
     const bool local_;
-    std::mt19937_64 random_;
     const std::string log_;
     const std::string state_;
     std::string cc_;
@@ -251,7 +173,7 @@ private:
     std::optional<ShortDirectory> socket_directory_;
     std::optional<Namespace> gateway_;
     std::optional<Namespace> server_;
-    std::unique_ptr<KernelSide> kernel_side_;
+    std::unique_ptr<DaemonKernelSide> kernel_side_;
     std::optional<Child> linkem_;
     std::optional<Child> daemon_;
     std::optional<Child> trainer_;
@@ -308,7 +230,7 @@ Status Demo::set_up() {
     }
     socket_directory_.emplace(std::move(*directory));
     socket_ = socket_directory_->path() + "/d.sock";
-    cc_ = random_name("adp", random_);
+    cc_ = unique_cc_name("adp");
 
     Settings& settings = recording_.settings;
     settings.duration_s = options_.duration_s;
@@ -365,7 +287,8 @@ Status Demo::start_daemon() {
         return written;
     }
     const auto take_kernel_side = [&] {
-        kernel_side_ = std::make_unique<KernelSide>(program("adapathd"), options_.backend, pins, log_of("adapathd"));
+        kernel_side_ =
+            std::make_unique<DaemonKernelSide>(program("adapathd"), options_.backend, pins, log_of("adapathd"));
     };
     // Its pins may be there although the daemon never answered.
     if (options_.backend == "bpf") {

@@ -14,22 +14,20 @@
 #include <vector>
 
 #include "userspace/demo/report_page.h"
+#include "userspace/harness/chart.h"
+#include "userspace/harness/page.h"
 
 namespace adapath::demo {
 namespace {
 
 // All charts share the horizontal axis, so that a mark stands at the same place in each.
-constexpr double chart_width = 1040;
-constexpr double left = 58;
-constexpr double right = chart_width - 14;
-constexpr double bottom_space = 24;
-constexpr double top_space = 10;
+constexpr ChartShape shape{};
+constexpr double chart_width = shape.width;
+constexpr double left = shape.left;
+constexpr double right = shape.width - shape.right_space;
 
-struct Point {
-    double t = 0;  // seconds since the start
-    double value = 0;
-};
-using Line = std::vector<Point>;
+using Point = ChartPoint;  // x: seconds since the start
+using Line = ChartLine;
 
 // One bin of a series.
 struct Bin {
@@ -45,134 +43,17 @@ double duration_of(const Recording& r) {
     return r.end_us > r.start_us ? seconds(r, r.end_us) : std::max(1.0, r.settings.duration_s);
 }
 
-// A step of 1, 2 or 5 times a power of ten that cuts `range` into at most `parts`.
-double nice_step(double range, int parts) {
-    const double raw = std::max(range, 1e-9) / parts;
-    const double power = std::pow(10, std::floor(std::log10(raw)));
-    for (const double factor : {1.0, 2.0, 5.0}) {
-        if (factor * power >= raw * 0.999) {
-            return factor * power;
-        }
-    }
-    return 10 * power;
+Chart time_chart(double duration, double height, double low, double high) {
+    ChartShape time_shape;
+    time_shape.height = height;
+    return {time_shape, {.low = 0, .high = duration}, {.low = low, .high = high}};
 }
-
-std::string tick_text(double value, double step) {
-    const int decimals = step >= 0.999 ? 0 : step >= 0.0999 ? 1 : 2;
-    return fmt::format("{:.{}f}", std::abs(value) < step / 1000 ? 0.0 : value, decimals);
-}
-
-// Maps a chart's values to its picture, and holds what was drawn so far.
-class Chart {
-public:
-    Chart(double duration, double height, double low, double high)
-        : duration_(duration), height_(height), low_(low), high_(high > low ? high : low + 1) {}
-
-    [[nodiscard]] double x(double t) const { return left + (right - left) * std::clamp(t / duration_, 0.0, 1.0); }
-    [[nodiscard]] double y(double value) const {
-        const double base = height_ - bottom_space;
-        return base - (base - top_space) * std::clamp((value - low_) / (high_ - low_), -0.02, 1.02);
-    }
-    [[nodiscard]] double top() const { return top_space; }
-    [[nodiscard]] double base() const { return height_ - bottom_space; }
-
-    void add(const std::string& svg) { body_ += svg; }
-
-    void axes(const std::string& unit, const std::string& name) {
-        const double step = nice_step(high_ - low_, height_ > 150 ? 5 : 4);
-        const auto last_line = static_cast<int>(std::floor(high_ / step + 1e-3));
-        for (int line = static_cast<int>(std::ceil(low_ / step - 1e-9)); line <= last_line; line++) {
-            const double v = line * step;
-            add(fmt::format("<line class='grid' x1='{:.1f}' x2='{:.1f}' y1='{:.1f}' y2='{:.1f}'/>", left, right, y(v),
-                            y(v)));
-            add(fmt::format("<text class='tick' x='{:.1f}' y='{:.1f}' text-anchor='end'>{}</text>", left - 7,
-                            y(v) + 3.5, tick_text(v, step)));
-        }
-        const double time_step = nice_step(duration_, 12);
-        const auto last_tick = static_cast<int>(std::floor(duration_ / time_step + 1e-3));
-        for (int tick = 0; tick <= last_tick; tick++) {
-            const double t = tick * time_step;
-            add(fmt::format("<text class='tick' x='{:.1f}' y='{:.1f}' text-anchor='middle'>{}{}</text>", x(t),
-                            base() + 16, tick_text(t, time_step), tick == last_tick ? " s" : ""));
-        }
-        add(fmt::format("<line class='axis' x1='{:.1f}' x2='{:.1f}' y1='{:.1f}' y2='{:.1f}'/>", left, right, base(),
-                        base()));
-        add(fmt::format(
-            "<text class='label' transform='translate(13 {:.1f}) rotate(-90)' text-anchor='middle'>{}</text>",
-            (top() + base()) / 2, unit.empty() ? name : fmt::format("{} ({})", name, unit)));
-    }
-
-    void band(double from, double to, const std::string& kind) {
-        add(fmt::format("<rect class='band {}' x='{:.1f}' y='{:.1f}' width='{:.1f}' height='{:.1f}'/>", kind, x(from),
-                        top(), std::max(1.0, x(to) - x(from)), base() - top()));
-    }
-    void mark(double t, const std::string& kind, const std::string& title) {
-        add(fmt::format(
-            "<g class='mark {}'><line x1='{:.1f}' x2='{:.1f}' y1='{:.1f}' y2='{:.1f}'/><title>{}</title></g>", kind,
-            x(t), x(t), top(), base(), escape_html(title)));
-    }
-    // Each value holds until the next point: a rate over an interval is no slope.
-    void steps(const Line& line, const std::string& css, bool fill) {
-        std::string path;
-        double previous = 0;
-        for (const Point& point : line) {
-            path += fmt::format("{}{:.1f} {:.1f}H{:.1f}", path.empty() ? "M" : "L", x(previous), y(point.value),
-                                x(point.t));
-            previous = point.t;
-        }
-        if (path.empty()) {
-            return;
-        }
-        if (fill) {
-            path += fmt::format("V{:.1f}H{:.1f}Z", y(low_), x(0));
-        }
-        add(fmt::format("<path class='{}' d='{}'/>", css, path));
-    }
-    void curve(const Line& line, const std::string& css, double break_after) {
-        std::string path;
-        double previous = -1e9;
-        for (const Point& point : line) {
-            path += fmt::format("{}{:.1f} {:.1f}", point.t - previous > break_after ? "M" : "L", x(point.t),
-                                y(point.value));
-            previous = point.t;
-        }
-        if (!path.empty()) {
-            add(fmt::format("<path class='{}' d='{}'/>", css, path));
-        }
-    }
-    void ribbon(const std::vector<Bin>& bins, double Bin::* low, double Bin::* high, const std::string& css) {
-        std::string path, back;
-        for (const Bin& bin : bins) {
-            path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", x(bin.t), y(bin.*high));
-            back = fmt::format("L{:.1f} {:.1f}", x(bin.t), y(bin.*low)) + back;
-        }
-        if (!path.empty()) {
-            add(fmt::format("<path class='{}' d='{}{}Z'/>", css, path, back));
-        }
-    }
-
-    [[nodiscard]] std::string svg(const std::string& id, const std::string& description) const {
-        return fmt::format(
-            "<svg class='chart' id='{}' viewBox='0 0 {:.0f} {:.0f}' role='img' aria-label='{}'>"
-            "<clipPath id='clip-{}'><rect x='{}' y='{}' width='{}' height='{}'/></clipPath>"
-            "<g clip-path='none'>{}</g><line class='cross' y1='{:.1f}' y2='{:.1f}'/></svg>",
-            id, chart_width, height_, escape_html(description), id, left, top_space, right - left, base() - top(),
-            body_, top(), base());
-    }
-
-private:
-    double duration_;
-    double height_;
-    double low_;
-    double high_;
-    std::string body_;
-};
 
 std::vector<Bin> bins_of(const std::vector<Point>& points, double duration, double width) {
     std::map<int64_t, std::vector<double>> cells;
     for (const Point& point : points) {
-        if (point.t >= 0 && point.t <= duration) {
-            cells[static_cast<int64_t>(point.t / width)].push_back(point.value);
+        if (point.x >= 0 && point.x <= duration) {
+            cells[static_cast<int64_t>(point.x / width)].push_back(point.y);
         }
     }
     std::vector<Bin> bins;
@@ -339,7 +220,7 @@ struct Drawn {
 std::string series_json(const std::vector<Point>& series) {
     std::string out = "[";
     for (const Point& point : series) {
-        out += fmt::format("{}[{:.2f},{:.2f}]", out.size() > 1 ? "," : "", point.t, point.value);
+        out += fmt::format("{}[{:.2f},{:.2f}]", out.size() > 1 ? "," : "", point.x, point.y);
     }
     return out + "]";
 }
@@ -377,9 +258,9 @@ Drawn delivery_chart(const Recording& r, double duration, double bin) {
     }
     drawn.second = from_samples ? Line{} : capacity;
     const double step = nice_step(most, 5);
-    Chart chart(duration, 230, 0, std::ceil(most / step) * step);
+    Chart chart = time_chart(duration, 230, 0, std::ceil(most / step) * step);
     draw_bands(chart, r);
-    chart.axes("Mbit/s", "rate");
+    chart.axes("rate (Mbit/s)", "s");
     if (!from_samples) {
         chart.steps(capacity, "capacity", true);
     }
@@ -396,10 +277,10 @@ Drawn binned_chart(const Recording& r, const std::vector<Point>& points, double 
     Drawn drawn;
     drawn.series = line_of(bins, &Bin::p50);
     drawn.second = line_of(bins, &Bin::p95);
-    Chart chart(duration, 160, 0, axis_top(bins, &Bin::p95));
+    Chart chart = time_chart(duration, 160, 0, axis_top(bins, &Bin::p95));
     draw_bands(chart, r);
-    chart.axes("ms", name);
-    chart.ribbon(bins, &Bin::p50, &Bin::p95, css + "-fill");
+    chart.axes(name + " (ms)", "s");
+    chart.ribbon(drawn.series, drawn.second, css + "-fill");
     chart.curve(drawn.series, css, 4 * bin);
     draw_marks(chart, r);
     // What the axis leaves out is said.
@@ -435,9 +316,9 @@ Drawn reward_chart(const Recording& r, double duration, double bin) {
     low = std::floor(low / step) * step;
     high = std::ceil(high / step) * step;
 
-    Chart chart(duration, 190, low, high);
+    Chart chart = time_chart(duration, 190, low, high);
     draw_bands(chart, r);
-    chart.axes("", "reward");
+    chart.axes("reward", "s");
     chart.curve(drawn.series, "reward", 4 * bin);
     draw_marks(chart, r);
     for (const Active& period : active_periods(r)) {
@@ -471,24 +352,6 @@ Drawn reward_chart(const Recording& r, double duration, double bin) {
     }
     drawn.svg = chart.svg("reward", "Reward over time and its mean by generation");
     return drawn;
-}
-
-std::string card(const std::string& value, const std::string& name, const std::string& note, std::optional<bool> good) {
-    return fmt::format(
-        "<div class='card{}'><div class='value'>{}</div><div class='name'>{}</div><div class='note'>{}</div></div>",
-        !good   ? ""
-        : *good ? " good"
-                : " wrong",
-        value, name, note);
-}
-
-// 1234567 -> "1,234,567"
-std::string grouped(uint64_t value) {
-    std::string digits = std::to_string(value);
-    for (auto i = static_cast<ptrdiff_t>(digits.size()) - 3; i > 0; i -= 3) {
-        digits.insert(static_cast<size_t>(i), ",");
-    }
-    return digits;
 }
 
 std::string cards(const Recording& r, const Summary& s) {
@@ -599,32 +462,6 @@ std::string switch_rows(const Recording& r) {
 
 }  // namespace
 
-std::string escape_html(std::string_view text) {
-    std::string out;
-    for (const char c : text) {
-        switch (c) {
-            case '&':
-                out += "&amp;";
-                break;
-            case '<':
-                out += "&lt;";
-                break;
-            case '>':
-                out += "&gt;";
-                break;
-            case '"':
-                out += "&quot;";
-                break;
-            case '\'':
-                out += "&#39;";
-                break;
-            default:
-                out += c;
-        }
-    }
-    return out;
-}
-
 std::string to_html(const Recording& r, const Summary& s) {
     const double duration = duration_of(r);
     // At most some 240 points a series, whatever the duration.
@@ -706,7 +543,8 @@ std::string to_html(const Recording& r, const Summary& s) {
     fact("", set.date);
 
     return fmt::format(
-        fmt::runtime(report_page), fmt::arg("title", s.ok ? "Adapath demo" : "Adapath demo: failed"),
+        fmt::runtime(report_page), fmt::arg("style", page_style),
+        fmt::arg("title", s.ok ? "Adapath demo" : "Adapath demo: failed"),
         fmt::arg("headline",
                  r.video.present ? "Live video over a moving uplink" : "Simulated flows over a moving uplink"),
         fmt::arg("verdict", s.ok ? "<span class='verdict good'>all criteria met</span>"

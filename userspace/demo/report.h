@@ -2,7 +2,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 
 #include "userspace/demo/recording.h"
 #include "userspace/demo/summary.h"
@@ -10,8 +9,5 @@
 namespace adapath::demo {
 
 [[nodiscard]] std::string to_html(const Recording& recording, const Summary& summary);
-
-// For text and attribute values.
-[[nodiscard]] std::string escape_html(std::string_view text);
 
 }  // namespace adapath::demo

@@ -63,12 +63,16 @@ Emulator::Emulator(Link up, Link down, StopEvent& stop, EmulatorOptions options)
                             .letter = 'u',
                             .late = {},
                             .total_late = {},
+                            .delay = {},
+                            .total_delay = {},
                             .last_counters = {}},
                   Direction{.link = std::move(down),
                             .in = {},
                             .letter = 'd',
                             .late = {},
                             .total_late = {},
+                            .delay = {},
+                            .total_delay = {},
                             .last_counters = {}}},
       stop_(stop),
       options_(std::move(options)) {}
@@ -222,6 +226,7 @@ void Emulator::deliver(Direction& direction, uint64_t now) {
             const uint64_t done_ns = now_ns();
             const uint64_t late_ns = done_ns - packet.due_ns;
             direction.late.add(late_ns / 1000);
+            direction.delay.add((packet.due_ns - packet.arrived_ns) / 1000);
             log_packet(direction, 'r', done_ns, packet.size, queue_ns, late_ns);
         },
         batch_packets);
@@ -265,11 +270,14 @@ void Emulator::report(uint64_t now) {
             .queue_packets = direction.link.queue_packets(),
             .write_errors = direction.write_errors - direction.last_write_errors,
             .late = direction.late,
+            .delay = direction.delay,
         };
         direction.last_counters = direction.link.counters();
         direction.last_write_errors = direction.write_errors;
         direction.total_late += direction.late;
         direction.late.clear();
+        direction.total_delay += direction.delay;
+        direction.delay.clear();
     }
     report_from_ns_ = now;
     options_.on_stats(stats);
@@ -294,8 +302,10 @@ EmulatorStats Emulator::totals() {
             .queue_packets = direction.link.queue_packets(),
             .write_errors = direction.write_errors,
             .late = direction.total_late,
+            .delay = direction.total_delay,
         };
         out.late += direction.late;
+        out.delay += direction.delay;
     }
     return stats;
 }

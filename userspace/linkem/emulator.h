@@ -36,6 +36,9 @@ struct DirectionStats {
     uint64_t queue_packets = 0;  // at the end
     uint64_t write_errors = 0;   // the device refused the packet
     Histogram late;  // microseconds from a packet's due time to the end of its write: the emulator's own delay
+    // Microseconds from a delivered packet's arrival at the queue to its due time at the far end: waiting, service and
+    // propagation, without the emulator's own delay.
+    DelayHistogram delay;
 };
 
 struct EmulatorStats {
@@ -79,6 +82,8 @@ private:
         uint64_t write_errors = 0;
         Histogram late;  // of the present interval; older ones are in total_late
         Histogram total_late;
+        DelayHistogram delay;  // the same
+        DelayHistogram total_delay;
         uint64_t arrived_until_ns = 0;  // whatever is read next arrived after this
         LinkCounters last_counters;
         uint64_t last_write_errors = 0;

@@ -12,11 +12,11 @@
 #include "userspace/common/unique_fd.h"
 #include "userspace/linkem/netns.h"
 
-namespace adapath::testing {
+namespace adapath {
 
 struct TcpFlowOptions {
     std::string congestion_control;
-    const Namespace* from = nullptr;  // null: the one that the test is in
+    const Namespace* from = nullptr;  // null: the one that the caller is in
     const Namespace* to = nullptr;
     std::string address = "127.0.0.1";  // of the receiver
     // 0 = the kernel's own choice.
@@ -31,6 +31,15 @@ struct TcpFlowOptions {
 // socket, so that the end of the flow does not wait for megabytes at a low rate.
 TcpFlowOptions over_loopback(const std::string& congestion_control);
 
+// What the sender's TCP_INFO says.
+struct TcpFlowState {
+    uint64_t retransmitted_segments = 0;
+    uint64_t retransmitted_bytes = 0;
+    uint64_t acked_bytes = 0;
+    uint32_t min_rtt_us = 0;
+    uint32_t rtt_us = 0;
+};
+
 class TcpFlow {
 public:
     static Result<std::unique_ptr<TcpFlow>> start(const TcpFlowOptions& options);
@@ -40,12 +49,16 @@ public:
 
     // Stops sending and waits until all has arrived; false if anything is missing.
     bool finish();
+    // Ends it at once; what is on its way is lost.
+    void cancel();
     [[nodiscard]] uint64_t received() const { return received_; }
+    [[nodiscard]] TcpFlowState state() const;
 
 private:
     TcpFlow() = default;
     Status connect(const TcpFlowOptions& options);
     void run();
+    void join();
 
     UniqueFd listener_;
     UniqueFd sender_;
@@ -57,4 +70,4 @@ private:
     std::thread write_thread_;
 };
 
-}  // namespace adapath::testing
+}  // namespace adapath

@@ -1,5 +1,5 @@
 // See child.h.
-#include "userspace/demo/child.h"
+#include "userspace/harness/child.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -19,7 +19,7 @@
 
 extern char** environ;
 
-namespace adapath::demo {
+namespace adapath {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -85,7 +85,7 @@ Result<Child> Child::start(const ChildOptions& options) {
         return Error{fmt::format("{}: can't start another process: {}", options.name, strerror(errno))};
     }
     if (pid == 0) {
-        // A group of its own: Ctrl-C reaches the demo alone, which ends its programs in the right order.
+        // A group of its own: Ctrl-C reaches this program alone, which ends its programs in the right order.
         setpgid(0, 0);
         prctl(PR_SET_PDEATHSIG, SIGTERM);
         if (getppid() != parent) {
@@ -264,4 +264,4 @@ Result<std::string> run_program(ChildOptions options, std::chrono::milliseconds 
     return output;
 }
 
-}  // namespace adapath::demo
+}  // namespace adapath

@@ -1,4 +1,4 @@
-// A program that the demo started: ends with it, whatever ends it.
+// A program that this one started: ends with it, whatever ends it.
 #pragma once
 
 #include <chrono>
@@ -12,7 +12,7 @@
 #include "userspace/common/stop.h"
 #include "userspace/common/unique_fd.h"
 
-namespace adapath::demo {
+namespace adapath {
 
 struct ChildOptions {
     std::string name{};                      // for messages
@@ -66,4 +66,4 @@ private:
 Result<std::string> run_program(ChildOptions options, std::chrono::milliseconds timeout,
                                 const std::vector<int>& accepted = {0});
 
-}  // namespace adapath::demo
+}  // namespace adapath

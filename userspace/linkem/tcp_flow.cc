@@ -1,18 +1,18 @@
 // See tcp_flow.h.
-#include "tests/support/tcp_flow.h"
+#include "userspace/linkem/tcp_flow.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fmt/format.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
 #include <cstring>
 
-namespace adapath::testing {
+namespace adapath {
 namespace {
 
 Status run_in(const Namespace* where, const std::function<Status()>& work) {
@@ -91,16 +91,41 @@ void TcpFlow::run() {
     });
 }
 
-bool TcpFlow::finish() {
+void TcpFlow::join() {
     stop_ = true;
     if (write_thread_.joinable()) write_thread_.join();
     if (read_thread_.joinable()) read_thread_.join();
     listener_.reset();
     sender_.reset();
     receiver_.reset();
+}
+
+bool TcpFlow::finish() {
+    join();
     return sent_ == received_;
+}
+
+void TcpFlow::cancel() {
+    stop_ = true;
+    // Wakes both threads, whatever they wait for, without a word to the other side: the link may be gone.
+    const linger none{.l_onoff = 1, .l_linger = 0};
+    setsockopt(sender_.get(), SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+    shutdown(sender_.get(), SHUT_RDWR);
+    shutdown(receiver_.get(), SHUT_RDWR);
+    join();
+}
+
+TcpFlowState TcpFlow::state() const {
+    tcp_info info = {};
+    socklen_t bytes = sizeof(info);
+    if (getsockopt(sender_.get(), IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return {};
+    return {.retransmitted_segments = info.tcpi_total_retrans,
+            .retransmitted_bytes = info.tcpi_bytes_retrans,
+            .acked_bytes = info.tcpi_bytes_acked,
+            .min_rtt_us = info.tcpi_min_rtt,
+            .rtt_us = info.tcpi_rtt};
 }
 
 TcpFlow::~TcpFlow() { finish(); }
 
-}  // namespace adapath::testing
+}  // namespace adapath

@@ -1,0 +1,142 @@
+// From lines to medians, ratios, verdicts and the page.
+#include "userspace/arena/analysis.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/arena/synthetic.h"
+#include "tests/support/html.h"
+#include "userspace/arena/report.h"
+#include "userspace/arena/statistics.h"
+
+namespace adapath::arena {
+namespace {
+
+using testing::unbalanced;
+
+const Ratio* ratio(const Analysis& analysis, const std::string& policy, const std::string& against) {
+    for (const Ratio& one : analysis.ratios) {
+        if (one.policy == policy && one.against == against) {
+            return &one;
+        }
+    }
+    return nullptr;
+}
+
+const Verdict* verdict(const Analysis& analysis, const std::string& name) {
+    for (const Verdict& one : analysis.verdicts) {
+        if (one.policy == "adapath" && one.name == name) {
+            return &one;
+        }
+    }
+    return nullptr;
+}
+
+TEST(Median, OfNoneOfOneOfMany) {
+    EXPECT_FALSE(median({}).has_value());
+    EXPECT_EQ(median({3}), 3);
+    EXPECT_EQ(median({9, 1, 5}), 5);
+    EXPECT_EQ(median({4, 1, 2, 9}), 3);
+}
+
+TEST(Jain, IsOneForAlikeAndOneOverNForOneThatHasAll) {
+    EXPECT_DOUBLE_EQ(jain_index({7, 7}), 1);
+    EXPECT_DOUBLE_EQ(jain_index({7, 0}), 0.5);
+    EXPECT_DOUBLE_EQ(jain_index({1, 3}), 0.8);
+    EXPECT_DOUBLE_EQ(jain_index({}), 0);
+    EXPECT_DOUBLE_EQ(jain_index({0, 0}), 0);
+}
+
+TEST(Analysis, RatiosAreMediansOverTheTracesOfRatiosWithinThem) {
+    // Delay ratios 0.5, 2 and 0.4: their median is 0.5. The ratio of the medians, 100 / 100, would be another.
+    const std::vector<Json> lines = {
+        bulk_line("a", 1, "bbr", 900, 100), bulk_line("a", 1, "adapath", 900, 50),
+        bulk_line("b", 1, "bbr", 800, 50),  bulk_line("b", 1, "adapath", 400, 100),
+        bulk_line("c", 1, "bbr", 500, 500), bulk_line("c", 1, "adapath", 550, 200),
+    };
+    const Analysis analysis = analyse(lines);
+    const Ratio* found = ratio(analysis, "adapath", "bbr");
+    ASSERT_NE(found, nullptr);
+    EXPECT_EQ(found->traces, 3U);
+    EXPECT_DOUBLE_EQ(found->p95, 0.5);
+    EXPECT_DOUBLE_EQ(found->delivered, 1.0);
+    EXPECT_EQ(ratio(analysis, "adapath", "cubic"), nullptr);
+    ASSERT_EQ(analysis.medians.size(), 2U);
+    EXPECT_DOUBLE_EQ(analysis.medians[0].p95_ms, 100);  // bbr
+    EXPECT_DOUBLE_EQ(analysis.medians[0].share, 0.8);
+}
+
+TEST(Analysis, ATraceWithManySeedsCountsAsOne) {
+    std::vector<Json> lines = {bulk_line("b", 1, "bbr", 100, 100), bulk_line("b", 1, "adapath", 100, 90)};
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        lines.push_back(bulk_line("a", seed, "bbr", 100, 100));
+        lines.push_back(bulk_line("a", seed, "adapath", 100, 10));
+    }
+    const Analysis analysis = analyse(lines);
+    EXPECT_DOUBLE_EQ(ratio(analysis, "adapath", "bbr")->p95, 0.5);  // the mean of 0.1 and 0.9
+    EXPECT_EQ(ratio(analysis, "adapath", "bbr")->traces, 2U);
+}
+
+TEST(Analysis, TheNewestLineOfACellCountsAndOtherSettingsAreLeftOut) {
+    CellInputs trained = inputs_of(Traffic::bulk, "a", 1, "adapath");
+    trained.policy_parts = {{"adapath", {{"policy.model", "newer"}}}};
+    CellInputs shallow = inputs_of(Traffic::bulk, "a", 1, "cubic");
+    shallow.link.queue_ms = 100;
+    const Json figures = bulk_line("a", 1, "adapath", 950, 30)["figures"];
+    const std::vector<Json> lines = {bulk_line("a", 1, "adapath", 500, 300), line_of(shallow, figures),
+                                     bulk_line("a", 1, "bbr", 950, 60), line_of(trained, figures, "later run")};
+    const Analysis analysis = analyse(lines);
+    EXPECT_EQ(analysis.bulk.size(), 2U);
+    EXPECT_EQ(analysis.left_out, 2U);
+    EXPECT_DOUBLE_EQ(ratio(analysis, "adapath", "bbr")->p95, 0.5);
+    EXPECT_FALSE(analysis.side_by_side);
+}
+
+TEST(Analysis, VerdictsSayMetMissedAndNotMeasured) {
+    const std::vector<Json> lines = {bulk_line("a", 1, "bbr", 900, 100), bulk_line("a", 1, "cubic", 1000, 1000),
+                                     bulk_line("a", 1, "adapath", 900, 71), fairness_line("adapath+adapath", 0.95),
+                                     fairness_line("adapath+cubic", 0.7)};
+    const Analysis analysis = analyse(lines);
+    EXPECT_TRUE(verdict(analysis, "delivered bytes against bbr")->met);  // exactly as many
+    EXPECT_FALSE(verdict(analysis, "p95 delay against bbr")->met);       // 0.71
+    EXPECT_TRUE(verdict(analysis, "delivered bytes against cubic")->met);
+    EXPECT_TRUE(verdict(analysis, "p95 delay against cubic")->met);
+    EXPECT_FALSE(verdict(analysis, "p95 delay against userspace")->value.has_value());
+    EXPECT_FALSE(verdict(analysis, "p95 delay against userspace")->met);
+    EXPECT_TRUE(verdict(analysis, "Jain's index, adapath with itself")->met);
+    EXPECT_FALSE(verdict(analysis, "Jain's index, adapath with cubic")->met);
+    EXPECT_TRUE(analysis.side_by_side);
+    const Json summary = summary_json(analysis);
+    EXPECT_EQ(summary["verdicts"].size(), analysis.verdicts.size());
+}
+
+TEST(Report, IsWellFormedAndSelfContained) {
+    std::vector<Json> lines;
+    for (const char* policy : {"cubic", "bbr", "adapath", "some-other"}) {
+        lines.push_back(bulk_line("a <trace> & more", 1, policy, 900, 100));
+        lines.push_back(bulk_line("a <trace> & more", 2, policy, 800, 90));
+        Json& series = lines.back()["series"];
+        series = {{"to_s", {1.0, 2.0}},          {"capacity_bytes", {500, 500}},  {"delivered_bytes", {400, 400}},
+                  {"delay_p50_ms", {20.0, 0.0}}, {"delay_p95_ms", {90.0, 0.0}},   {"queue_bytes", {0, 0}},
+                  {"queue_drops", {0, 0}},       {"received_bytes", {{390, 390}}}};
+    }
+    lines.push_back(fairness_line("adapath+cubic", 0.9));
+    const std::string page = to_html(analyse(lines));
+    EXPECT_EQ(unbalanced(page), "");
+    EXPECT_EQ(page.find("a <trace>"), std::string::npos);
+    EXPECT_NE(page.find("a &lt;trace&gt; &amp; more"), std::string::npos);
+    EXPECT_EQ(page.find(">nan"), std::string::npos);
+    EXPECT_EQ(page.find("inf "), std::string::npos);
+    EXPECT_EQ(page.find("src="), std::string::npos);
+    EXPECT_EQ(page.find("href="), std::string::npos);
+    EXPECT_NE(page.find("some-other"), std::string::npos);
+    EXPECT_FALSE(to_table(analyse(lines)).empty());
+}
+
+TEST(Report, OfFewResultsIsAPageToo) {
+    EXPECT_EQ(unbalanced(to_html(analyse({}))), "");
+    const std::vector<Json> lines = {fairness_line("adapath+adapath", 0.95)};
+    EXPECT_EQ(unbalanced(to_html(analyse(lines))), "");
+}
+
+}  // namespace
+}  // namespace adapath::arena

@@ -1,0 +1,179 @@
+// Short real runs: flows of the kernel's own policies over links in namespaces, and the program from beginning to end.
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <numeric>
+
+#include "userspace/arena/arena.h"
+#include "userspace/arena/group.h"
+#include "userspace/arena/results.h"
+#include "userspace/arena/traces.h"
+#include "userspace/common/unique_fd.h"
+#include "userspace/harness/child.h"
+
+namespace adapath::arena {
+namespace {
+
+std::string why_not() {
+    if (geteuid() != 0) {
+        return "needs root";
+    }
+    if (access("/dev/net/tun", R_OK | W_OK) != 0) {
+        return "no /dev/net/tun";
+    }
+    const UniqueFd probe(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    for (const std::string name : {"cubic", "bbr"}) {
+        if (setsockopt(probe.get(), IPPROTO_TCP, TCP_CONGESTION, name.data(), static_cast<socklen_t>(name.size())) !=
+            0) {
+            return "this kernel has no congestion control " + name;
+        }
+    }
+    return "";
+}
+
+class ArenaOnKernel : public ::testing::Test {
+protected:
+    void SetUp() override {
+        if (const std::string why = why_not(); !why.empty()) {
+            GTEST_SKIP() << why;
+        }
+        std::string pattern = (std::filesystem::temp_directory_path() / "arena-test-XXXXXX").string();
+        ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+        directory_ = pattern;
+    }
+    void TearDown() override {
+        if (!directory_.empty()) {
+            std::filesystem::remove_all(directory_);
+        }
+    }
+    // Runs the program; its exit code.
+    int arena(std::vector<std::string> arguments) {
+        std::vector<std::string> argv = {ARENA_TOOL, "--out", directory_, "--checkpoint", ADAPATH_CHECKPOINT};
+        argv.insert(argv.end(), arguments.begin(), arguments.end());
+        auto child = Child::start({.name = "adapath-arena", .argv = argv, .log = directory_ + "/log"});
+        EXPECT_TRUE(child.ok());
+        EXPECT_TRUE(child->wait_exit(std::chrono::seconds(120))) << child->obituary();
+        return child->exit_code().value_or(-1);
+    }
+    std::string directory_;
+};
+
+uint64_t sum(const Json& values) {
+    uint64_t total = 0;
+    for (const Json& value : values) {
+        total += value.get<uint64_t>();
+    }
+    return total;
+}
+
+TEST_F(ArenaOnKernel, CubicFillsTheQueueThatBbrLeavesAndTheCountsAddUp) {
+    constexpr double mbit = 8, queue_ms = 500, seconds = 8;
+    auto trace = seeded(constant_source(mbit), 1);
+    ASSERT_TRUE(trace.ok());
+    StopToken stop;
+    Group group{.traffic = Traffic::bulk, .trace = &*trace, .cells = {}};
+    std::vector<std::unique_ptr<Policy>> policies;
+    for (const char* name : {"cubic", "bbr"}) {
+        auto policy = make_policy(name, {});
+        ASSERT_TRUE(policy.ok());
+        policies.push_back(std::move(*policy));
+        GroupCell cell;
+        cell.inputs.trace = trace->name;
+        cell.inputs.policy = name;
+        cell.inputs.seconds = seconds;
+        cell.inputs.link.queue_ms = queue_ms;
+        cell.inputs.queue_bytes = queue_bytes_of(trace->trace, cell.inputs.link);
+        cell.policies = {policies.back().get()};
+        group.cells.push_back(cell);
+    }
+    GroupSettings settings;
+    settings.work = directory_;
+    auto outcomes = run_group(group, settings, stop, [](double) {});
+    ASSERT_TRUE(outcomes.ok()) << outcomes.error().message;
+    ASSERT_EQ(outcomes->size(), 2U);
+    for (const CellOutcome& outcome : *outcomes) {
+        ASSERT_EQ(outcome.error, "");
+        const Json& figures = outcome.figures;
+        const Json& series = outcome.series;
+        SCOPED_TRACE(figures.dump());
+        const auto capacity = figures["capacity_bytes"].get<uint64_t>();
+        const auto delivered = figures["delivered_bytes"].get<uint64_t>();
+        const auto received = figures["received_bytes"].get<uint64_t>();
+        // The link's seconds end when its thread gets to it.
+        EXPECT_NEAR(static_cast<double>(capacity), mbit * 125'000 * seconds, mbit * 125'000 * 0.2);
+        EXPECT_LE(delivered, capacity);
+        EXPECT_LE(received, delivered);
+        EXPECT_GT(received, 0U);
+        EXPECT_LE(figures["bound"]["delivered_bytes"].get<uint64_t>(), mbit * 125'000 * seconds);
+        EXPECT_EQ(sum(series["capacity_bytes"]), capacity);
+        EXPECT_EQ(sum(series["delivered_bytes"]), delivered);
+        EXPECT_EQ(sum(series["received_bytes"][0]), received);
+        EXPECT_EQ(series["to_s"].size(), static_cast<size_t>(seconds));
+        const Json& packets = figures["packets"];
+        EXPECT_EQ(sum(series["queue_drops"]), packets["queue_drops"].get<uint64_t>());
+        const auto inside = packets["arrived"].get<int64_t>() - packets["queue_drops"].get<int64_t>() -
+                            packets["lost_on_air"].get<int64_t>() - packets["delivered"].get<int64_t>();
+        EXPECT_GE(inside, 0);
+        // Full queue, and 20 ms of flight.
+        EXPECT_LE(inside, mbit * 125 * (queue_ms + 20) / 500);
+        EXPECT_GE(figures["delay_ms"]["p50"].get<double>(), 20);
+        // No packet can wait longer than the queue is deep; a millisecond for the opportunity that it waits for.
+        EXPECT_LE(figures["delay_ms"]["max"].get<double>(), queue_ms + 20 + 5);
+        EXPECT_GE(figures["flows"][0]["min_rtt_ms"].get<double>(), 40);
+    }
+    // Eight seconds of slow start and growth: most of the queue's half second, which BBR has no use for.
+    EXPECT_GT((*outcomes)[0].figures["delay_ms"]["p95"].get<double>(), 0.6 * queue_ms);
+    EXPECT_LT((*outcomes)[1].figures["delay_ms"]["p50"].get<double>(),
+              (*outcomes)[0].figures["delay_ms"]["p50"].get<double>());
+}
+
+TEST_F(ArenaOnKernel, ASecondRunMeasuresOnlyWhatIsMissing) {
+    const std::vector<std::string> matrix = {"--generate", "6",    "--seconds", "2",
+                                             "--traffic",  "bulk", "--policy",  "cubic"};
+    ASSERT_EQ(arena(matrix), 0);
+    auto first = read_results(results_path(directory_));
+    ASSERT_TRUE(first.ok());
+    ASSERT_EQ(first->size(), 1U);
+    ASSERT_EQ(arena(matrix), 0);
+    auto again = read_results(results_path(directory_));
+    ASSERT_TRUE(again.ok());
+    EXPECT_EQ(*again, *first);
+    std::vector<std::string> more = matrix;
+    more.insert(more.end(), {"--policy", "bbr"});
+    ASSERT_EQ(arena(more), 0);
+    auto both = read_results(results_path(directory_));
+    ASSERT_TRUE(both.ok());
+    ASSERT_EQ(both->size(), 2U);
+    EXPECT_EQ((*both)[0], (*first)[0]);
+    EXPECT_EQ((*both)[1]["inputs"]["policy"], "bbr");
+    EXPECT_TRUE(std::filesystem::exists(directory_ + "/report.html"));
+    EXPECT_TRUE(std::filesystem::exists(directory_ + "/summary.json"));
+}
+
+TEST_F(ArenaOnKernel, TwoFlowsShareALinkAndTheSecondComesLater) {
+    ASSERT_EQ(arena({"--traffic", "fairness", "--pair", "cubic+bbr", "--seconds", "6", "--second-after", "3"}), 0);
+    auto lines = read_results(results_path(directory_));
+    ASSERT_TRUE(lines.ok());
+    ASSERT_EQ(lines->size(), 1U);
+    const Json& figures = (*lines)[0]["figures"];
+    const Json& received = (*lines)[0]["series"]["received_bytes"];
+    ASSERT_EQ(received.size(), 2U);
+    EXPECT_EQ(sum(Json(std::vector<Json>(received[1].begin(), received[1].begin() + 2))), 0U);
+    EXPECT_GT(sum(received[1]), 0U);
+    EXPECT_EQ(sum(received[0]) + sum(received[1]), figures["received_bytes"].get<uint64_t>());
+    EXPECT_GT(figures["jain"].get<double>(), 0.5);
+    EXPECT_LE(figures["jain"].get<double>(), 1.0);
+}
+
+TEST_F(ArenaOnKernel, BadOptionsAreSaid) {
+    EXPECT_EQ(arena({"--policy", "no-such-policy"}), 2);
+    EXPECT_EQ(arena({"--traffic", "fairness", "--pair", "cubic+no-such-policy"}), 2);
+}
+
+}  // namespace
+}  // namespace adapath::arena

@@ -1,0 +1,415 @@
+// See analysis.h.
+#include "userspace/arena/analysis.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+#include <set>
+#include <utility>
+
+#include "userspace/arena/policy.h"
+#include "userspace/arena/statistics.h"
+
+namespace adapath::arena {
+namespace {
+
+double number(const Json& json, const char* key) {
+    const auto found = json.find(key);
+    return found != json.end() && found->is_number() ? found->get<double>() : 0;
+}
+
+const Json& at(const Json& json, const char* key) {
+    static const Json nothing = Json::object();
+    const auto found = json.find(key);
+    return found != json.end() && found->is_object() ? *found : nothing;
+}
+
+std::string text(const Json& json, const char* key) {
+    const auto found = json.find(key);
+    return found != json.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+// What two lines must have in common to be compared.
+Json settings_of(const Json& line) {
+    Json settings = Json::object();
+    for (const char* key : {"measurement", "seconds", "delay_ms", "queue_ms", "down_mbit", "loss",
+                            "second_flow_after_s", "video", "kernel"}) {
+        if (line["inputs"].contains(key)) {
+            settings[key] = line["inputs"][key];
+        }
+    }
+    return settings;
+}
+
+// Of each cell the newest line, and only those with the same settings as the newest of their kind of traffic.
+std::vector<const Json*> comparable(const std::vector<Json>& lines, const std::string& traffic) {
+    const Json* newest = nullptr;
+    for (const Json& line : lines) {
+        if (text(line["inputs"], "traffic") == traffic) {
+            newest = &line;
+        }
+    }
+    std::vector<const Json*> kept;
+    if (newest == nullptr) {
+        return kept;
+    }
+    const Json settings = settings_of(*newest);
+    std::map<std::string, size_t> place;
+    for (const Json& line : lines) {
+        const Json& inputs = line["inputs"];
+        if (text(inputs, "traffic") != traffic || settings_of(line) != settings) {
+            continue;
+        }
+        const std::string cell =
+            fmt::format("{}\n{}\n{}", text(inputs, "trace"), number(inputs, "seed"), text(inputs, "policy"));
+        if (const auto [found, added] = place.emplace(cell, kept.size()); added) {
+            kept.push_back(&line);
+        } else {
+            kept[found->second] = &line;
+        }
+    }
+    return kept;
+}
+
+Point point_of(const Json& line) {
+    const Json& inputs = line["inputs"];
+    const Json& figures = line["figures"];
+    const Json& delay = at(figures, "delay_ms");
+    Point point;
+    point.line = &line;
+    point.trace = text(inputs, "trace");
+    point.seed = static_cast<uint64_t>(number(inputs, "seed"));
+    point.policy = text(inputs, "policy");
+    point.capacity_bytes = number(figures, "capacity_bytes");
+    point.delivered_bytes = number(figures, "delivered_bytes");
+    point.received_bytes = number(figures, "received_bytes");
+    point.share = point.capacity_bytes > 0 ? point.delivered_bytes / point.capacity_bytes : 0;
+    point.p50_ms = number(delay, "p50");
+    point.p95_ms = number(delay, "p95");
+    point.p99_ms = number(delay, "p99");
+    point.mean_ms = number(delay, "mean");
+    point.queue_drops = number(at(figures, "packets"), "queue_drops");
+    point.late_p99_us = number(at(figures, "emulator"), "late_p99_us");
+    point.bound_share =
+        point.capacity_bytes > 0 ? number(at(figures, "bound"), "delivered_bytes") / point.capacity_bytes : 1;
+    point.bound_ms = number(at(figures, "bound"), "delay_ms");
+    if (const auto flows = figures.find("flows"); flows != figures.end() && !flows->empty()) {
+        point.retransmits = number((*flows)[0], "retransmitted_segments");
+    }
+    if (const Json& cost = at(figures, "cost"); !cost.empty()) {
+        point.decisions = number(cost, "decisions");
+        point.daemon_s = number(cost, "daemon_s");
+        point.trainer_s = number(cost, "trainer_s");
+        if (cost.contains("cpu_us_per_mb")) {
+            point.cpu_us_per_mb = number(cost, "cpu_us_per_mb");
+        }
+        if (cost.contains("bpf_s") && number(cost, "acks") > 0) {
+            point.bpf_ns_per_ack = number(cost, "bpf_s") * 1e9 / number(cost, "acks");
+        }
+    }
+    point.run = fmt::format("{} {}", text(at(line, "run"), "id"), number(at(line, "run"), "started_unix_s"));
+    const Json& frame = at(figures, "frame_delay_ms");
+    const Json& video = at(figures, "video");
+    point.frame_p50_ms = number(frame, "p50");
+    point.frame_p95_ms = number(frame, "p95");
+    point.stalls = number(video, "stalls");
+    point.stall_ms = number(video, "stall_ms");
+    point.skipped = number(video, "frames_skipped");
+    point.late_frames = number(video, "frames_late");
+    point.overrun = number(video, "frames_overrun");
+    point.frames = number(video, "frames_sent");
+    point.kbps = number(video, "kbps");
+    point.qp = number(video, "mean_qp");
+    return point;
+}
+
+FairnessPoint fairness_of(const Json& line) {
+    FairnessPoint point;
+    point.line = &line;
+    point.trace = text(line["inputs"], "trace");
+    point.pair = text(line["inputs"], "policy");
+    point.jain = number(line["figures"], "jain");
+    point.p95_ms = number(at(line["figures"], "delay_ms"), "p95");
+    if (const auto flows = line["figures"].find("flows"); flows != line["figures"].end()) {
+        for (const Json& flow : *flows) {
+            point.received_bytes.push_back(number(flow, "received_bytes"));
+        }
+    }
+    return point;
+}
+
+// Median over the traces of the median over a trace's seeds; nothing where no point has a value.
+std::optional<double> median_over_traces(const std::vector<const Point*>& points,
+                                         const std::function<std::optional<double>(const Point&)>& value) {
+    std::map<std::string, std::vector<double>> by_trace;
+    for (const Point* point : points) {
+        if (const std::optional<double> one = value(*point)) {
+            by_trace[point->trace].push_back(*one);
+        }
+    }
+    std::vector<double> medians;
+    for (auto& [trace, values] : by_trace) {
+        medians.push_back(*median(std::move(values)));
+    }
+    return median(std::move(medians));
+}
+
+std::vector<const Point*> points_of(const std::vector<Point>& points, const std::string& policy) {
+    std::vector<const Point*> found;
+    for (const Point& point : points) {
+        if (point.policy == policy) {
+            found.push_back(&point);
+        }
+    }
+    return found;
+}
+
+size_t traces_of(const std::vector<const Point*>& points) {
+    std::set<std::string> names;
+    for (const Point* point : points) {
+        names.insert(point->trace);
+    }
+    return names.size();
+}
+
+PolicyMedians medians_of(const std::vector<Point>& all, const std::string& policy) {
+    const std::vector<const Point*> points = points_of(all, policy);
+    const auto over = [&](double Point::* member) {
+        return median_over_traces(points, [member](const Point& p) { return std::optional(p.*member); }).value_or(0);
+    };
+    PolicyMedians medians;
+    medians.policy = policy;
+    medians.cells = points.size();
+    medians.traces = traces_of(points);
+    medians.share = over(&Point::share);
+    medians.received_share =
+        median_over_traces(points, [](const Point& p) {
+            return p.capacity_bytes > 0 ? std::optional(p.received_bytes / p.capacity_bytes) : std::nullopt;
+        }).value_or(0);
+    medians.p50_ms = over(&Point::p50_ms);
+    medians.p95_ms = over(&Point::p95_ms);
+    medians.p99_ms = over(&Point::p99_ms);
+    medians.mean_ms = over(&Point::mean_ms);
+    medians.queue_drops = over(&Point::queue_drops);
+    medians.retransmits = over(&Point::retransmits);
+    medians.cpu_us_per_mb = median_over_traces(points, [](const Point& p) { return p.cpu_us_per_mb; });
+    medians.bpf_ns_per_ack = median_over_traces(points, [](const Point& p) { return p.bpf_ns_per_ack; });
+    return medians;
+}
+
+const Point* counterpart(const std::vector<Point>& all, const Point& of, const std::string& policy) {
+    for (const Point& point : all) {
+        if (point.policy == policy && point.trace == of.trace && point.seed == of.seed) {
+            return &point;
+        }
+    }
+    return nullptr;
+}
+
+std::optional<Ratio> ratio_of(const std::vector<Point>& all, const std::string& policy, const std::string& against) {
+    std::vector<const Point*> points;
+    std::map<const Point*, const Point*> other;
+    for (const Point* point : points_of(all, policy)) {
+        if (const Point* found = counterpart(all, *point, against)) {
+            points.push_back(point);
+            other[point] = found;
+        }
+    }
+    if (points.empty()) {
+        return std::nullopt;
+    }
+    const auto over = [&](double Point::* member) {
+        return median_over_traces(points,
+                                  [&other, member](const Point& p) -> std::optional<double> {
+                                      const double below = other.at(&p)->*member;
+                                      return below > 0 ? std::optional(p.*member / below) : std::nullopt;
+                                  })
+            .value_or(0);
+    };
+    Ratio ratio;
+    ratio.policy = policy;
+    ratio.against = against;
+    ratio.traces = traces_of(points);
+    ratio.delivered = over(&Point::delivered_bytes);
+    ratio.p95 = over(&Point::p95_ms);
+    ratio.mean_delay = over(&Point::mean_ms);
+    ratio.cpu_per_byte = median_over_traces(points, [&other](const Point& p) -> std::optional<double> {
+        const std::optional<double>& below = other.at(&p)->cpu_us_per_mb;
+        return p.cpu_us_per_mb && below && *below > 0 ? std::optional(*p.cpu_us_per_mb / *below) : std::nullopt;
+    });
+    return ratio;
+}
+
+// The figures that issue 4 asks for.
+void add_verdicts(Analysis& analysis, const std::string& policy) {
+    const auto find = [&](const char* against) -> const Ratio* {
+        for (const Ratio& ratio : analysis.ratios) {
+            if (ratio.policy == policy && ratio.against == against) {
+                return &ratio;
+            }
+        }
+        return nullptr;
+    };
+    const auto add = [&](const std::string& name, const std::string& required, std::optional<double> value, bool met) {
+        analysis.verdicts.push_back({policy, name, required, value, value && met});
+    };
+    const auto at_least = [&](const std::string& name, double least, std::optional<double> value) {
+        add(name, fmt::format("at least {:g}", least), value, value.value_or(0) >= least);
+    };
+    const auto at_most = [&](const std::string& name, double most, std::optional<double> value) {
+        add(name, fmt::format("at most {:g}", most), value, value && *value <= most);
+    };
+    const auto value = [](const Ratio* ratio, double Ratio::* member) {
+        return ratio == nullptr ? std::nullopt : std::optional(ratio->*member);
+    };
+    const Ratio* bbr = find("bbr");
+    at_least("delivered bytes against bbr", 1.0, value(bbr, &Ratio::delivered));
+    at_most("p95 delay against bbr", 0.7, value(bbr, &Ratio::p95));
+    const Ratio* cubic = find("cubic");
+    at_least("delivered bytes against cubic", 0.9, value(cubic, &Ratio::delivered));
+    at_most("p95 delay against cubic", 0.3, value(cubic, &Ratio::p95));
+    const Ratio* userspace = find("userspace");
+    const std::optional<double> more = value(userspace, &Ratio::delivered);
+    const std::optional<double> lower = value(userspace, &Ratio::p95);
+    const std::optional<double> cheaper = userspace == nullptr ? std::nullopt : userspace->cpu_per_byte;
+    add("delivered bytes against userspace", "more than 1", more, more.value_or(0) > 1);
+    add("p95 delay against userspace", "less than 1", lower, lower.value_or(1) < 1);
+    add("CPU per delivered byte against userspace", "less than 1", cheaper, cheaper.value_or(1) < 1);
+    for (const auto& [other, least] : {std::pair{policy, 0.9}, {std::string("cubic"), 0.75}}) {
+        std::vector<double> jains;
+        for (const FairnessPoint& point : analysis.fairness) {
+            if (point.pair == policy + "+" + other) {
+                jains.push_back(point.jain);
+            }
+        }
+        at_least(fmt::format("Jain's index, {} with {}", policy, other == policy ? "itself" : other), least,
+                 median(std::move(jains)));
+    }
+}
+
+}  // namespace
+
+Analysis analyse(const std::vector<Json>& lines) {
+    Analysis analysis;
+    size_t taken = 0;
+    for (const Json* line : comparable(lines, "bulk")) {
+        analysis.bulk.push_back(point_of(*line));
+        taken++;
+    }
+    for (const Json* line : comparable(lines, "video")) {
+        analysis.video.push_back(point_of(*line));
+        taken++;
+    }
+    for (const Json* line : comparable(lines, "fairness")) {
+        analysis.fairness.push_back(fairness_of(*line));
+        taken++;
+    }
+    analysis.left_out = lines.size() - taken;
+
+    std::vector<std::string> seen;
+    std::map<std::pair<std::string, uint64_t>, std::set<std::string>> runs;
+    const auto once = [](std::vector<std::string>& list, const std::string& name) {
+        if (std::find(list.begin(), list.end(), name) == list.end()) {
+            list.push_back(name);
+        }
+    };
+    for (const std::vector<Point>* points : {&analysis.bulk, &analysis.video}) {
+        for (const Point& point : *points) {
+            once(seen, point.policy);
+            once(analysis.traces, point.trace);
+        }
+    }
+    for (const Point& point : analysis.bulk) {
+        runs[{point.trace, point.seed}].insert(point.run);
+    }
+    analysis.side_by_side =
+        std::all_of(runs.begin(), runs.end(), [](const auto& run) { return run.second.size() == 1; });
+    for (const std::string& name : policy_names()) {
+        if (std::find(seen.begin(), seen.end(), name) != seen.end()) {
+            analysis.policies.push_back(name);
+        }
+    }
+    for (const std::string& name : seen) {
+        once(analysis.policies, name);  // those of an older arena
+    }
+    for (const std::string& policy : analysis.policies) {
+        if (!points_of(analysis.bulk, policy).empty()) {
+            analysis.medians.push_back(medians_of(analysis.bulk, policy));
+        }
+        for (const char* against : {"bbr", "cubic", "userspace"}) {
+            if (policy != against) {
+                if (auto ratio = ratio_of(analysis.bulk, policy, against)) {
+                    analysis.ratios.push_back(std::move(*ratio));
+                }
+            }
+        }
+    }
+    for (const char* judged : {"adapath", "adapath-online"}) {
+        const bool there = std::find(seen.begin(), seen.end(), judged) != seen.end() ||
+                           std::any_of(analysis.fairness.begin(), analysis.fairness.end(), [&](const auto& point) {
+                               return point.pair.starts_with(std::string(judged) + "+");
+                           });
+        if (there) {
+            add_verdicts(analysis, judged);
+        }
+    }
+    return analysis;
+}
+
+Json summary_json(const Analysis& analysis) {
+    const auto optional = [](const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); };
+    Json json{{"medians", Json::array()},
+              {"ratios", Json::array()},
+              {"verdicts", Json::array()},
+              {"video", Json::array()},
+              {"fairness", Json::array()}};
+    for (const PolicyMedians& m : analysis.medians) {
+        json["medians"].push_back({{"policy", m.policy},
+                                   {"traces", m.traces},
+                                   {"cells", m.cells},
+                                   {"delivered_share", m.share},
+                                   {"received_share", m.received_share},
+                                   {"delay_p50_ms", m.p50_ms},
+                                   {"delay_p95_ms", m.p95_ms},
+                                   {"delay_p99_ms", m.p99_ms},
+                                   {"delay_mean_ms", m.mean_ms},
+                                   {"queue_drops", m.queue_drops},
+                                   {"retransmits", m.retransmits},
+                                   {"cpu_us_per_mb", optional(m.cpu_us_per_mb)},
+                                   {"bpf_ns_per_ack", optional(m.bpf_ns_per_ack)}});
+    }
+    for (const Ratio& r : analysis.ratios) {
+        json["ratios"].push_back({{"policy", r.policy},
+                                  {"against", r.against},
+                                  {"traces", r.traces},
+                                  {"delivered", r.delivered},
+                                  {"delay_p95", r.p95},
+                                  {"delay_mean", r.mean_delay},
+                                  {"cpu_per_byte", optional(r.cpu_per_byte)}});
+    }
+    for (const Verdict& v : analysis.verdicts) {
+        json["verdicts"].push_back({{"policy", v.policy},
+                                    {"figure", v.name},
+                                    {"required", v.required},
+                                    {"value", optional(v.value)},
+                                    {"met", v.value ? Json(v.met) : Json(nullptr)}});
+    }
+    for (const Point& p : analysis.video) {
+        json["video"].push_back({{"trace", p.trace},
+                                 {"seed", p.seed},
+                                 {"policy", p.policy},
+                                 {"frame_delay_p50_ms", p.frame_p50_ms},
+                                 {"frame_delay_p95_ms", p.frame_p95_ms},
+                                 {"stalls", p.stalls},
+                                 {"stall_ms", p.stall_ms},
+                                 {"frames_skipped", p.skipped},
+                                 {"kbps", p.kbps}});
+    }
+    for (const FairnessPoint& p : analysis.fairness) {
+        json["fairness"].push_back({{"trace", p.trace}, {"pair", p.pair}, {"jain", p.jain}});
+    }
+    return json;
+}
+
+}  // namespace adapath::arena

@@ -1,0 +1,91 @@
+// The data of the arena: what one cell of the matrix is made of, and what is measured in it.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "codegen/trace/trace.h"
+
+namespace adapath::arena {
+
+using Json = nlohmann::ordered_json;
+
+// Where the capacity comes from. For a recorded trace the seed moves the beginning; a generated one is made from it.
+struct TraceSource {
+    enum class Kind { file, generated, constant };
+    Kind kind = Kind::file;
+    std::string name;      // for people, and of the file without its directory
+    std::string path;      // of a file
+    double mean_mbit = 0;  // generated and constant ones
+};
+
+// A source with a seed: the very trace that a link begins with.
+struct SeededTrace {
+    std::string name;
+    std::string hash;  // hex SHA-256 over its lines
+    uint64_t seed = 1;
+    Trace trace;
+};
+
+struct LinkSettings {
+    double delay_ms = 20;    // each way
+    double queue_ms = 1000;  // droptail, at the trace's mean rate
+    double down_mbit = 50;   // the way back
+    double loss = 0;         // on the air, each way
+};
+
+struct VideoSettings {
+    std::string clip;       // path
+    std::string clip_hash;  // hex SHA-256 over the file
+    std::string size = "640x480";
+    double fps = 25;
+    double min_kbps = 300;
+    double max_kbps = 12000;
+};
+
+enum class Traffic { bulk, video, fairness };
+[[nodiscard]] inline const char* name_of(Traffic traffic) {
+    switch (traffic) {
+        case Traffic::bulk:
+            return "bulk";
+        case Traffic::video:
+            return "video";
+        case Traffic::fairness:
+            break;
+    }
+    return "fairness";
+}
+
+// Everything that a cell's figures depend on; the key is made of nothing else.
+struct CellInputs {
+    Traffic traffic = Traffic::bulk;
+    std::string trace;
+    std::string trace_hash;
+    uint64_t seed = 1;
+    std::string policy;  // in fairness both, joined by '+'
+    // What a policy is made of besides its name: hashes of checkpoint and programs by name. The kernel's own have none.
+    Json policy_parts = Json::object();
+    double seconds = 60;
+    LinkSettings link;
+    uint64_t queue_bytes = 0;        // that queue_ms comes to
+    std::string kernel;              // its release
+    double second_flow_after_s = 0;  // fairness
+    std::optional<VideoSettings> video;
+};
+
+// One second of a link, or of a flow where that is said.
+struct Second {
+    double to_s = 0;
+    uint64_t capacity_bytes = 0;
+    uint64_t delivered_bytes = 0;            // out of the link, IP
+    std::vector<uint64_t> received_bytes{};  // by each flow's receiver, TCP payload
+    double delay_p50_ms = 0;
+    double delay_p95_ms = 0;
+    uint64_t queue_bytes = 0;  // at its end
+    uint64_t drops = 0;
+};
+
+}  // namespace adapath::arena

@@ -1,0 +1,117 @@
+// Cells whose traffic is TCP flows with as much to send as they get through: one (bulk) or two (fairness).
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <thread>
+
+#include "userspace/arena/running.h"
+#include "userspace/arena/statistics.h"
+#include "userspace/arena/traces.h"
+#include "userspace/common/clock.h"
+
+namespace adapath::arena {
+namespace {
+
+constexpr auto tick = std::chrono::milliseconds(100);
+// How long the links may outlast their time before something is wrong.
+constexpr double patience_s = 20;
+
+Status start_flow(Running& running, size_t index, const GroupSettings& settings) {
+    TcpFlowOptions options;
+    options.congestion_control = running.cell->policies[index]->congestion_control();
+    options.from = &running.uplink->gateway();
+    options.to = &running.uplink->server();
+    options.address = uplink_server_address;
+    options.not_sent_low = settings.not_sent_low;
+    auto flow = TcpFlow::start(options);
+    if (!flow) {
+        return flow.error();
+    }
+    running.recorder->watch(flow->get());
+    running.flows.push_back(std::move(*flow));
+    return {};
+}
+
+// All at once: each takes a round trip, and one after the other would give the first a head start.
+void start_flows(const RunningCells& cells, size_t index, const GroupSettings& settings) {
+    std::vector<std::jthread> threads;
+    for (const auto& running : cells) {
+        if (!running->error.empty() || index >= running->cell->policies.size()) {
+            continue;
+        }
+        threads.emplace_back([&settings, index, cell = running.get()] {
+            if (Status started = start_flow(*cell, index, settings); !started) {
+                cell->fail(started.error());
+            }
+        });
+    }
+}
+
+CellOutcome outcome_of(Running& running, const Group& group) {
+    CellOutcome outcome;
+    const CellInputs& inputs = running.cell->inputs;
+    if (!running.recorder->complete()) {
+        running.fail(Error{fmt::format("the link gave no figures for {:g} s", inputs.seconds)});
+    }
+    if (running.error.empty()) {
+        outcome.figures = running.recorder->figures();
+        outcome.series = running.recorder->series();
+        const Bound bound = omniscient_bound(group.trace->trace, inputs.link, inputs.seconds);
+        outcome.figures["bound"] = {{"delivered_bytes", bound.delivered_bytes}, {"delay_ms", bound.delay_ms}};
+        const std::vector<uint64_t> received = running.recorder->received();
+        Json flows = Json::array();
+        for (size_t i = 0; i < running.flows.size(); i++) {
+            const TcpFlowState state = running.flows[i]->state();
+            flows.push_back({{"received_bytes", received[i]},
+                             {"retransmitted_segments", state.retransmitted_segments},
+                             {"retransmitted_bytes", state.retransmitted_bytes},
+                             {"min_rtt_ms", state.min_rtt_us / 1000.0}});
+        }
+        outcome.figures["flows"] = flows;
+        if (inputs.traffic == Traffic::fairness) {
+            outcome.figures["jain"] = std::round(jain_index({received.begin(), received.end()}) * 1e4) / 1e4;
+        }
+        add_cost(running, outcome.figures);
+    }
+    outcome.error = running.error;
+    return outcome;
+}
+
+}  // namespace
+
+Result<std::vector<CellOutcome>> run_flows(const Group& group, const GroupSettings& settings, StopToken& stop,
+                                           const std::function<void(double)>& on_progress) {
+    const CellInputs& first = group.cells.front().inputs;
+    RunningCells cells = set_up(group, settings, static_cast<size_t>(std::lround(first.seconds)));
+    const uint64_t start_ns = monotonic_ns();
+    start_links(cells);
+    start_flows(cells, 0, settings);
+    bool second_started = false;
+    for (;;) {
+        const double now_s = static_cast<double>(monotonic_ns() - start_ns) / 1e9;
+        on_progress(std::min(now_s, first.seconds));
+        if (group.traffic == Traffic::fairness && !second_started && now_s >= first.second_flow_after_s) {
+            second_started = true;
+            start_flows(cells, 1, settings);
+        }
+        check_policies(cells);
+        const bool done = std::all_of(cells.begin(), cells.end(), [](const auto& running) {
+            return !running->error.empty() || running->recorder->complete();
+        });
+        if (done || now_s > first.seconds + patience_s) {
+            break;
+        }
+        if (stop.wait_for(tick)) {
+            return Error{"interrupted"};
+        }
+    }
+    std::vector<CellOutcome> outcomes;
+    for (auto& running : cells) {
+        outcomes.push_back(outcome_of(*running, group));
+    }
+    return outcomes;
+}
+
+}  // namespace adapath::arena

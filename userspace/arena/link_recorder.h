@@ -1,0 +1,47 @@
+// Gathers what an emulated link says of itself, second by second, and what its flows received meanwhile.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <mutex>
+#include <vector>
+
+#include "userspace/arena/cell.h"
+#include "userspace/linkem/emulator.h"
+#include "userspace/linkem/tcp_flow.h"
+
+namespace adapath::arena {
+
+class LinkRecorder {
+public:
+    // Seconds after that many are left out.
+    explicit LinkRecorder(size_t seconds) : wanted_(seconds) {}
+
+    // Called by the link's thread.
+    void add(const EmulatorStats& stats);
+    // The flow is asked for its bytes until forget().
+    void watch(const TcpFlow* flow);
+    void forget();
+    [[nodiscard]] bool complete() const { return complete_.load(std::memory_order_acquire); }
+
+    // After the link's end, or once complete.
+    [[nodiscard]] Json figures();
+    [[nodiscard]] Json series();
+    [[nodiscard]] std::vector<uint64_t> received();  // by flow
+
+private:
+    const size_t wanted_;
+    std::atomic<bool> complete_{false};
+    std::mutex mutex_;
+    std::vector<const TcpFlow*> flows_;
+    std::vector<uint64_t> received_before_;
+    std::vector<Second> seconds_;
+    DelayHistogram delay_;
+    Histogram late_;
+    LinkCounters counters_;
+    uint64_t capacity_bytes_ = 0;
+    uint64_t write_errors_ = 0;
+};
+
+}  // namespace adapath::arena

@@ -1,0 +1,82 @@
+// See progress.h.
+#include "userspace/arena/progress.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+namespace adapath::arena {
+namespace {
+
+constexpr auto terminal_interval = std::chrono::milliseconds(500);
+constexpr auto log_interval = std::chrono::seconds(20);
+
+double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::steady_clock::time_point to) {
+    return std::chrono::duration<double>(to - from).count();
+}
+
+}  // namespace
+
+Progress::Progress(size_t groups, double group_s)
+    : terminal_(isatty(STDERR_FILENO) == 1), groups_(groups), expected_s_(group_s), start_(Clock::now()) {}
+
+void Progress::put(const std::string& text) {
+    if (!terminal_) {
+        fmt::print(stderr, "{}\n", text);
+        return;
+    }
+    winsize size{};
+    const size_t columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1 : 120;
+    // Cut to the width: a line that wraps could not be rewritten.
+    fmt::print(stderr, "\r\033[K{}", text.substr(0, columns));
+    std::fflush(stderr);
+    open_ = true;
+}
+
+void Progress::begin(const std::string& what) {
+    what_ = what;
+    group_start_ = Clock::now();
+    shown_ = group_start_;
+    put(fmt::format("arena: {}/{} {}: starting, {} left", done_ + 1, groups_, what_, left(0)));
+}
+
+void Progress::at(double second, double of_s) {
+    const auto now = Clock::now();
+    if (now - shown_ < (terminal_ ? std::chrono::milliseconds(terminal_interval) : log_interval)) {
+        return;
+    }
+    shown_ = now;
+    put(fmt::format("arena: {}/{} {}: {:.0f}/{:g} s, {} left", done_ + 1, groups_, what_, second, of_s,
+                    left(seconds_between(group_start_, now))));
+}
+
+std::string Progress::left(double second) const {
+    // What starting and ending cost is in the groups that are over.
+    const double each_s = done_ == 0 ? expected_s_ : seconds_between(start_, group_start_) / static_cast<double>(done_);
+    const double rest_s = std::max(0.0, each_s * static_cast<double>(groups_ - done_) - second);
+    return rest_s < 90 ? fmt::format("{:.0f} s", rest_s) : fmt::format("{:.0f} min", std::ceil(rest_s / 60));
+}
+
+void Progress::end_group() { done_++; }
+
+void Progress::say(const std::string& text) {
+    if (terminal_ && open_) {
+        fmt::print(stderr, "\r\033[K");
+        open_ = false;
+    }
+    fmt::print(stderr, "{}\n", text);
+}
+
+void Progress::close() {
+    if (terminal_ && open_) {
+        fmt::print(stderr, "\r\033[K");
+        std::fflush(stderr);
+        open_ = false;
+    }
+}
+
+}  // namespace adapath::arena
