@@ -43,7 +43,10 @@ KERNEL ?=
 MODEL_MINUTES ?= 25
 MODEL_SEED ?= 1
 
-.PHONY: help deps all demo test vmtest vmtest-debug bench models check install clean
+# make bench-scale
+FLOWS ?= 1,10,100,1000
+
+.PHONY: help deps all demo test vmtest vmtest-debug bench bench-scale models check install clean
 
 help: ## this list
 	@echo "Adapath: learning neural networks in the kernel's datapath."
@@ -102,6 +105,10 @@ bench: deps ## build and run the benchmarks; JSON under out/bench/
 	@mkdir -p out/bench; found=0; for b in $(BUILD)/bin/bench_*; do [ -x "$$b" ] || continue; found=1; name=$${b##*/}; \
 		echo "bench: $$name"; "$$b" --benchmark_out=out/bench/$$name.json --benchmark_out_format=json; done; \
 		[ $$found = 1 ] || { echo "bench: no benchmark was built under $(BUILD)/bin" >&2; exit 1; }
+
+bench-scale: deps ## what each flow more costs: 1 to 1,000 TCP flows, against CUBIC in BPF (4 minutes; FLOWS=1,10,100,1000)
+	$(call build,adapath-scale)
+	@$(BUILD)/bin/adapath-scale --flows '$(FLOWS)' --out out/bench/scale
 
 models: deps ## train the cc checkpoint again from nothing, in the simulator (MODEL_MINUTES=25, MODEL_SEED=1; goes on where it was stopped)
 	$(call build,adapath-train-cc)
