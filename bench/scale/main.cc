@@ -58,6 +58,7 @@ struct Options {
     uint32_t rounds = 2;
     uint32_t ring_bytes = 1 << 20;
     uint32_t interval_ms = 100;
+    std::string model = ADAPATH_POLICY;
     std::string out = "out/bench/scale";
 };
 
@@ -471,9 +472,13 @@ int run(const Options& options, StopToken& stop) {
     settings.ring_bytes = options.ring_bytes;
     settings.interval_ms = options.interval_ms;
 
-    Result<std::string> snapshot = testing::frozen_checkpoint(0, 1);
+    Result<FloatModel> model = read_float_model(options.model);
+    if (!model) {
+        return fail(model.error().message, exit_not_run);
+    }
+    Result<std::string> snapshot = testing::freeze_bytes(*model);
     if (!snapshot) {
-        return fail(snapshot.error().message, exit_not_run);
+        return fail(fmt::format("{}: {}", options.model, snapshot.error().message), exit_not_run);
     }
     std::vector<Point> points;
     {
@@ -543,6 +548,7 @@ int main(int argc, char** argv) {
     app.add_option("--ring-bytes", options.ring_bytes, "The daemon's ring_bytes; a power of two")
         ->capture_default_str();
     app.add_option("--interval-ms", options.interval_ms, "The daemon's interval_ms")->capture_default_str();
+    app.add_option("--model", options.model, "Model file of the policy that decides")->capture_default_str();
     app.add_option("--out", options.out, "Directory of scale.json and scale.html; made if missing")
         ->capture_default_str();
     app.footer(

@@ -157,6 +157,7 @@ public:
         }
         flow.rate = bytes_per_s;
         flow.cwnd = window;
+        flow.window_q8 = window << ADP_CC_WINDOW_SHIFT;
         return bpf_map_update_elem(map, &socket, &flow, BPF_EXIST) == 0 ? Status() : failed("setting a flow's rate");
     }
     [[nodiscard]] uint64_t samples() const override {
