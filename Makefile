@@ -52,7 +52,10 @@ KERNEL ?=
 MODEL_MINUTES ?= 25
 MODEL_SEED ?= 1
 
-.PHONY: help deps all demo test vmtest vmtest-debug bench bench-cc models check install clean
+# make bench-scale
+FLOWS ?= 1,10,100,1000
+
+.PHONY: help deps all demo test vmtest vmtest-debug bench bench-cc bench-scale models check install clean
 
 help: ## this list
 	@echo "Adapath: learning neural networks in the kernel's datapath."
@@ -122,6 +125,10 @@ bench-cc: deps ## congestion control policies side by side over links; out/arena
 		--seconds '$(SECONDS)' $(foreach t,$(TRACES),--trace '$(t)') $(foreach r,$(GENERATE),--generate '$(r)') \
 		$(foreach s,$(SEEDS),--seed '$(s)') $(foreach p,$(POLICIES),--policy '$(p)') $(foreach t,$(TRAFFIC),--traffic '$(t)') \
 		$(ARENA_OPTIONS)
+
+bench-scale: deps ## what each flow more costs: 1 to 1,000 TCP flows, against CUBIC in BPF (4 minutes; FLOWS=1,10,100,1000)
+	$(call build,adapath-scale)
+	@$(BUILD)/bin/adapath-scale --flows '$(FLOWS)' --out out/bench/scale
 
 models: deps ## train the cc checkpoint again from nothing, in the simulator (MODEL_MINUTES=25, MODEL_SEED=1; goes on where it was stopped)
 	$(call build,adapath-train-cc)

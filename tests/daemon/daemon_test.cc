@@ -92,6 +92,34 @@ TEST_F(DaemonTest, ATornDecisionIsSeen) {
     EXPECT_EQ(verify_state_directory(directory_.path(), *find_app("cc"))->unexplained, 3U);
 }
 
+// A gateway's thousand flows must not be a thousand lines in the journal.
+TEST_F(DaemonTest, ManyNewFlowsAreOneEventAndAFewAreToldOneByOne) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path());
+    install(hand, test::random_snapshot(1));
+    std::shared_ptr<Daemon::Events::Reader> events = hand.daemon->watch_events();
+    const auto flow_events = [&](uint64_t from, uint64_t to) {
+        for (uint64_t id = from; id < to; id++) {
+            HandFlow flow;
+            flow.id = id;
+            flow.time_us = monotonic_us();
+            EXPECT_TRUE(test::put(*hand.datapath, test::decide(*hand.datapath, flow, 1)));
+        }
+        EXPECT_TRUE(hand.daemon->step().ok());
+        std::vector<std::string> texts;
+        while (std::shared_ptr<const DaemonEvent> event = events->next(std::chrono::milliseconds(0))) {
+            if (event->kind == "flow") {
+                texts.push_back(event->text);
+            }
+        }
+        return texts;
+    };
+    EXPECT_EQ(flow_events(1, 4).size(), 3U);
+    const std::vector<std::string> many = flow_events(1000, 2000);
+    ASSERT_EQ(many.size(), 1U);
+    EXPECT_NE(many[0].find("1000 flows"), std::string::npos) << many[0];
+    EXPECT_EQ(status(hand).flows_size(), 1003);
+}
+
 TEST_F(DaemonTest, LostSamplesShowAsGapsAndAsLosses) {
     HandDaemon hand = test::open_hand_daemon(directory_.path(), [](pb::DaemonConfig& config) {
         config.set_ring_bytes(4096);

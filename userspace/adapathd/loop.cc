@@ -18,6 +18,7 @@ constexpr size_t kGenerations = 4096;
 constexpr uint64_t kFlowShownUs = 60'000'000;
 constexpr uint64_t kFlowKeptUs = 600'000'000;
 constexpr uint64_t kSecondUs = 1'000'000;
+constexpr size_t kFlowsTold = 8;  // new ones of one batch that are told of one by one
 
 }  // namespace
 
@@ -103,10 +104,13 @@ Status Loop::step() {
     SwitchPolicy::Verdict verdict;
     uint32_t generation = 0;
     SwitchPolicy::State state{};
+    std::vector<const DecodedSample*> first_of_flows;
     {
         std::lock_guard lock(mutex_);
         for (const DecodedSample& sample : samples) {
-            account(sample);
+            if (account(sample)) {
+                first_of_flows.push_back(&sample);
+            }
         }
         totals_.samples += samples.size();
         totals_.explained += explained;
@@ -119,6 +123,7 @@ Status Loop::step() {
         state = policy_.state();
         forget_old_flows(now_us);
     }
+    tell_of_flows(first_of_flows);
     if (mismatched_generation != 0 && manager_.active().generation == mismatched_generation) {
         // A program that does not compute its own snapshot: whatever its reward, it must not decide.
         if (Result<SwitchResult> result = manager_.roll_back("its decisions are not the reference interpreter's", true);
@@ -170,7 +175,7 @@ void Loop::publish(std::span<const std::byte> records) {
 
 void Loop::announce() { samples_.publish(std::make_shared<const std::string>(), 0, 0); }
 
-void Loop::account(const DecodedSample& sample) {
+bool Loop::account(const DecodedSample& sample) {
     auto [found, fresh] = flows_.try_emplace(sample.flow);
     Flow& flow = found->second;
     // A number that steps back is a new flow under an old name.
@@ -187,13 +192,6 @@ void Loop::account(const DecodedSample& sample) {
         flow.view.reward += (flow.rewarded ? 1.0 / 16 : 1.0) * (sample.reward - flow.view.reward);
         flow.rewarded = true;
     }
-    if (fresh) {
-        events_(
-            {.time_us = sample.time_us,
-             .kind = "flow",
-             .text = fmt::format("flow {} (port {} to {}) seen", sample.flow, sample.local_port, sample.remote_port),
-             .generation = sample.generation});
-    }
     flow.seq = sample.seq;
     flow.generation = sample.made_by_network ? sample.generation : 0;
     flow.accountable = sample.accountable;
@@ -205,7 +203,7 @@ void Loop::account(const DecodedSample& sample) {
     flow.view.min_rtt_us = sample.min_rtt_us;
     flow.view.time_us = sample.time_us;
     if (!sample.made_by_network) {
-        return;
+        return fresh;
     }
     flow.view.decisions++;
     generations_[sample.generation].decisions++;
@@ -215,6 +213,28 @@ void Loop::account(const DecodedSample& sample) {
         recent_[recent_next_].assign(sample.input.begin(), sample.input.end());
         recent_next_ = (recent_next_ + 1) % kRecentInputs;
     }
+    return fresh;
+}
+
+void Loop::tell_of_flows(std::span<const DecodedSample* const> first) {
+    const auto name = [](const DecodedSample& sample) {
+        return fmt::format("flow {} (port {} to {})", sample.flow, sample.local_port, sample.remote_port);
+    };
+    if (first.size() <= kFlowsTold) {
+        for (const DecodedSample* sample : first) {
+            events_({.time_us = sample->time_us,
+                     .kind = "flow",
+                     .text = name(*sample) + " seen",
+                     .generation = sample->generation});
+        }
+        return;
+    }
+    // A thousand flows that start together are one thing that happened.
+    events_(
+        {.time_us = first.front()->time_us,
+         .kind = "flow",
+         .text = fmt::format("{} flows seen, from {} to {}", first.size(), name(*first.front()), name(*first.back())),
+         .generation = first.front()->generation});
 }
 
 void Loop::forget_old_flows(uint64_t now_us) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -91,7 +92,8 @@ private:
         bool accountable = false;
         bool rewarded = false;
     };
-    void account(const DecodedSample& sample);
+    bool account(const DecodedSample& sample);  // true: the first of its flow
+    void tell_of_flows(std::span<const DecodedSample* const> first);
     void publish(std::span<const std::byte> records);
     void forget_old_flows(uint64_t now_us);
     void report_losses(uint64_t now_us);

@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-#include "cc.skel.h"
+#include "cc_bpf.skel.h"
 
 namespace adapath {
 namespace {
@@ -326,6 +326,12 @@ Status register_network_section() {
     });
     if (result < 0) return Error{fmt::format("libbpf refuses the section handler: {}", reason(result))};
     return {};
+}
+
+Result<uint32_t> cong_control_arguments() {
+    const CongestionOpsBtf& ops = congestion_ops_btf();
+    if (ops.error != 0) return Error{fmt::format("the kernel's BTF has no tcp_congestion_ops: {}", reason(ops.error))};
+    return ops.cong_control_arguments;
 }
 
 Status KernelSide::wait_for_readers() const {
