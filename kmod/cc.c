@@ -182,7 +182,7 @@ static void decide(struct sock *sk, struct cc_sock *cc, const struct adp_cc_ack 
 		f->seq++;
 		return;
 	}
-	err = bound ? adp_query_bound(app, bound, f->input, out, &d) : adp_query(app, f->input, out, &d);
+	err = bound ? adp_query_bound(app, bound, f->input, out, &d) : adp_query(app, f->id, f->input, out, &d);
 	if (err) {
 		/* Deactivated since adp_ready(). */
 		fall_back(sk, cc, ack);

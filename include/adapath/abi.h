@@ -15,6 +15,7 @@
 #define ADP_SLOTS 8
 /* Weights of what an app is to aim for; each app's header says what they mean. 0 in all of them: the app's defaults. */
 #define ADP_OBJECTIVES 4
+#define ADP_OBJECTIVE_MAX_Q16 (1U << 24) /* 256: what products of them are reckoned with */
 /* adp_control.active when there is no valid snapshot: the app's fallback decides. */
 #define ADP_SLOT_NONE 0xffffffffU
 /* Bytes of packed parameters that a slot can hold. Larger networks are refused by codegen. */

@@ -94,7 +94,11 @@ void Recorder::read_events() {
 }
 
 void Recorder::add_event(const pb::Event& event) {
-    if (event.kind() != "switch" && event.kind() != "rollback") {
+    if (event.kind() != "switch" && event.kind() != "promote" && event.kind() != "rollback") {
+        return;
+    }
+    // The end of a trial: the flows that were on it go back, what decides for the others stays.
+    if (event.kind() == "rollback" && event.trial()) {
         return;
     }
     SwitchPoint point;
