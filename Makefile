@@ -49,10 +49,13 @@ CHECKS ?=
 KERNEL ?=
 
 # make models
-MODEL_MINUTES ?= 10
+MODEL_MINUTES ?= 25
 MODEL_SEED ?= 1
 
-.PHONY: help deps all demo test vmtest vmtest-debug bench bench-cc models check install clean
+# make bench-scale
+FLOWS ?= 1,10,100,1000
+
+.PHONY: help deps all demo test vmtest vmtest-debug bench bench-cc bench-scale models check install clean
 
 help: ## this list
 	@echo "Adapath: learning neural networks in the kernel's datapath."
@@ -123,7 +126,11 @@ bench-cc: deps ## congestion control policies side by side over links; out/arena
 		$(foreach s,$(SEEDS),--seed '$(s)') $(foreach p,$(POLICIES),--policy '$(p)') $(foreach t,$(TRAFFIC),--traffic '$(t)') \
 		$(ARENA_OPTIONS)
 
-models: deps ## train the cc checkpoint again from nothing, in the simulator (MODEL_MINUTES=10, MODEL_SEED=1)
+bench-scale: deps ## what each flow more costs: 1 to 1,000 TCP flows, against CUBIC in BPF (4 minutes; FLOWS=1,10,100,1000)
+	$(call build,adapath-scale)
+	@$(BUILD)/bin/adapath-scale --flows '$(FLOWS)' --out out/bench/scale
+
+models: deps ## train the cc checkpoint again from nothing, in the simulator (MODEL_MINUTES=25, MODEL_SEED=1; goes on where it was stopped)
 	$(call build,adapath-train-cc)
 	@$(BUILD)/bin/adapath-train-cc --out models/cc --minutes '$(MODEL_MINUTES)' --seed '$(MODEL_SEED)'
 

@@ -116,11 +116,11 @@ GLOBAL int adp_cc_bpf_on_ack(struct adp_cc_flow *f, const struct adp_cc_ack *ack
 	return adp_cc_on_ack(f, ack);
 }
 
-GLOBAL int adp_cc_bpf_start_step(struct adp_cc_flow *f)
+GLOBAL int adp_cc_bpf_prepare(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 delivered)
 {
 	if (!f)
 		return 0;
-	return adp_cc_start_step(f);
+	return adp_cc_prepare(f, now_us, delivered);
 }
 
 GLOBAL int adp_cc_bpf_fall_back(struct adp_cc_flow *f, adp_u32 srtt_us, adp_u32 mss)
@@ -206,10 +206,15 @@ ADP_INLINE adp_u32 slot_for(struct adp_cc_flow *f)
 	const struct adp_control *control = adp_bpf_map_lookup_elem(&adp_cc_control_map, &zero);
 	adp_u32 active = control ? *(const volatile adp_u32 *)&control->active : ADP_SLOT_NONE;
 
-	if (!flow_consistency)
-		return active;
 	if (active == ADP_SLOT_NONE)
 		return active;
+	if (!flow_consistency) {
+		adp_u32 canary = *(const volatile adp_u32 *)&control->canary;
+
+		if (canary != ADP_SLOT_NONE && adp_flow_in_share(f->id, *(const volatile adp_u32 *)&control->canary_share_q16))
+			return canary;
+		return active;
+	}
 	if (f->slot == ADP_SLOT_NONE)
 		bind_slot(f, active);
 	return f->slot;
@@ -255,10 +260,22 @@ ADP_SEC("struct_ops/release") int adp_cc_release_flow(adp_u64 *ctx)
 	return 0;
 }
 
+/* What the operator wants now. */
+ADP_INLINE void take_objective(struct adp_cc_flow *f)
+{
+	const struct adp_control *control = adp_bpf_map_lookup_elem(&adp_cc_control_map, &zero);
+
+	if (control)
+		adp_cc_set_objective(f, *(const volatile adp_u32 *)&control->objective[ADP_CC_THROUGHPUT_WEIGHT],
+				     *(const volatile adp_u32 *)&control->objective[ADP_CC_DELAY_WEIGHT_INDEX],
+				     *(const volatile adp_u32 *)&control->objective[ADP_CC_LOSS_WEIGHT_INDEX]);
+}
+
 /* Nothing decides by a network: CUBIC goes on, or begins. */
 ADP_INLINE void fall_back(void *sk, struct adp_cc_flow *f, adp_u32 srtt_us, adp_u32 mss)
 {
 	adp_cc_bpf_fall_back(f, srtt_us, mss);
+	take_objective(f); /* for the sample's reward */
 	f->generation = 0;
 	set_socket(sk, f, f->cubic.cwnd);
 	emit_sample(f, sk, ADP_CC_FALLBACK_MADE, 0, 0, 0);
@@ -274,7 +291,7 @@ ADP_SEC("struct_ops/cong_control") int adp_cc_control(adp_u64 *ctx)
 	struct adp_cc_flow *f = adp_bpf_sk_storage_get(&adp_cc_flows, sk, 0, 0);
 	const struct adp_slot *slot;
 	struct adp_cc_ack ack;
-	adp_u32 index;
+	adp_u32 index, flags;
 	long rtt_us;
 
 	if (!f)
@@ -311,11 +328,13 @@ ADP_SEC("struct_ops/cong_control") int adp_cc_control(adp_u64 *ctx)
 		return 0;
 	}
 	adp_cc_leave_fallback(f);
-	if (adp_cc_bpf_start_step(f)) {
+	take_objective(f);
+	flags = adp_cc_bpf_prepare(f, ack.now_us, ack.delivered);
+	if (flags) {
 		f->generation = 0;
 		f->cwnd = adp_cc_bpf_cwnd(f, ack.srtt_us, ack.mss);
 		set_socket(sk, f, f->cwnd);
-		emit_sample(f, tp, ADP_CC_START_MADE, 0, 0, 0);
+		emit_sample(f, tp, flags, 0, 0, 0);
 		f->seq++;
 		return 0;
 	}

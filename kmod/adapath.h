@@ -3,9 +3,9 @@
  * adapath.ko for other kernel modules: register an app, ask its snapshot, bind flows to it, deliver samples; register the
  * program of a network.
  *
- * Contexts. adp_query(), adp_query_bound(), adp_bind(), adp_unbind(), adp_ready() and adp_emit() may be called in process
- * context, softirq and hard interrupts, with or without locks; they never sleep, allocate, take a lock or print. Not from an
- * NMI: they warn once and refuse. Everything else may sleep: process context only.
+ * Contexts. adp_query(), adp_query_bound(), adp_bind(), adp_unbind(), adp_ready(), adp_objective() and adp_emit() may be called
+ * in process context, softirq and hard interrupts, with or without locks; they never sleep, allocate, take a lock or print. Not
+ * from an NMI: they warn once and refuse. Everything else may sleep: process context only.
  *
  * Lifetime. A struct adp_app is valid from adp_app_register() to the start of adp_app_unregister(), and for other modules from
  * adp_app_get() to adp_app_put(). A snapshot that a flow is bound to stays valid until adp_unbind(), switch or not.
@@ -74,14 +74,22 @@ void adp_app_put(struct adp_app *app);
 bool adp_ready(const struct adp_app *app);
 
 /*
- * Runs the active snapshot. in: desc.inputs codes; out: desc.outputs numbers in Q16, clamped to the safe range. d may not be
- * NULL. 0; -ENODATA where no snapshot is active (the app's fallback decides); -EOPNOTSUPP in an NMI.
+ * Runs the active snapshot; or, while one is on trial and the flow is among its share, that one. flow: the flow's number, given out
+ * one by one from 1, so that just about the share of them is in it; 0 = of no flow, and always the active snapshot. in: desc.inputs
+ * codes; out: desc.outputs numbers in Q16, clamped to the safe range. d may not be NULL. 0; -ENODATA where no snapshot is
+ * active (the app's fallback decides); -EOPNOTSUPP in an NMI.
  */
-int adp_query(struct adp_app *app, const u8 *in, s32 *out, struct adp_decision *d);
+int adp_query(struct adp_app *app, u64 flow, const u8 *in, s32 *out, struct adp_decision *d);
 
 /*
- * For the consistency `flow`: the active snapshot for as long as the flow likes, or NULL where none is active. Whether the
- * operator asked for that consistency is adp_flow_consistency().
+ * What the operator wants the app to aim for: weight `index` (0..ADP_OBJECTIVES - 1), Q16, at most ADP_OBJECTIVE_MAX_Q16; what
+ * it means is the app's to say. All are 0 until one is set. Each is read by itself: of a change, one may be seen without the other.
+ */
+u32 adp_objective(const struct adp_app *app, u32 index);
+
+/*
+ * For the consistency `flow`: the active snapshot for as long as the flow likes, or NULL where none is active; never one on
+ * trial, which a flow could not be given back by. Whether the operator asked for that consistency is adp_flow_consistency().
  */
 bool adp_flow_consistency(const struct adp_app *app);
 struct adp_snapshot *adp_bind(struct adp_app *app);

@@ -205,12 +205,12 @@ void adp_app_sum_stats(const struct adp_app *app, struct adp_stats *sum)
 
 /* ---- slots and the switch; all under adp_lock ---- */
 
-u32 adp_app_active(const struct adp_app *app)
+u32 adp_app_in_state(const struct adp_app *app, u32 state)
 {
 	u32 slot;
 
 	for (slot = 0; slot < ADP_SLOTS; slot++)
-		if (app->state[slot] == ADP_SLOT_ACTIVE)
+		if (app->state[slot] == state)
 			return slot;
 	return ADP_SLOT_NONE;
 }
@@ -250,16 +250,6 @@ void adp_app_reclaim(struct adp_app *app)
 			drain_slot(app, slot);
 }
 
-static u32 free_slot_index(const struct adp_app *app)
-{
-	u32 slot;
-
-	for (slot = 0; slot < ADP_SLOTS; slot++)
-		if (app->state[slot] == ADP_SLOT_FREE)
-			return slot;
-	return ADP_SLOT_NONE;
-}
-
 /* The least generation that was installed and never switched to, or ADP_SLOT_NONE. */
 static u32 oldest_ready(const struct adp_app *app)
 {
@@ -288,7 +278,7 @@ int adp_app_install(struct adp_app *app, struct adp_snapshot *snapshot, struct n
 
 	lockdep_assert_held(&adp_lock);
 	adp_app_reclaim(app);
-	slot = free_slot_index(app);
+	slot = adp_app_in_state(app, ADP_SLOT_FREE);
 	if (slot == ADP_SLOT_NONE) {
 		slot = oldest_ready(app);
 		if (slot == ADP_SLOT_NONE) {
@@ -307,7 +297,7 @@ int adp_app_install(struct adp_app *app, struct adp_snapshot *snapshot, struct n
 /* What was active becomes standby; the standby before it drains unless it is the new one. */
 static void retire_active(struct adp_app *app, u32 unless)
 {
-	u32 active = adp_app_active(app);
+	u32 active = adp_app_in_state(app, ADP_SLOT_ACTIVE);
 	u32 standby = app->standby;
 
 	app->standby = active;
@@ -336,6 +326,12 @@ int adp_app_switch(struct adp_app *app, u32 slot, struct netlink_ext_ack *extack
 	 */
 	rcu_assign_pointer(app->active, snapshot);
 	retire_active(app, slot);
+	if (app->state[slot] == ADP_SLOT_CANARY)
+		/* Promoted: it decides for all already, so that none of its flows goes back in between. */
+		RCU_INIT_POINTER(app->canary, NULL);
+	else
+		/* What it was on trial beside decides no more. */
+		adp_app_end_canary(app);
 	app->state[slot] = ADP_SLOT_ACTIVE;
 	return 0;
 }
@@ -352,10 +348,51 @@ int adp_app_rollback(struct adp_app *app, struct netlink_ext_ack *extack)
 void adp_app_deactivate(struct adp_app *app)
 {
 	lockdep_assert_held(&adp_lock);
-	if (adp_app_active(app) == ADP_SLOT_NONE)
+	if (adp_app_in_state(app, ADP_SLOT_ACTIVE) == ADP_SLOT_NONE)
 		return;
 	RCU_INIT_POINTER(app->active, NULL);
 	retire_active(app, ADP_SLOT_NONE);
+	adp_app_end_canary(app);
+}
+
+int adp_app_canary(struct adp_app *app, u32 slot, u32 share_q16, struct netlink_ext_ack *extack)
+{
+	struct adp_snapshot *snapshot = adp_app_slot(app, slot, extack);
+	u32 other = adp_app_in_state(app, ADP_SLOT_CANARY);
+
+	lockdep_assert_held(&adp_lock);
+	if (!snapshot)
+		return -ENOENT;
+	if (other != ADP_SLOT_NONE && other != slot) {
+		ADP_EXTACK(extack, "another slot is on trial: end that first", ": slot %u", other);
+		return -EBUSY;
+	}
+	if (app->state[slot] != ADP_SLOT_READY && app->state[slot] != ADP_SLOT_CANARY) {
+		ADP_EXTACK(extack, "only an installed slot that was never switched to goes on trial",
+			   ": slot %u", slot);
+		return -EBUSY;
+	}
+	if (adp_app_in_state(app, ADP_SLOT_ACTIVE) == ADP_SLOT_NONE) {
+		NL_SET_ERR_MSG(extack, "no snapshot is active, beside which another could be on trial: switch to it");
+		return -ENODATA;
+	}
+	/* A query may see the old share with the new pointer: then another flow is on trial for one decision. */
+	WRITE_ONCE(app->canary_share_q16, share_q16);
+	/* Pairs with rcu_dereference() in adp_query(). */
+	rcu_assign_pointer(app->canary, snapshot);
+	app->state[slot] = ADP_SLOT_CANARY;
+	return 0;
+}
+
+void adp_app_end_canary(struct adp_app *app)
+{
+	u32 slot = adp_app_in_state(app, ADP_SLOT_CANARY);
+
+	lockdep_assert_held(&adp_lock);
+	if (slot == ADP_SLOT_NONE)
+		return;
+	RCU_INIT_POINTER(app->canary, NULL);
+	drain_slot(app, slot);
 }
 
 int adp_app_discard(struct adp_app *app, u32 slot, struct netlink_ext_ack *extack)
@@ -377,6 +414,7 @@ void adp_app_clear(struct adp_app *app)
 
 	lockdep_assert_held(&adp_lock);
 	RCU_INIT_POINTER(app->active, NULL);
+	RCU_INIT_POINTER(app->canary, NULL);
 	app->standby = ADP_SLOT_NONE;
 	/* Bound flows hold references of their own: theirs is freed when the last of them unbinds. */
 	for (slot = 0; slot < ADP_SLOTS; slot++)
@@ -400,18 +438,20 @@ static __always_inline void decide(struct adp_app *app, const struct adp_snapsho
 	this_cpu_inc(app->stats->decisions);
 }
 
-int adp_query(struct adp_app *app, const u8 *in, s32 *out, struct adp_decision *d)
+int adp_query(struct adp_app *app, u64 flow, const u8 *in, s32 *out, struct adp_decision *d)
 {
-	const struct adp_snapshot *snapshot;
+	const struct adp_snapshot *snapshot, *canary;
 	int err = -ENODATA;
 
 	if (WARN_ON_ONCE(in_nmi()))
 		return -EOPNOTSUPP;
-	/* The snapshot lives until the section ends, whatever switches meanwhile. Pairs with the grace period in
-	 * adp_snapshot_put(). */
+	/* Both live until the section ends, whatever switches meanwhile. Pairs with the grace period in adp_snapshot_put(). */
 	rcu_read_lock();
 	snapshot = rcu_dereference(app->active);
 	if (likely(snapshot)) {
+		canary = rcu_dereference(app->canary);
+		if (unlikely(canary) && flow && adp_flow_in_share(flow, READ_ONCE(app->canary_share_q16)))
+			snapshot = canary;
 		decide(app, snapshot, in, out, d);
 		err = 0;
 	}
@@ -428,6 +468,12 @@ int adp_query_bound(struct adp_app *app, struct adp_snapshot *snapshot, const u8
 	return 0;
 }
 EXPORT_SYMBOL_GPL(adp_query_bound);
+
+u32 adp_objective(const struct adp_app *app, u32 index)
+{
+	return index < ADP_OBJECTIVES ? READ_ONCE(app->objective[index]) : 0;
+}
+EXPORT_SYMBOL_GPL(adp_objective);
 
 bool adp_ready(const struct adp_app *app)
 {

@@ -20,6 +20,8 @@ struct adp_ring;
 struct adp_app {
 	/* Read by every query. */
 	struct adp_snapshot __rcu *active;
+	struct adp_snapshot __rcu *canary; /* on trial, for a share of the flows; only beside an active one */
+	u32 canary_share_q16;		   /* WRITE_ONCE, before the pointer */
 	struct adp_stats __percpu *stats;
 	struct adp_ring *ring;
 	u32 inputs;
@@ -27,6 +29,7 @@ struct adp_app {
 	s32 lowest[ADP_MAX_OUTPUTS];
 	s32 highest[ADP_MAX_OUTPUTS];
 	u32 consistency; /* enum adp_consistency; READ_ONCE by flows */
+	u32 objective[ADP_OBJECTIVES]; /* likewise */
 
 	/* The rest is under adp_lock. */
 	u32 id;
@@ -60,10 +63,12 @@ int adp_app_install(struct adp_app *app, struct adp_snapshot *snapshot, struct n
 int adp_app_switch(struct adp_app *app, u32 slot, struct netlink_ext_ack *extack);
 int adp_app_rollback(struct adp_app *app, struct netlink_ext_ack *extack);
 void adp_app_deactivate(struct adp_app *app);
+int adp_app_canary(struct adp_app *app, u32 slot, u32 share_q16, struct netlink_ext_ack *extack);
+void adp_app_end_canary(struct adp_app *app);
 void adp_app_reclaim(struct adp_app *app);
 int adp_app_discard(struct adp_app *app, u32 slot, struct netlink_ext_ack *extack);
 void adp_app_clear(struct adp_app *app);
-u32 adp_app_active(const struct adp_app *app); /* slot, or ADP_SLOT_NONE */
+u32 adp_app_in_state(const struct adp_app *app, u32 state); /* the least such slot, or ADP_SLOT_NONE */
 /* The snapshot in a slot, or NULL with a reason. */
 struct adp_snapshot *adp_app_slot(struct adp_app *app, u32 slot, struct netlink_ext_ack *extack);
 void adp_app_sum_stats(const struct adp_app *app, struct adp_stats *sum);

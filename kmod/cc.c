@@ -119,6 +119,13 @@ static void cc_release(struct sock *sk)
 	kmem_cache_free(cache, cc);
 }
 
+/* What the operator wants now. */
+static void take_objective(struct adp_cc_flow *f)
+{
+	adp_cc_set_objective(f, adp_objective(app, ADP_CC_THROUGHPUT_WEIGHT), adp_objective(app, ADP_CC_DELAY_WEIGHT_INDEX),
+			     adp_objective(app, ADP_CC_LOSS_WEIGHT_INDEX));
+}
+
 /* Nothing decides by a network: CUBIC goes on, or begins. */
 static void fall_back(struct sock *sk, struct cc_sock *cc, const struct adp_cc_ack *ack)
 {
@@ -126,6 +133,7 @@ static void fall_back(struct sock *sk, struct cc_sock *cc, const struct adp_cc_a
 
 	adp_cc_enter_fallback(f, ack->srtt_us, ack->mss);
 	adp_cc_fallback_rate(f, ack->srtt_us, ack->mss);
+	take_objective(f); /* for the sample's reward */
 	f->generation = 0;
 	set_socket(sk, f, f->cubic.cwnd);
 	emit_sample(sk, f, ADP_CC_FALLBACK_MADE, 0, 0, 0);
@@ -155,6 +163,7 @@ static void decide(struct sock *sk, struct cc_sock *cc, const struct adp_cc_ack 
 	struct adp_decision d;
 	s32 out[ADP_CC_OUTPUTS];
 	s32 noise = 0, action;
+	u32 flags;
 	int err;
 
 	if (!adp_ready(app)) {
@@ -163,15 +172,17 @@ static void decide(struct sock *sk, struct cc_sock *cc, const struct adp_cc_ack 
 	}
 	bound = bound_snapshot(cc);
 	adp_cc_leave_fallback(f);
-	if (adp_cc_start_step(f)) {
+	take_objective(f);
+	flags = adp_cc_prepare(f, ack->now_us, ack->delivered);
+	if (flags) {
 		f->generation = 0;
 		f->cwnd = adp_cc_cwnd(f, ack->srtt_us, ack->mss);
 		set_socket(sk, f, f->cwnd);
-		emit_sample(sk, f, ADP_CC_START_MADE, 0, 0, 0);
+		emit_sample(sk, f, flags, 0, 0, 0);
 		f->seq++;
 		return;
 	}
-	err = bound ? adp_query_bound(app, bound, f->input, out, &d) : adp_query(app, f->input, out, &d);
+	err = bound ? adp_query_bound(app, bound, f->input, out, &d) : adp_query(app, f->id, f->input, out, &d);
 	if (err) {
 		/* Deactivated since adp_ready(). */
 		fall_back(sk, cc, ack);

@@ -10,7 +10,7 @@
 __bpf_kfunc_start_defs();
 
 /**
- * bpf_adp_query - run an app's active snapshot
+ * bpf_adp_query - run an app's active snapshot, never one on trial (a kernel function has no sixth argument for the flow)
  * @app_id: the app's number (ADP_A_ID of ADP_CMD_GET_APP)
  * @in: features, one code a byte
  * @in__sz: the app's number of inputs
@@ -35,7 +35,7 @@ __bpf_kfunc int bpf_adp_query(u32 app_id, const void *in, u32 in__sz, void *out,
 	if (in__sz != app->inputs || out__sz != app->outputs * sizeof(s32))
 		goto out;
 	/* out may be aligned to less than 4. */
-	err = adp_query(app, in, result, &decision);
+	err = adp_query(app, 0, in, result, &decision);
 	if (err)
 		goto out;
 	memcpy(out, result, out__sz);

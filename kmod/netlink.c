@@ -51,6 +51,9 @@ static const struct nla_policy policy[ADP_A_MAX + 1] = {
 	[ADP_A_REPEAT] = { .type = NLA_U32 },
 	[ADP_A_WAKEUP_BYTES] = { .type = NLA_U32 },
 	[ADP_A_CONSISTENCY] = NLA_POLICY_MAX(NLA_U32, ADP_CONSISTENT_FLOW),
+	[ADP_A_OBJECTIVE] = NLA_POLICY_EXACT_LEN(ADP_OBJECTIVES * sizeof(u32)),
+	/* By hand, as exploration. */
+	[ADP_A_SHARE] = { .type = NLA_U32 },
 };
 
 /* ---- what a request holds ---- */
@@ -106,6 +109,33 @@ static int explore_of(struct genl_info *info, u32 *explore)
 	if (*explore > 65536) {
 		NL_SET_ERR_MSG_ATTR(info->extack, info->attrs[ADP_A_EXPLORE],
 				    "exploration is a standard deviation in Q16: 0 to 65536");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int share_of(struct genl_info *info, u32 *share)
+{
+	*share = nla_get_u32(info->attrs[ADP_A_SHARE]);
+	if (!*share || *share > 65536) {
+		NL_SET_ERR_MSG_ATTR(info->extack, info->attrs[ADP_A_SHARE], "a share of the flows is in Q16: 1 to 65536");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* A copy: the attribute's data need not be aligned. */
+static int objective_of(struct genl_info *info, u32 objective[ADP_OBJECTIVES])
+{
+	u32 i;
+
+	nla_memcpy(objective, info->attrs[ADP_A_OBJECTIVE], ADP_OBJECTIVES * sizeof(*objective));
+	for (i = 0; i < ADP_OBJECTIVES; i++) {
+		if (objective[i] <= ADP_OBJECTIVE_MAX_Q16)
+			continue;
+		ADP_EXTACK(info->extack, "a weight of the objective is over 256 (16777216 in Q16)", ": weight %u is %u", i,
+			   objective[i]);
+		NL_SET_BAD_ATTR(info->extack, info->attrs[ADP_A_OBJECTIVE]);
 		return -EINVAL;
 	}
 	return 0;
@@ -237,11 +267,15 @@ static int put_slot(struct sk_buff *msg, const struct adp_app *app, u32 slot)
 /* Under adp_lock. */
 static int put_app(struct sk_buff *msg, const struct adp_app *app)
 {
+	u32 canary = adp_app_in_state(app, ADP_SLOT_CANARY);
+	u32 objective[ADP_OBJECTIVES];
 	struct adp_stats stats;
 	struct nlattr *nest;
-	u32 slot;
+	u32 slot, i;
 
 	adp_app_sum_stats(app, &stats);
+	for (i = 0; i < ADP_OBJECTIVES; i++)
+		objective[i] = READ_ONCE(app->objective[i]);
 	if (nla_put_u32(msg, ADP_A_ABI_VERSION, ADP_ABI_VERSION) || nla_put_string(msg, ADP_A_APP, app->name) ||
 	    nla_put_u32(msg, ADP_A_ID, app->id) || nla_put_u32(msg, ADP_A_SCHEMA, app->schema) ||
 	    nla_put_u32(msg, ADP_A_INPUTS, app->inputs) || nla_put_u32(msg, ADP_A_OUTPUTS, app->outputs) ||
@@ -250,7 +284,10 @@ static int put_app(struct sk_buff *msg, const struct adp_app *app)
 	    (app->interface[0] && nla_put_string(msg, ADP_A_INTERFACE, app->interface)) ||
 	    nla_put_u32(msg, ADP_A_WAKEUP_BYTES, adp_ring_wakeup(app->ring)) ||
 	    nla_put_u32(msg, ADP_A_CONSISTENCY, READ_ONCE(app->consistency)) ||
-	    nla_put_u32(msg, ADP_A_ACTIVE, adp_app_active(app)) || nla_put_u32(msg, ADP_A_STANDBY, app->standby) ||
+	    nla_put(msg, ADP_A_OBJECTIVE, sizeof(objective), objective) ||
+	    nla_put_u32(msg, ADP_A_ACTIVE, adp_app_in_state(app, ADP_SLOT_ACTIVE)) ||
+	    nla_put_u32(msg, ADP_A_STANDBY, app->standby) || nla_put_u32(msg, ADP_A_CANARY, canary) ||
+	    (canary != ADP_SLOT_NONE && nla_put_u32(msg, ADP_A_SHARE, READ_ONCE(app->canary_share_q16))) ||
 	    nla_put(msg, ADP_A_STATS, sizeof(stats), &stats))
 		return -EMSGSIZE;
 	nest = nla_nest_start(msg, ADP_A_SLOTS);
@@ -471,18 +508,45 @@ out:
 	return err;
 }
 
+/* Under adp_lock. All of it or, where something is out of range, nothing. */
+static int configure(struct genl_info *info, struct adp_app *app)
+{
+	u32 objective[ADP_OBJECTIVES], i;
+	int err;
+
+	if (info->attrs[ADP_A_OBJECTIVE]) {
+		err = objective_of(info, objective);
+		if (err)
+			return err;
+		/* Pairs with READ_ONCE() in adp_objective(). */
+		for (i = 0; i < ADP_OBJECTIVES; i++)
+			WRITE_ONCE(app->objective[i], objective[i]);
+	}
+	if (info->attrs[ADP_A_WAKEUP_BYTES])
+		adp_ring_set_wakeup(app->ring, nla_get_u32(info->attrs[ADP_A_WAKEUP_BYTES]));
+	if (info->attrs[ADP_A_CONSISTENCY])
+		WRITE_ONCE(app->consistency, nla_get_u32(info->attrs[ADP_A_CONSISTENCY]));
+	return 0;
+}
+
 /* Commands that change one app and have nothing to say but an error. */
 static int change_doit(struct sk_buff *skb, struct genl_info *info)
 {
 	struct netlink_ext_ack *extack = info->extack;
+	u32 slot = 0, share = 0, explore;
 	struct adp_snapshot *snapshot;
 	struct adp_app *app;
-	u32 slot = 0, explore;
 	int err = 0;
 
+	if (info->genlhdr->cmd == ADP_CMD_CANARY) {
+		err = need(info, ADP_A_SHARE, "ADP_A_SHARE") ?: share_of(info, &share);
+		if (err)
+			return err;
+	}
 	switch (info->genlhdr->cmd) {
 	case ADP_CMD_SWITCH:
 	case ADP_CMD_DISCARD:
+	case ADP_CMD_CANARY:
 	case ADP_CMD_SET_EXPLORE:
 		if (need(info, ADP_A_SLOT, "ADP_A_SLOT"))
 			return -EINVAL;
@@ -511,6 +575,12 @@ static int change_doit(struct sk_buff *skb, struct genl_info *info)
 	case ADP_CMD_DISCARD:
 		err = adp_app_discard(app, slot, extack);
 		break;
+	case ADP_CMD_CANARY:
+		err = adp_app_canary(app, slot, share, extack);
+		break;
+	case ADP_CMD_END_CANARY:
+		adp_app_end_canary(app);
+		break;
 	case ADP_CMD_CLEAR:
 		adp_app_clear(app);
 		break;
@@ -525,10 +595,7 @@ static int change_doit(struct sk_buff *skb, struct genl_info *info)
 			err = -ENOENT;
 		break;
 	case ADP_CMD_CONFIGURE:
-		if (info->attrs[ADP_A_WAKEUP_BYTES])
-			adp_ring_set_wakeup(app->ring, nla_get_u32(info->attrs[ADP_A_WAKEUP_BYTES]));
-		if (info->attrs[ADP_A_CONSISTENCY])
-			WRITE_ONCE(app->consistency, nla_get_u32(info->attrs[ADP_A_CONSISTENCY]));
+		err = configure(info, app);
 		break;
 	}
 out:
@@ -653,6 +720,8 @@ static const struct genl_ops ops[] = {
 	{ .cmd = ADP_CMD_CONFIGURE, .flags = GENL_ADMIN_PERM, .doit = change_doit },
 	{ .cmd = ADP_CMD_CLEAR, .flags = GENL_ADMIN_PERM, .doit = change_doit },
 	{ .cmd = ADP_CMD_RUN, .flags = GENL_ADMIN_PERM, .doit = run_doit },
+	{ .cmd = ADP_CMD_CANARY, .flags = GENL_ADMIN_PERM, .doit = change_doit },
+	{ .cmd = ADP_CMD_END_CANARY, .flags = GENL_ADMIN_PERM, .doit = change_doit },
 };
 
 static struct genl_family family __ro_after_init = {

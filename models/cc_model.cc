@@ -12,8 +12,19 @@ Network cc_network(const std::vector<uint32_t>& hidden) {
     for (int i = 0; i < ADP_CC_HISTORY; i++) {
         network.inputs.push_back({1.0F / ADP_CC_INFLATION_UNIT, ADP_CC_INFLATION_ZERO});
         network.inputs.push_back({1.0F / ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO});
+        network.inputs.push_back({1.0F / ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO});
         network.inputs.push_back({1.0F / ADP_CC_SEND_UNIT, ADP_CC_SEND_ZERO});
+        network.inputs.push_back({1.0F / ADP_CC_DELIVERY_UNIT, ADP_CC_DELIVERY_ZERO});
+        // A percent of loss is 5 codes: weighed so that it is a tenth, not a fiftieth.
+        network.inputs.push_back({0.02F, ADP_CC_LOSS_ZERO});
     }
+    // Those that are there once are brought to about -2..2: their own zeros and units, in codes.
+    network.inputs.push_back({1.0F / 32, 5 * ADP_CC_WINDOW_UNIT});  // 32 packets
+    network.inputs.push_back({1.0F / 32, 5 * ADP_CC_BASE_UNIT});    // 33 ms
+    network.inputs.push_back({1.0F / ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO});
+    network.inputs.push_back({1.0F / 64, 3 * ADP_CC_AGE_UNIT});          // 7 intervals
+    network.inputs.push_back({1.0F / 64, ADP_CC_DELAY_WEIGHT_ZERO - 64});  // 1/4
+    network.inputs.push_back({1.0F / 64, 96});                           // 8
     uint32_t width = ADP_CC_INPUTS;
     for (uint32_t h : hidden) {
         network.layers.push_back({width, h, Activation::tanh});

@@ -57,7 +57,7 @@ struct OnlineTrainer::State {
     // The reward less its flow's running mean. One entry a flow; forgotten all together in the rare process that sees
     // very many flows, which costs no more than a few intervals of a wrong mean.
     float centred(const adp_cc_sample& s) {
-        const float reward = static_cast<float>(adp_cc_reward(&s.interval)) / 65536.0F;
+        const float reward = static_cast<float>(adp_cc_reward(&s.interval, &s.objective)) / 65536.0F;
         if (means.size() > 65536) means.clear();
         auto [it, is_new] = means.try_emplace(s.flow, reward);
         const float difference = reward - it->second;
@@ -111,7 +111,7 @@ void OnlineTrainer::add(std::span<const adp_cc_sample> samples) {
         s.recent.push_back(codes);
         if (s.recent.size() > s.options.recent) s.recent.pop_front();
         if (sample.generation != 0 && !(sample.flags & ADP_CC_APP_LIMITED)) {
-            s.reward_sum += adp_cc_reward(&sample.interval) / 65536.0;
+            s.reward_sum += adp_cc_reward(&sample.interval, &sample.objective) / 65536.0;
             s.reward_count++;
         }
     }

@@ -9,7 +9,7 @@ namespace adapath {
 
 namespace {
 
-torch::Tensor tensor_of(const std::vector<float>& values, std::vector<int64_t> shape) {
+torch::Tensor tensor_of(const std::vector<float>& values, const std::vector<int64_t>& shape) {
     return torch::from_blob(const_cast<float*>(values.data()), shape, torch::kFloat32).clone().set_requires_grad(true);
 }
 

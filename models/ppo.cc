@@ -34,7 +34,7 @@ struct Ppo::State {
           value_adam(value.parameters(), torch::optim::AdamOptions(o.value_rate)) {}
 
     // Before any weight is drawn.
-    static const PpoOptions& seeded(const PpoOptions& o) {
+    static PpoOptions seeded(const PpoOptions& o) {
         torch::set_num_threads(std::max(o.threads, 1));
         torch::manual_seed(o.seed);
         return o;

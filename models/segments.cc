@@ -22,7 +22,7 @@ CcCodes codes_of(const adp_cc_sample& s) {
 
 SegmentBuilder::SegmentBuilder(RewardFunction reward) : reward_(std::move(reward)) {
     if (!reward_)
-        reward_ = [](const adp_cc_sample& s) { return static_cast<float>(adp_cc_reward(&s.interval)) / 65536.0F; };
+        reward_ = [](const adp_cc_sample& s) { return static_cast<float>(adp_cc_reward(&s.interval, &s.objective)) / 65536.0F; };
 }
 
 void SegmentBuilder::add(const adp_cc_sample& sample) {
@@ -60,7 +60,7 @@ void SegmentBuilder::add(const adp_cc_sample& sample) {
         }
     }
     state.last = sample;
-    state.open = sample.generation != 0 && !(sample.flags & (ADP_CC_FALLBACK_MADE | ADP_CC_START_MADE));
+    state.open = sample.generation != 0 && (sample.flags & ADP_CC_NOT_DECIDED) == 0;
     if (!state.open) end_segment(state);
 }
 

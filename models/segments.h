@@ -3,8 +3,8 @@
 //
 // The interval that follows the decision of sample n is the one recorded in the same flow's sample n + 1. So a decision
 // is usable only where the next sample of its flow is at hand (no gap in seq), and where the application used the rate
-// that the decision gave (not app-limited). Decisions of slow start and of the fallback (generation 0) are not a
-// network's.
+// that the decision gave (not app-limited). What slow start, a drain, an idle application or the
+// fallback decided (generation 0) is not a network's.
 #pragma once
 
 #include <adapath/cc.h>

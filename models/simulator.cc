@@ -207,7 +207,8 @@ double Capacity::bytes_between(int64_t from_ns, int64_t to_ns) const {
                 bytes += static_cast<double>(part_ns) * level.bytes_per_ns;
                 from = level.until_ns;
             }
-            return bytes + whole * static_cast<double>(ns / period_ns);
+            const int64_t periods = ns / period_ns;
+            return bytes + whole * static_cast<double>(periods);
         };
         return bytes_until(to_ns) - bytes_until(from_ns);
     }
@@ -303,10 +304,13 @@ public:
         stats_.queued_before = queue_.size();
     }
 
+    void set_loss(double loss) { link_.loss = loss; }
+
     PolicyFunction policy;
     SampleFunction on_sample;
     uint32_t generation = 0;
     uint32_t explore_q16 = 0;
+    adp_cc_objective objective = {};
 
     [[nodiscard]] int64_t now_ns() const { return now_ns_; }
     [[nodiscard]] const Flow& flow(size_t i) const { return flows_.at(i); }
@@ -352,7 +356,8 @@ private:
 
     [[nodiscard]] adp_u64 now_us() const { return static_cast<adp_u64>(now_ns_ / 1000); }
 
-    [[nodiscard]] static bool has_data(const Flow& f) {
+    [[nodiscard]] bool has_data(const Flow& f) const {
+        if (f.options.end_s > 0 && now_ns_ >= to_ns(f.options.end_s)) return f.to_retransmit > 0;
         return f.to_retransmit > 0 || f.options.source.bytes_per_s <= 0 || f.backlog_bytes >= f.options.mss;
     }
 
@@ -503,16 +508,16 @@ private:
         adp_s32 action = 0;
         f.cc.slot = 0;
         f.cc.generation = 0;
-        if (!policy) {
+        adp_cc_set_objective(&f.cc, objective.throughput_q16, objective.delay_q16, objective.loss_q16);
+        if (!policy || f.options.cubic) {
             flags = ADP_CC_FALLBACK_MADE;
             f.cc.slot = ADP_SLOT_NONE;
             adp_cc_enter_fallback(&f.cc, a.srtt_us, a.mss);
             adp_cc_fallback_rate(&f.cc, a.srtt_us, a.mss);
         } else {
             adp_cc_leave_fallback(&f.cc);
-            if (adp_cc_start_step(&f.cc)) {
-                flags = ADP_CC_START_MADE;
-            } else {
+            flags = adp_cc_prepare(&f.cc, a.now_us, a.delivered);
+            if (flags == 0) {
                 f.cc.generation = generation;
                 f.cc.output[0] = policy(f.cc.input);
                 noise = explore_q16 ? adp_cc_noise(random_.bits32(), explore_q16) : 0;
@@ -543,7 +548,7 @@ private:
     LinkStats stats_;
 };
 
-Simulator::Simulator(LinkOptions link, std::vector<FlowOptions> flows, uint64_t seed)
+Simulator::Simulator(LinkOptions link, const std::vector<FlowOptions>& flows, uint64_t seed)
     : engine_(std::make_unique<Engine>(std::move(link), flows, seed)) {}
 Simulator::~Simulator() = default;
 
@@ -552,6 +557,9 @@ void Simulator::set_policy(PolicyFunction policy, uint32_t generation, uint32_t 
     engine_->generation = generation;
     engine_->explore_q16 = explore_q16;
 }
+
+void Simulator::set_loss(double loss) { engine_->set_loss(loss); }
+void Simulator::set_objective(const adp_cc_objective& objective) { engine_->objective = objective; }
 
 void Simulator::set_samples(SampleFunction on_sample) { engine_->on_sample = std::move(on_sample); }
 

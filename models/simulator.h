@@ -89,7 +89,9 @@ struct SourceOptions {
 
 struct FlowOptions {
     double start_s = 0;
+    double end_s = 0;     // it stops sending then; 0 = never
     uint32_t mss = 1448;  // bytes
+    bool cubic = false;   // the fallback decides for this flow, whatever the policy: a neighbour
     SourceOptions source;
 };
 
@@ -128,7 +130,7 @@ using SampleFunction = std::function<void(const adp_cc_sample& sample)>;
 
 class Simulator {
 public:
-    Simulator(LinkOptions link, std::vector<FlowOptions> flows, uint64_t seed);
+    Simulator(LinkOptions link, const std::vector<FlowOptions>& flows, uint64_t seed);
     ~Simulator();
     Simulator(const Simulator&) = delete;
     Simulator& operator=(const Simulator&) = delete;
@@ -136,6 +138,10 @@ public:
     // Takes effect at each flow's next interval, like a switch. An empty function means no snapshot: the fallback
     // decides. `explore_q16` is the noise's standard deviation.
     void set_policy(PolicyFunction policy, uint32_t generation, uint32_t explore_q16);
+    // What the flows are to aim for, from the next interval on; see enum adp_cc_weight. The default: cc.h's.
+    void set_objective(const adp_cc_objective& objective);
+    // The link changes, from the next packet on: loss behind the queue, as a probability.
+    void set_loss(double loss);
     // Called for every closed interval, in order of time.
     void set_samples(SampleFunction on_sample);
 

@@ -1,6 +1,6 @@
 // One decision of Aurora's network (30-32-16-1, tanh): ns as a generated program, native with warm and with cold caches
 // (out of L1 and L2, and out of every cache), in the running kernel, and in LibTorch as the peer. All on the same
-// weights and inputs; each program is checked against the reference interpreter before it is timed. aurora/bpf needs
+// weights and inputs; each program is checked against the reference interpreter before it is timed. cc/bpf needs
 // root and is skipped with a message otherwise.
 //
 //   bench_inference [--benchmark_format=json] [--benchmark_min_time=SECONDS] ...
@@ -24,7 +24,7 @@ constexpr size_t kInputs = 256;
 // Read between cold runs: more than any L2 of today, and more than a last-level cache.
 constexpr int64_t kEvictL2Bytes = 4 << 20;
 constexpr int64_t kEvictAllBytes = 128 << 20;
-// One measurement of aurora/bpf: long enough that the kernel's clock does not matter.
+// One measurement of cc/bpf: long enough that the kernel's clock does not matter.
 constexpr uint32_t kRepeat = 10000;
 
 struct Setup {
@@ -38,8 +38,8 @@ struct Setup {
 
 Result<Setup> set_up() {
     Setup setup;
-    setup.model = aurora_model();
-    setup.inputs = aurora_inputs(setup.model.network, kInputs);
+    setup.model = cc_sized_model();
+    setup.inputs = cc_inputs(setup.model.network, kInputs);
     for (const InputCodes& in : setup.inputs) setup.features.push_back(decode(setup.model.network, in));
     Result<QuantModel> quantised = quantise(setup.model, setup.inputs);
     if (!quantised) return quantised.error();
@@ -158,15 +158,15 @@ int main(int argc, char** argv) {
         return 1;
     }
     const Setup& s = *setup;
-    benchmark::RegisterBenchmark("aurora/host", host, std::cref(s));
-    benchmark::RegisterBenchmark("aurora/host_cold", host_cold, std::cref(s), kEvictL2Bytes)
+    benchmark::RegisterBenchmark("cc/host", host, std::cref(s));
+    benchmark::RegisterBenchmark("cc/host_cold", host_cold, std::cref(s), kEvictL2Bytes)
         ->UseManualTime()
         ->Iterations(1000);
-    benchmark::RegisterBenchmark("aurora/host_cold_memory", host_cold, std::cref(s), kEvictAllBytes)
+    benchmark::RegisterBenchmark("cc/host_cold_memory", host_cold, std::cref(s), kEvictAllBytes)
         ->UseManualTime()
         ->Iterations(50);
-    benchmark::RegisterBenchmark("aurora/bpf", bpf, std::cref(s))->UseManualTime()->Iterations(100);
-    benchmark::RegisterBenchmark("aurora/torch", torch_peer, std::cref(s));
+    benchmark::RegisterBenchmark("cc/bpf", bpf, std::cref(s))->UseManualTime()->Iterations(100);
+    benchmark::RegisterBenchmark("cc/torch", torch_peer, std::cref(s));
     benchmark::RunSpecifiedBenchmarks();
     benchmark::Shutdown();
     return 0;

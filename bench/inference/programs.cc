@@ -16,19 +16,14 @@
 #include <adapath/cc.h>
 #include <adapath/net_bpf_test.h>
 
+#include "models/cc_model.h"
+
 namespace adapath::bench {
 
-FloatModel aurora_model() {
+FloatModel cc_sized_model() {
     FloatModel model;
     Network& network = model.network;
-    network.app = "cc";
-    network.feature_schema = ADP_CC_SCHEMA;
-    for (int i = 0; i < ADP_CC_HISTORY; i++) {
-        network.inputs.push_back({1.0F / ADP_CC_INFLATION_UNIT, ADP_CC_INFLATION_ZERO});
-        network.inputs.push_back({1.0F / ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO});
-        network.inputs.push_back({1.0F / ADP_CC_SEND_UNIT, ADP_CC_SEND_ZERO});
-    }
-    network.layers = {{ADP_CC_INPUTS, 32, Activation::tanh}, {32, 16, Activation::tanh}, {16, 1, Activation::identity}};
+    network = cc_network();
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
     for (const LayerShape& shape : network.layers) {
@@ -40,18 +35,19 @@ FloatModel aurora_model() {
     return model;
 }
 
-std::vector<InputCodes> aurora_inputs(const Network& network, size_t count) {
+std::vector<InputCodes> cc_inputs(const Network& network, size_t count) {
     std::mt19937 random(2);
     std::normal_distribution<float> normal;
-    std::vector<float> level = {ADP_CC_INFLATION_ZERO, ADP_CC_LATENCY_ZERO + 30, ADP_CC_SEND_ZERO};
+    std::vector<float> level = {ADP_CC_INFLATION_ZERO, ADP_CC_LATENCY_ZERO + 30,  ADP_CC_LATENCY_ZERO + 20,
+                                ADP_CC_SEND_ZERO,      ADP_CC_DELIVERY_ZERO - 20, ADP_CC_LOSS_ZERO};
     InputCodes codes(network.input_count(), 128);
     std::vector<InputCodes> inputs;
     while (inputs.size() < count) {
         // As adp_cc_push_features() does: the history moves by one interval.
-        std::copy(codes.begin() + ADP_CC_FEATURES, codes.end(), codes.begin());
+        std::copy(codes.begin() + ADP_CC_FEATURES, codes.begin() + ADP_CC_CONTEXT, codes.begin());
         for (size_t f = 0; f < level.size(); f++) {
             level[f] = std::clamp(level[f] + 12 * normal(random), 0.0F, 255.0F);
-            codes[codes.size() - ADP_CC_FEATURES + f] = static_cast<uint8_t>(level[f]);
+            codes[ADP_CC_CONTEXT - ADP_CC_FEATURES + f] = static_cast<uint8_t>(level[f]);
         }
         inputs.push_back(codes);
     }

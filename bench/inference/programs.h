@@ -12,9 +12,9 @@ struct bpf_object;
 
 namespace adapath::bench {
 
-// Aurora's shape with weights as training leaves them (random, seeded), and inputs like a random walk of its features.
-FloatModel aurora_model();
-std::vector<InputCodes> aurora_inputs(const Network& network, size_t count);
+// The app cc's shape with weights as training leaves them (random, seeded), and inputs like a random walk of its features.
+FloatModel cc_sized_model();
+std::vector<InputCodes> cc_inputs(const Network& network, size_t count);
 
 // A program of target bpf_test in the running kernel.
 class KernelProgram {

@@ -19,7 +19,7 @@
 namespace adapath {
 namespace {
 
-FloatModel aurora(const std::vector<uint32_t>& hidden, uint64_t seed) {
+FloatModel cc_model(const std::vector<uint32_t>& hidden, uint64_t seed) {
     std::mt19937_64 random(seed);
     std::normal_distribution<float> normal;
     FloatModel model;
@@ -108,9 +108,9 @@ Fixture& fixture() {
 // The store alone, through the installer's bookkeeping.
 void flip(benchmark::State& state) {
     Fixture& f = fixture();
-    const uint32_t a = f.install(f.freeze(aurora({32, 16}, 1)));
+    const uint32_t a = f.install(f.freeze(cc_model({32, 16}, 1)));
     (void)f.backend.installer->switch_to(a);
-    const uint32_t b = f.install(f.freeze(aurora({32, 16}, 2)));
+    const uint32_t b = f.install(f.freeze(cc_model({32, 16}, 2)));
     (void)f.backend.installer->switch_to(b);
     bool first = true;
     for (auto _ : state) {
@@ -123,7 +123,7 @@ BENCHMARK(flip)->Name("switch/flip");
 // Packed parameters in memory to active: what a switch to new parameters of the same network costs. No system call.
 void parameters(benchmark::State& state) {
     Fixture& f = fixture();
-    const Snapshot snapshot = f.freeze(aurora({32, 16}, 3));
+    const Snapshot snapshot = f.freeze(cc_model({32, 16}, 3));
     Result<std::vector<uint8_t>> packed = pack(snapshot.model);
     // A kernel side of its own, really loaded and mapped, whose slots no flow uses: the fixture's generations stay in
     // order.
@@ -156,7 +156,7 @@ BENCHMARK(parameters)->Name("switch/parameters_copy_and_flip");
 // Weights of a frozen model to active through the installer, without checks: pack, copy, flip, bookkeeping.
 void install_parameters(benchmark::State& state) {
     Fixture& f = fixture();
-    const Snapshot snapshot = f.freeze(aurora({32, 16}, 3));
+    const Snapshot snapshot = f.freeze(cc_model({32, 16}, 3));
     (void)f.backend.installer->switch_to(f.install(snapshot));
     for (auto _ : state) {
         state.PauseTiming();
@@ -171,12 +171,12 @@ BENCHMARK(install_parameters)->Name("switch/parameters_installed")->Iterations(5
 // Float weights to active, verification on host and in the kernel included; the network is known.
 void same_network(benchmark::State& state) {
     Fixture& f = fixture();
-    (void)f.backend.installer->switch_to(f.install(f.freeze(aurora({32, 16}, 4))));
+    (void)f.backend.installer->switch_to(f.install(f.freeze(cc_model({32, 16}, 4))));
     uint64_t seed = 100;
     for (auto _ : state) {
         state.PauseTiming();
         f.reclaim();
-        const FloatModel model = aurora({32, 16}, ++seed);
+        const FloatModel model = cc_model({32, 16}, ++seed);
         state.ResumeTiming();
         (void)f.backend.installer->switch_to(f.install(f.freeze(model)));
     }
@@ -190,7 +190,7 @@ void new_network(benchmark::State& state) {
     for (auto _ : state) {
         state.PauseTiming();
         f.reclaim();
-        const FloatModel model = aurora({width++, 24}, 5);
+        const FloatModel model = cc_model({width++, 24}, 5);
         state.ResumeTiming();
         (void)f.backend.installer->switch_to(f.install(f.freeze(model)));
     }
@@ -200,7 +200,7 @@ BENCHMARK(new_network)->Name("turnaround/new_network")->Unit(benchmark::kMillise
 // What the collector adds to a switch: nothing. What reclaiming costs, off the critical path: one grace period.
 void grace(benchmark::State& state) {
     Fixture& f = fixture();
-    const Snapshot snapshot = f.freeze(aurora({32, 16}, 6));
+    const Snapshot snapshot = f.freeze(cc_model({32, 16}, 6));
     for (auto _ : state) {
         state.PauseTiming();
         (void)f.backend.installer->switch_to(f.install(snapshot));

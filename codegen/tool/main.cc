@@ -74,20 +74,21 @@ Result<std::vector<InputCodes>> read_codes(const std::string& path, size_t input
     return vectors;
 }
 
-// A random walk a code, where each vector is the last one moved on by one interval of features: like the kernel's
-// histories, but of no link in particular.
+// A random walk a code, where each vector of the app cc's size is the last one moved on by one interval of features:
+// like the kernel's histories, but of no link in particular.
 std::vector<InputCodes> random_walk(size_t inputs, size_t count, uint64_t seed) {
-    size_t step = inputs % ADP_CC_FEATURES == 0 ? ADP_CC_FEATURES : 1;
+    const size_t history = inputs == ADP_CC_INPUTS ? ADP_CC_CONTEXT : 0;
+    const size_t kept = history > 0 ? history - ADP_CC_FEATURES : 0;  // from here on each code walks by itself
     std::mt19937_64 random(seed);
     std::normal_distribution<double> normal;
-    std::vector<double> level(step, 128);
+    std::vector<double> level(inputs - kept, 128);
     InputCodes codes(inputs, 128);
     std::vector<InputCodes> vectors;
     while (vectors.size() < count) {
-        std::copy(codes.begin() + static_cast<ptrdiff_t>(step), codes.end(), codes.begin());
-        for (size_t f = 0; f < step; f++) {
+        std::copy_n(codes.begin() + (history > 0 ? ADP_CC_FEATURES : 0), kept, codes.begin());
+        for (size_t f = 0; f < level.size(); f++) {
             level[f] = std::clamp(level[f] + 12 * normal(random), 0.0, 255.0);
-            codes[inputs - step + f] = static_cast<uint8_t>(level[f]);
+            codes[kept + f] = static_cast<uint8_t>(level[f]);
         }
         vectors.push_back(codes);
     }
@@ -346,7 +347,7 @@ int random_model(const std::string& shape, const std::string& activations, const
         const InputCode cc_codes[] = {{1.0F / ADP_CC_INFLATION_UNIT, ADP_CC_INFLATION_ZERO},
                                       {1.0F / ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO},
                                       {1.0F / ADP_CC_SEND_UNIT, ADP_CC_SEND_ZERO}};
-        model.network.inputs.push_back(cc_codes[i % ADP_CC_FEATURES]);
+        model.network.inputs.push_back(cc_codes[i % std::size(cc_codes)]);
     }
     std::mt19937_64 random(seed);
     std::normal_distribution<float> normal;

@@ -201,8 +201,9 @@ Result<Trace> Trace::generate(const TraceGenerator& options) {
         if (!last && (dark[ms - 1] || random.uniform() > options.service_share)) {
             continue;
         }
-        for (; credit >= trace_opportunity_bytes; credit -= trace_opportunity_bytes) {
+        while (credit >= trace_opportunity_bytes) {
             opportunity_ms.push_back(ms);
+            credit -= trace_opportunity_bytes;
         }
         if (last && (opportunity_ms.empty() || opportunity_ms.back() != ms)) {
             opportunity_ms.push_back(ms);

@@ -9,10 +9,13 @@
 
 #include "types.h"
 
-#define ADP_ABI_VERSION 1
+#define ADP_ABI_VERSION 2
 
 /* Slots per app. One active, one standby, the rest free or draining: enough that 20 switches a second never wait. */
 #define ADP_SLOTS 8
+/* Weights of what an app is to aim for; each app's header says what they mean. 0 in all of them: the app's defaults. */
+#define ADP_OBJECTIVES 4
+#define ADP_OBJECTIVE_MAX_Q16 (1U << 24) /* 256: what products of them are reckoned with */
 /* adp_control.active when there is no valid snapshot: the app's fallback decides. */
 #define ADP_SLOT_NONE 0xffffffffU
 /* Bytes of packed parameters that a slot can hold. Larger networks are refused by codegen. */
@@ -36,7 +39,16 @@ struct adp_control {
 	adp_u32 flow_consistency;
 	/* The app's schema (ADP_CC_SCHEMA) that the kernel side was built with. */
 	adp_u32 schema;
-	adp_u32 pad[11];
+	/*
+	 * The slot on trial, or ADP_SLOT_NONE: it decides for a share of the flows, the active one for the others, so that both are
+	 * judged on the same link at the same time. The share is written before the slot (release); reading it late or early only
+	 * moves a flow's decision to the one or the other of two valid snapshots.
+	 */
+	adp_u32 canary;
+	adp_u32 canary_share_q16; /* of all flows, by adp_flow_in_share() */
+	/* Q16, enum adp_<app>_weight. Each word is read by itself: a decision may see the old value of one and the new of another. */
+	adp_u32 objective[ADP_OBJECTIVES];
+	adp_u32 pad[5];
 };
 
 /* Parameters of one snapshot. Written only while no reader can hold the slot; immutable from the switch until drained. */
@@ -51,6 +63,15 @@ struct adp_slot {
 	adp_u64 reserved[4];
 	adp_u8 params[ADP_PARAMS_BYTES] __attribute__((aligned(64)));
 };
+
+/*
+ * Does the flow of this number belong to a share of all flows? Numbers are given out one by one, so their multiples of the golden
+ * ratio spread evenly (Weyl's sequence): of any few flows in a row just about the share is in.
+ */
+ADP_INLINE int adp_flow_in_share(adp_u64 flow, adp_u32 share_q16)
+{
+	return (flow * 0x9e3779b97f4a7c15ULL >> 48) < share_q16;
+}
 
 ADP_STATIC_ASSERT(sizeof(struct adp_control) == 64, "one cache line");
 ADP_STATIC_ASSERT(sizeof(struct adp_slot) == 64 * 1024, "whole pages, so that slots can be mapped");

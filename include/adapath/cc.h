@@ -3,13 +3,30 @@
  * The app `cc`: how fast the uplink's TCP socket sends. Features, action, reward and the sample's record, written once for
  * the BPF program, the kernel module and the simulator that the policy is trained in.
  *
- * The features are those of Aurora (Jay et al., "A Deep Reinforcement Learning Perspective on Internet Congestion Control",
- * ICML 2019): latency inflation, latency ratio and send ratio over the last 10 monitor intervals. A monitor interval is one
- * smoothed RTT, at least 10 ms. Per ACK only sums are kept; the network runs once per interval.
+ * What moves is the window, and the pacing rate follows it. A window bounds what may stand in the queue by itself, however fast a
+ * radio link falls, and gives way at once when it rises again, since ACKs then come sooner; a rate does neither until it is
+ * decided anew, an RTT later.
+ *
+ * The features start from Aurora's (Jay et al., "A Deep Reinforcement Learning Perspective on Internet Congestion Control", ICML
+ * 2019): latency inflation, latency ratio and send ratio. Added are the interval's least RTT (what stands in the queue, below the
+ * jitter of a radio link's scheduler), the delivery rate against the recent best, and the loss, for the last 7 monitor intervals;
+ * and once: window, base RTT, signs of competition, and the objective, as in MOCC (Ma et al., "Multi-Objective Congestion Control",
+ * EuroSys 2022), so that one network serves several wishes. A monitor interval is one smoothed RTT, at least 10 ms. Per ACK only
+ * sums are kept; the network runs once per interval.
  *
  * Life of a flow: `start` (the rate doubles every round trip until the first loss or RTT rise), then `run` (the network
- * moves the rate once per interval). Without a valid snapshot the flow is in `fallback` (CUBIC) and goes to `run` at the
+ * moves the window once per interval). Without a valid snapshot the flow is in `fallback` (CUBIC) and goes to `run` at the
  * first interval that finds one.
+ *
+ * In `run` these are not the network's to decide:
+ *  - The window stays in adp_cc_clamp_window()'s range, whatever the network says.
+ *  - To each move a quarter of the window's square root is added. The same answers to the same RTT would keep two flows' shares as
+ *    they are; a push that grows more slowly than the window makes them equal (as additive increase does).
+ *  - Where the queue was never seen empty for 5 s, the flow makes room for a round trip or two (`drain`), so that the least RTT stays
+ *    known; at whole multiples of 5 s, so that all flows of a machine do it together.
+ *  - Where that did not empty it twice in a row, the queue is somebody else's: a flow that fills buffers until it loses. Then the
+ *    window keeps to a range around CUBIC's (`compete`), which is that neighbour's own idea of a fair share, until the queue empties.
+ *  - While the application is the limit, nothing is decided, learned or decayed (`held`).
  */
 #ifndef ADAPATH_CC_H
 #define ADAPATH_CC_H
@@ -19,37 +36,84 @@
 #include "fixed.h"
 
 /* Changes with any change of meaning in features, action or record. A snapshot names the one that it was trained for. */
-#define ADP_CC_SCHEMA 1
+#define ADP_CC_SCHEMA 2
 
-#define ADP_CC_HISTORY 10
-#define ADP_CC_FEATURES 3
-#define ADP_CC_INPUTS (ADP_CC_HISTORY * ADP_CC_FEATURES)
+#define ADP_CC_HISTORY 7
+#define ADP_CC_FEATURES 6
+#define ADP_CC_CONTEXT (ADP_CC_HISTORY * ADP_CC_FEATURES) /* index of the first input that is there once */
+#define ADP_CC_INPUTS (ADP_CC_CONTEXT + 6)
 #define ADP_CC_OUTPUTS 1
 
-/*
- * Codes of the features: real = (code - zero) / unit. The network is trained on these very codes.
- *   latency inflation: d RTT / d t, dimensionless
- *   latency ratio:     log2(mean RTT / minimum RTT)
- *   send ratio:        log2(packets sent / packets delivered)
- */
+/* Inputs of one interval, oldest interval first, and those behind all of them. */
+enum adp_cc_feature {
+	ADP_CC_INFLATION = 0, /* d RTT / d t, dimensionless */
+	ADP_CC_LATENCY = 1,   /* log2(mean RTT / base RTT) */
+	ADP_CC_STANDING = 2,  /* log2(least RTT of the interval / base RTT) */
+	ADP_CC_SEND = 3,      /* log2(packets sent / packets delivered) */
+	ADP_CC_DELIVERY = 4,  /* log2(delivery rate / the recent best) */
+	ADP_CC_LOSS = 5,      /* packets lost / (lost + delivered) */
+};
+enum adp_cc_context {
+	ADP_CC_WINDOW = ADP_CC_CONTEXT, /* log2(window in packets) */
+	ADP_CC_BASE,			/* log2(base RTT in ms, of 1024 us) */
+	ADP_CC_INFLATED,		/* log2(base RTT / least RTT): above 0 beside a flow that fills the queue */
+	ADP_CC_AGE,			/* log2(1 + intervals since the queue was last seen empty) */
+	ADP_CC_DELAY_WEIGHT,		/* log2(weight of delay / weight of throughput) */
+	ADP_CC_LOSS_WEIGHT,		/* log2(weight of loss / weight of throughput) */
+};
+/* Codes: real = (code - zero) / unit. The network is trained on these very codes. */
 #define ADP_CC_INFLATION_UNIT 64
 #define ADP_CC_INFLATION_ZERO 128
-#define ADP_CC_LATENCY_UNIT 32
+#define ADP_CC_LATENCY_UNIT 32 /* of the standing queue and of the inflated base too */
 #define ADP_CC_LATENCY_ZERO 0
 #define ADP_CC_SEND_UNIT 32
 #define ADP_CC_SEND_ZERO 128
+#define ADP_CC_DELIVERY_UNIT 32
+#define ADP_CC_DELIVERY_ZERO 255
+#define ADP_CC_LOSS_UNIT 512
+#define ADP_CC_LOSS_ZERO 0
+#define ADP_CC_WINDOW_UNIT 12
+#define ADP_CC_WINDOW_ZERO 0
+#define ADP_CC_BASE_UNIT 24
+#define ADP_CC_BASE_ZERO 0
+#define ADP_CC_AGE_UNIT 24
+#define ADP_CC_AGE_ZERO 0
+#define ADP_CC_WEIGHT_UNIT 32
+#define ADP_CC_DELAY_WEIGHT_ZERO 160 /* delay weights of 1/32 to 8 */
+#define ADP_CC_LOSS_WEIGHT_ZERO 0    /* loss weights of 1 to 250 */
+
+/*
+ * The objective: weights in Q16 in adp_control.objective (abi.h), see adp_cc_reward(). Only their ratios matter to the network;
+ * it was trained for delay 1/32..2 and loss 1..32 at throughput 1.
+ */
+enum adp_cc_weight {
+	ADP_CC_THROUGHPUT_WEIGHT = 0,
+	ADP_CC_DELAY_WEIGHT_INDEX = 1,
+	ADP_CC_LOSS_WEIGHT_INDEX = 2,
+	ADP_CC_WEIGHTS = 3,
+};
+#define ADP_CC_THROUGHPUT_DEFAULT_Q16 65536 /* 1 a doubling */
+#define ADP_CC_DELAY_DEFAULT_Q16 16384	    /* 0.25: 40 ms of queue on a path of 40 ms are worth a tenth of the rate */
+#define ADP_CC_LOSS_DEFAULT_Q16 524288	    /* 8: a percent of loss is worth as much as 6 % of the rate */
 
 #define ADP_CC_INTERVAL_MIN_US 10000  /* Aurora's least; below it an interval holds too few ACKs to measure */
 #define ADP_CC_DELACK_US 40000	      /* how late a receiver may acknowledge a lone packet */
 #define ADP_CC_INTERVAL_MAX_US 200000 /* a bloated queue must not slow down the decisions that would drain it */
-/* The output is clamped to [-1, 1] and moves the rate by e^(output * step): at most +22 % or -18 % an interval. */
-#define ADP_CC_STEP_Q16 13107 /* 0.2 */
+/* The output is clamped to [-1, 1] and moves the window by e^(output * step): at most +35 % or -26 % an interval. */
+#define ADP_CC_STEP_Q16 19661 /* 0.3 */
 #define ADP_CC_ACTION_MAX_Q16 ADP_Q16_ONE
 /* Bytes per second. */
-#define ADP_CC_RATE_MIN 12500ULL	/* 100 kbit/s: a policy can't starve its flow below this */
+#define ADP_CC_RATE_MIN 12500ULL	/* 100 kbit/s */
 #define ADP_CC_RATE_MAX 12500000000ULL /* 100 Gbit/s: rate * 2^16 stays below 2^50 */
-#define ADP_CC_CWND_MIN 4		/* packets */
+#define ADP_CC_CWND_MIN 2	/* packets: two are acknowledged at once, a lone one when the receiver's timer says so */
 #define ADP_CC_CWND_MAX (1 << 20)	/* packets */
+#define ADP_CC_WINDOW_SHIFT 8	/* the window is kept in 1/256 packets, so that small ones can grow by less than one */
+
+#define ADP_CC_DRAIN_US 5000000	    /* so long without an empty queue, and the flow makes room */
+#define ADP_CC_DRAIN_MAX_US 2000000 /* for at most so long */
+#define ADP_CC_DRAIN_AGAIN_US 1000000 /* after one that did not empty the queue */
+#define ADP_CC_DRAINS_FAILED 2	    /* in a row, and the queue is somebody else's */
+#define ADP_CC_DRAIN_COMPETE_US 20000000
 
 enum adp_cc_phase {
 	ADP_CC_START = 0,
@@ -58,9 +122,15 @@ enum adp_cc_phase {
 };
 
 /* adp_cc_sample.flags */
-#define ADP_CC_FALLBACK_MADE 1u /* no snapshot: the fallback decided; output and noise are 0 */
+#define ADP_CC_FALLBACK_MADE 1u /* no snapshot: the fallback decided */
 #define ADP_CC_APP_LIMITED 2u	/* the application did not fill the pipe during most of the interval */
-#define ADP_CC_START_MADE 4u	/* slow start: no network ran */
+#define ADP_CC_START_MADE 4u	/* slow start */
+#define ADP_CC_HELD 8u		/* the application is the limit: the window stays as it is */
+#define ADP_CC_DRAIN_MADE 16u	/* the flow makes room, to see the path's own RTT */
+#define ADP_CC_ASKED 32u	/* userspace was asked and has not answered yet (the policy `userspace`) */
+#define ADP_CC_COMPETES 64u	/* decided beside a flow that fills the queue: the window was held near CUBIC's */
+/* With one of these no network ran: output, noise, action and generation are 0. */
+#define ADP_CC_NOT_DECIDED (ADP_CC_FALLBACK_MADE | ADP_CC_START_MADE | ADP_CC_HELD | ADP_CC_DRAIN_MADE | ADP_CC_ASKED)
 
 /* What one ACK says, from the kernel's own counters (struct tcp_sock and struct rate_sample). */
 struct adp_cc_ack {
@@ -81,13 +151,22 @@ struct adp_cc_ack {
 struct adp_cc_interval {
 	adp_u32 us;	    /* length */
 	adp_u32 rtt_us;	    /* mean; the last known, fading, where the interval had no RTT sample */
-	adp_u32 min_rtt_us;
+	adp_u32 min_rtt_us; /* of the path, over the kernel's window: what the reward counts queueing from */
+	adp_u32 base_us;    /* what the features count queueing from: as min_rtt_us, but higher beside a flow that fills the queue */
+	adp_u32 least_us;   /* least RTT of the interval */
 	adp_u32 sent;	    /* packets */
 	adp_u32 delivered;  /* packets */
 	adp_u32 lost;	    /* packets */
 	adp_u64 rate;	    /* the pacing rate that was in force, bytes/s */
 	adp_u32 mss;	    /* bytes */
 	adp_u32 app_limited; /* 0 or 1 */
+};
+
+/* Weights, Q16. */
+struct adp_cc_objective {
+	adp_u32 throughput_q16;
+	adp_u32 delay_q16;
+	adp_u32 loss_q16;
 };
 
 /* State of one flow. Owned by its socket's lock; no CPU shares it. */
@@ -111,13 +190,28 @@ struct adp_cc_flow {
 	adp_u32 slow_rounds;  /* start phase: rounds without growth of the delivery rate */
 	adp_u32 local_port;   /* host order: tells flows apart for humans */
 	adp_u32 remote_port;
+	adp_u32 window_q8;    /* 1/256 packets; decides in `run` */
+	adp_u32 least_us;     /* least RTT sample of the interval so far; ~0 = none */
+	adp_u32 base_us;      /* see struct adp_cc_interval; 0 = not known yet */
+	adp_u32 age;	      /* intervals since the queue was seen empty */
+	adp_u32 compete;      /* 0 or 1 */
+	adp_u32 failed_drains;
+	adp_u32 drain_window_q8; /* what to go back to after the drain; 0 = none is under way */
+	adp_u32 drain_least_us;	 /* least RTT since it began */
+	adp_u32 drain_rtt_us;	 /* mean RTT just before it */
+	adp_u64 drain_until_us;
+	adp_u64 drained_us;	 /* when the queue was last seen empty, or a drain began */
+	adp_u32 drain_lost;	      /* packets lost since the last drain */
+	adp_u32 peak_q8;	      /* decaying maximum of the window */
+	adp_u32 path_us;	      /* what the last drain before competing had left; 0 = never competed */
+	struct adp_cc_objective objective;
+	adp_u32 pad0;
 	struct adp_cc_interval interval; /* the last closed one */
 	struct adp_cubic cubic;
 	adp_s32 output[ADP_MAX_OUTPUTS]; /* of the network, Q16; only the first is used */
 	adp_u32 cwnd;			 /* packets; in force until the interval's end (start and run) */
 	adp_u32 total_acks;		 /* since the flow began; wraps */
-	adp_u8 input[ADP_CC_INPUTS];	 /* oldest interval first; within one: inflation, latency ratio, send ratio */
-	adp_u8 pad[2];
+	adp_u8 input[ADP_CC_INPUTS];	 /* enum adp_cc_feature for each interval, oldest first; enum adp_cc_context */
 };
 
 /*
@@ -135,23 +229,34 @@ struct adp_cc_sample {
 	adp_u32 flags;
 	adp_s32 output;	    /* raw, Q16, before noise and clamp */
 	adp_s32 noise;	    /* Q16, added to the output */
-	adp_s32 action;	    /* Q16, clamp(output + noise): what moved the rate */
+	adp_s32 action;	    /* Q16, clamp(output + noise): what moved the window */
 	adp_u32 explore_q16; /* strength the noise was drawn with */
 	adp_u16 local_port;
 	adp_u16 remote_port;
 	adp_u32 in_flight;  /* packets, at the decision */
+	adp_u32 window_q8;  /* 1/256 packets, after the action */
+	struct adp_cc_objective objective; /* that the flow had at the decision */
 	adp_u8 input[ADP_CC_INPUTS];
-	adp_u8 pad[2];
 };
 
-ADP_STATIC_ASSERT(sizeof(struct adp_cc_interval) == 40, "no hidden padding in a shared record");
-ADP_STATIC_ASSERT(sizeof(struct adp_cc_sample) == 136, "no hidden padding in a shared record");
+ADP_STATIC_ASSERT(sizeof(struct adp_cc_interval) == 48, "no hidden padding in a shared record");
+ADP_STATIC_ASSERT(sizeof(struct adp_cc_sample) == 176, "no hidden padding in a shared record");
 ADP_STATIC_ASSERT(sizeof(struct adp_cc_flow) % 8 == 0, "no hidden padding in a shared record");
 
 enum adp_cc_event {
 	ADP_CC_NOTHING = 0,
-	ADP_CC_INTERVAL_CLOSED = 1, /* features are in flow->input: decide */
+	ADP_CC_INTERVAL_CLOSED = 1, /* go on with adp_cc_prepare() */
 };
+
+/* The operator's wish, from adp_control; without one, the defaults. Bounds keep every product below in 64 bits. */
+ADP_INLINE void adp_cc_set_objective(struct adp_cc_flow *f, adp_u32 throughput_q16, adp_u32 delay_q16, adp_u32 loss_q16)
+{
+	const adp_u32 most = 1 << 24; /* 256 */
+
+	f->objective.throughput_q16 = throughput_q16 ? (adp_u32)adp_min_u64(throughput_q16, most) : ADP_CC_THROUGHPUT_DEFAULT_Q16;
+	f->objective.delay_q16 = throughput_q16 ? (adp_u32)adp_min_u64(delay_q16, most) : ADP_CC_DELAY_DEFAULT_Q16;
+	f->objective.loss_q16 = throughput_q16 ? (adp_u32)adp_min_u64(loss_q16, most) : ADP_CC_LOSS_DEFAULT_Q16;
+}
 
 ADP_INLINE void adp_cc_init(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 mss, adp_u32 srtt_us, adp_u32 cwnd, adp_u32 sent,
 			    adp_u32 delivered)
@@ -173,6 +278,8 @@ ADP_INLINE void adp_cc_init(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 mss, 
 	f->interval.us = 0;
 	f->interval.rtt_us = 0;
 	f->interval.min_rtt_us = 0;
+	f->interval.base_us = 0;
+	f->interval.least_us = 0;
 	f->interval.sent = 0;
 	f->interval.delivered = 0;
 	f->interval.lost = 0;
@@ -187,11 +294,32 @@ ADP_INLINE void adp_cc_init(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 mss, 
 				     ADP_CC_RATE_MAX);
 	f->bandwidth = 0; /* nothing measured: the first rate is a guess and must not be what slow start ends with */
 	f->phase = ADP_CC_START;
+	f->window_q8 = (adp_u32)adp_clamp(cwnd, ADP_CC_CWND_MIN, ADP_CC_CWND_MAX) << ADP_CC_WINDOW_SHIFT;
+	f->least_us = ~0u;
+	f->base_us = 0;
+	f->age = 0;
+	f->compete = 0;
+	f->failed_drains = 0;
+	f->drain_window_q8 = 0;
+	f->drain_least_us = 0;
+	f->drain_rtt_us = 0;
+	f->path_us = 0;
+	f->drain_lost = 0;
+	f->peak_q8 = 0;
+	f->drain_until_us = 0;
+	f->drained_us = now_us;
+	f->pad0 = 0;
+	adp_cc_set_objective(f, 0, 0, 0);
 	for (i = 0; i < ADP_CC_HISTORY; i++) {
-		f->input[i * ADP_CC_FEATURES] = ADP_CC_INFLATION_ZERO;
-		f->input[i * ADP_CC_FEATURES + 1] = ADP_CC_LATENCY_ZERO;
-		f->input[i * ADP_CC_FEATURES + 2] = ADP_CC_SEND_ZERO;
+		f->input[i * ADP_CC_FEATURES + ADP_CC_INFLATION] = ADP_CC_INFLATION_ZERO;
+		f->input[i * ADP_CC_FEATURES + ADP_CC_LATENCY] = ADP_CC_LATENCY_ZERO;
+		f->input[i * ADP_CC_FEATURES + ADP_CC_STANDING] = ADP_CC_LATENCY_ZERO;
+		f->input[i * ADP_CC_FEATURES + ADP_CC_SEND] = ADP_CC_SEND_ZERO;
+		f->input[i * ADP_CC_FEATURES + ADP_CC_DELIVERY] = ADP_CC_DELIVERY_ZERO;
+		f->input[i * ADP_CC_FEATURES + ADP_CC_LOSS] = ADP_CC_LOSS_ZERO;
 	}
+	for (i = ADP_CC_CONTEXT; i < ADP_CC_INPUTS; i++)
+		f->input[i] = 0;
 	adp_cubic_init(&f->cubic, cwnd);
 }
 
@@ -206,16 +334,38 @@ ADP_INLINE void adp_cc_on_idle_restart(struct adp_cc_flow *f, adp_u64 now_us, ad
 	f->delivered_base = delivered;
 	f->rtt_sum_us = 0;
 	f->rtt_count = 0;
+	f->least_us = ~0u;
 	f->acks = 0;
 	f->limited_acks = 0;
 	f->lost = 0;
+	/* Nothing stands in a queue that was not sent to. */
+	f->drained_us = now_us;
+	f->age = 0;
+}
+
+ADP_INLINE adp_u64 adp_cc_delivery_rate(const struct adp_cc_interval *v)
+{
+	/* packets * mss * 10^6 < 2^20 * 2^16 * 2^20 = 2^56 */
+	return v->us ? adp_min_u64(v->delivered, ADP_CC_CWND_MAX) * v->mss * 1000000ULL / v->us : 0;
+}
+
+/* Q16 to units of 1/unit, rounded. |log| < 2^22, unit <= 2^9 */
+ADP_INLINE adp_s64 adp_cc_code(adp_s64 value_q16, adp_s64 unit, adp_s64 zero)
+{
+	return adp_clamp(((value_q16 * unit + 32768) >> 16) + zero, 0, 255);
+}
+
+/* Share of the interval's packets that were lost, Q16. */
+ADP_INLINE adp_s64 adp_cc_loss_q16(const struct adp_cc_interval *v)
+{
+	return v->lost ? (adp_s64)((adp_u64)v->lost * ADP_Q16_ONE / ((adp_u64)v->lost + v->delivered)) : 0;
 }
 
 /* Shift the history by one interval and append the codes of the one just closed. */
 ADP_INLINE void adp_cc_push_features(struct adp_cc_flow *f, adp_u32 prev_rtt_us)
 {
 	const struct adp_cc_interval *v = &f->interval;
-	adp_s64 inflation, latency, send;
+	adp_s64 inflation, base = adp_log2_q16(v->base_us);
 	int i;
 
 	/* (RTT now - RTT before) / interval; |diff| * 64 < 2^38. The one division of an interval. */
@@ -227,21 +377,39 @@ ADP_INLINE void adp_cc_push_features(struct adp_cc_flow *f, adp_u32 prev_rtt_us)
 
 		inflation = up ? (adp_s64)q : -(adp_s64)q;
 	}
-	/* Q16 to Q5 by 2048, rounded. */
-	latency = (adp_log2_q16(v->rtt_us) - adp_log2_q16(v->min_rtt_us) + 1024) >> 11;
-	send = (adp_log2_q16((adp_u64)v->sent + 1) - adp_log2_q16((adp_u64)v->delivered + 1) + 1024) >> 11;
-
-	for (i = 0; i < ADP_CC_INPUTS - ADP_CC_FEATURES; i++)
+	for (i = 0; i < ADP_CC_CONTEXT - ADP_CC_FEATURES; i++)
 		f->input[i] = f->input[i + ADP_CC_FEATURES];
-	f->input[ADP_CC_INPUTS - 3] = (adp_u8)adp_clamp(inflation + ADP_CC_INFLATION_ZERO, 0, 255);
-	f->input[ADP_CC_INPUTS - 2] = (adp_u8)adp_clamp(latency + ADP_CC_LATENCY_ZERO, 0, 255);
-	f->input[ADP_CC_INPUTS - 1] = (adp_u8)adp_clamp(send + ADP_CC_SEND_ZERO, 0, 255);
+	i = ADP_CC_CONTEXT - ADP_CC_FEATURES;
+	f->input[i + ADP_CC_INFLATION] = (adp_u8)adp_clamp(inflation + ADP_CC_INFLATION_ZERO, 0, 255);
+	f->input[i + ADP_CC_LATENCY] =
+		(adp_u8)adp_cc_code(adp_log2_q16(v->rtt_us) - base, ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO);
+	f->input[i + ADP_CC_STANDING] =
+		(adp_u8)adp_cc_code(adp_log2_q16(v->least_us) - base, ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO);
+	f->input[i + ADP_CC_SEND] =
+		(adp_u8)adp_cc_code(adp_log2_q16((adp_u64)v->sent + 1) - adp_log2_q16((adp_u64)v->delivered + 1), ADP_CC_SEND_UNIT,
+				    ADP_CC_SEND_ZERO);
+	f->input[i + ADP_CC_DELIVERY] =
+		(adp_u8)adp_cc_code(adp_log2_q16(adp_cc_delivery_rate(v) + 1) - adp_log2_q16(f->bandwidth + 1),
+				    ADP_CC_DELIVERY_UNIT, ADP_CC_DELIVERY_ZERO);
+	f->input[i + ADP_CC_LOSS] = (adp_u8)adp_cc_code(adp_cc_loss_q16(v), ADP_CC_LOSS_UNIT, ADP_CC_LOSS_ZERO);
 }
 
-ADP_INLINE adp_u64 adp_cc_delivery_rate(const struct adp_cc_interval *v)
+/* What the network knows once, of the decision that is due. */
+ADP_INLINE void adp_cc_fill_context(struct adp_cc_flow *f)
 {
-	/* packets * mss * 10^6 < 2^20 * 2^16 * 2^20 = 2^56 */
-	return v->us ? adp_min_u64(v->delivered, ADP_CC_CWND_MAX) * v->mss * 1000000ULL / v->us : 0;
+	const struct adp_cc_interval *v = &f->interval;
+	adp_s32 throughput = adp_log2_q16(f->objective.throughput_q16);
+
+	f->input[ADP_CC_WINDOW] = (adp_u8)adp_cc_code(adp_log2_q16(f->window_q8) - (ADP_CC_WINDOW_SHIFT << 16), ADP_CC_WINDOW_UNIT,
+						      ADP_CC_WINDOW_ZERO);
+	f->input[ADP_CC_BASE] = (adp_u8)adp_cc_code(adp_log2_q16(v->base_us) - (10 << 16), ADP_CC_BASE_UNIT, ADP_CC_BASE_ZERO);
+	f->input[ADP_CC_INFLATED] = (adp_u8)adp_cc_code(adp_log2_q16(v->base_us) - adp_log2_q16(v->min_rtt_us), ADP_CC_LATENCY_UNIT,
+							ADP_CC_LATENCY_ZERO);
+	f->input[ADP_CC_AGE] = (adp_u8)adp_cc_code(adp_log2_q16((adp_u64)f->age + 1), ADP_CC_AGE_UNIT, ADP_CC_AGE_ZERO);
+	f->input[ADP_CC_DELAY_WEIGHT] = (adp_u8)adp_cc_code(adp_log2_q16(f->objective.delay_q16) - throughput, ADP_CC_WEIGHT_UNIT,
+							    ADP_CC_DELAY_WEIGHT_ZERO);
+	f->input[ADP_CC_LOSS_WEIGHT] = (adp_u8)adp_cc_code(adp_log2_q16(f->objective.loss_q16) - throughput, ADP_CC_WEIGHT_UNIT,
+							   ADP_CC_LOSS_WEIGHT_ZERO);
 }
 
 /* Does the interval end with this ACK? */
@@ -250,6 +418,31 @@ ADP_INLINE int adp_cc_due(const struct adp_cc_flow *f, const struct adp_cc_ack *
 	adp_u64 length = adp_min_u64(adp_max_u64(a->srtt_us, ADP_CC_INTERVAL_MIN_US), ADP_CC_INTERVAL_MAX_US);
 
 	return a->now_us - f->start_us >= length;
+}
+
+/* An RTT up to which the queue counts as nobody's: a quarter over the path's own, and the jitter of a radio link's scheduler. */
+ADP_INLINE adp_u32 adp_cc_clear_us(const struct adp_cc_interval *v)
+{
+	return v->min_rtt_us + v->min_rtt_us / 4 + 15000;
+}
+
+/* After each interval: was the queue empty, and is it still somebody else's? */
+ADP_INLINE void adp_cc_look_at_queue(struct adp_cc_flow *f, adp_u64 now_us)
+{
+	struct adp_cc_interval *v = &f->interval;
+
+	f->drain_lost += v->lost;
+	f->age = f->age < (1u << 20) ? f->age + 1 : f->age;
+	if (v->least_us <= v->min_rtt_us + v->min_rtt_us / 8 + 2000) {
+		f->age = 0;
+		f->drained_us = now_us;
+		f->failed_drains = 0;
+		f->drain_lost = 0;
+	}
+	if (!f->age)
+		f->compete = 0;
+	if (f->drain_window_q8 && v->least_us < f->drain_least_us)
+		f->drain_least_us = v->least_us;
 }
 
 /* One ACK: adds to the interval's sums and closes it when it is long enough. */
@@ -261,13 +454,15 @@ ADP_INLINE enum adp_cc_event adp_cc_on_ack(struct adp_cc_flow *f, const struct a
 	if (a->rtt_us) {
 		f->rtt_sum_us += a->rtt_us;
 		f->rtt_count++;
+		if (a->rtt_us < f->least_us)
+			f->least_us = a->rtt_us;
 	}
 	f->acks++;
 	f->limited_acks += a->app_limited ? 1 : 0;
 	f->lost += a->lost;
-	if (f->phase == ADP_CC_FALLBACK)
-		adp_cubic_on_ack(&f->cubic, a->now_us, a->acked, a->lost, a->delivered, a->in_flight, a->rtt_us,
-				 a->min_rtt_us);
+	if (f->phase == ADP_CC_FALLBACK || f->compete)
+		adp_cubic_on_ack(&f->cubic, a->now_us, a->acked, a->lost, a->delivered, a->in_flight,
+				 f->compete ? 0 : a->rtt_us, a->min_rtt_us); /* no HyStart: the neighbour's queue would end it at once */
 	if (!adp_cc_due(f, a))
 		return ADP_CC_NOTHING;
 
@@ -286,47 +481,81 @@ ADP_INLINE enum adp_cc_event adp_cc_on_ack(struct adp_cc_flow *f, const struct a
 	 */
 	if ((adp_u64)(a->delivered - f->delivered_base) * ADP_CC_DELACK_US < v->us)
 		f->rtt_us = (adp_u32)adp_max_u64(f->rtt_us - adp_min_u64(f->rtt_us, ADP_CC_DELACK_US),
-						 adp_min_u64(a->min_rtt_us, f->rtt_us));
+						 adp_min_u64(a->min_rtt_us, f->rtt_us)); /* least_us follows: it is at most this */
 	v->rtt_us = f->rtt_us;
-	v->min_rtt_us = (adp_u32)adp_min_u64(a->min_rtt_us ? a->min_rtt_us : f->rtt_us, f->rtt_us);
+	v->least_us = (adp_u32)adp_min_u64(f->least_us, v->rtt_us);
+	v->min_rtt_us = (adp_u32)adp_min_u64(a->min_rtt_us ? a->min_rtt_us : v->least_us, v->least_us);
+	/* Up only by a drain that did not empty the queue, down with any RTT below it. */
+	f->base_us = f->base_us ? (adp_u32)adp_min_u64(f->base_us, v->least_us) : v->min_rtt_us;
+	f->base_us = (adp_u32)adp_max_u64(f->base_us, v->min_rtt_us);
+	v->base_us = f->base_us;
 	v->sent = a->sent - f->sent_base;
 	v->delivered = a->delivered - f->delivered_base;
 	v->lost = f->lost;
 	v->rate = f->rate;
 	v->mss = a->mss;
 	v->app_limited = f->limited_acks * 2 > f->acks;
-	adp_cc_push_features(f, prev_rtt_us);
+	adp_cc_look_at_queue(f, a->now_us);
 
 	/*
 	 * Decays by 1/16 an interval, since a low delivery rate may only mean that little was sent. With a standing queue it
-	 * is the path's own rate, and what it was before is no longer of interest: then by 1/4.
+	 * is the path's own rate, and what it was before is no longer of interest: then by 1/4. An idle application's says nothing.
 	 */
-	f->bandwidth -= v->rtt_us > 2 * v->min_rtt_us + 20000 ? f->bandwidth >> 2 : f->bandwidth >> 4;
+	if (!v->app_limited)
+		f->bandwidth -= v->rtt_us > 2 * v->min_rtt_us + 20000 ? f->bandwidth >> 2 : f->bandwidth >> 4;
 	f->bandwidth = adp_max_u64(f->bandwidth, adp_cc_delivery_rate(v));
+	if (!v->app_limited)
+		adp_cc_push_features(f, prev_rtt_us);
 
 	f->start_us = a->now_us;
 	f->sent_base = a->sent;
 	f->delivered_base = a->delivered;
 	f->rtt_sum_us = 0;
 	f->rtt_count = 0;
+	f->least_us = ~0u;
 	f->acks = 0;
 	f->limited_acks = 0;
 	f->lost = 0;
 	return ADP_CC_INTERVAL_CLOSED;
 }
 
-/*
- * The rate's safe range, whatever the network says: not below half of what the path just delivered (nor the absolute floor),
- * not above twice the recent best (so that an idle application's rate does not run away).
- */
-ADP_INLINE adp_u64 adp_cc_clamp_rate(const struct adp_cc_flow *f, adp_u64 rate)
+/* Packets in 1/256 that a rate (bytes/s) keeps in flight over an RTT. 2^34 * 2^20 / 10^6 * 2^8 < 2^43 */
+ADP_INLINE adp_u64 adp_cc_packets_q8(adp_u64 rate, adp_u32 rtt_us, adp_u32 mss)
 {
-	adp_u64 floor = adp_max_u64(adp_cc_delivery_rate(&f->interval) / 2, ADP_CC_RATE_MIN);
-	adp_u64 ceiling = adp_max_u64(2 * f->bandwidth, 4 * ADP_CC_RATE_MIN);
+	return (adp_min_u64(rate, ADP_CC_RATE_MAX) * adp_min_u64(rtt_us, 1 << 20) / 1000000 << ADP_CC_WINDOW_SHIFT) / (mss ? mss : 1);
+}
 
-	rate = adp_max_u64(rate, floor);
-	rate = adp_min_u64(rate, adp_max_u64(ceiling, floor));
-	return adp_min_u64(rate, ADP_CC_RATE_MAX);
+/*
+ * The window's safe range, whatever the network says: not below half of what the path just delivered in a base RTT (nor the
+ * absolute floor), not above four times what it delivered at its recent best; beside a flow that fills the queue, between
+ * CUBIC's window and five quarters of it.
+ */
+ADP_INLINE adp_u32 adp_cc_clamp_window(const struct adp_cc_flow *f, adp_u64 window_q8)
+{
+	const struct adp_cc_interval *v = &f->interval;
+	adp_u64 floor = adp_cc_packets_q8(adp_cc_delivery_rate(v), v->min_rtt_us, v->mss) / 2;
+	adp_u64 ceiling = 4 * adp_cc_packets_q8(f->bandwidth, v->min_rtt_us, v->mss) + (16 << ADP_CC_WINDOW_SHIFT);
+
+	if (f->compete) {
+		floor = (adp_u64)f->cubic.cwnd << ADP_CC_WINDOW_SHIFT;
+		ceiling = floor / 4 * 5;
+	}
+	floor = adp_max_u64(floor, ADP_CC_CWND_MIN << ADP_CC_WINDOW_SHIFT);
+	window_q8 = adp_min_u64(adp_max_u64(window_q8, floor), adp_max_u64(ceiling, floor));
+	return (adp_u32)adp_min_u64(window_q8, (adp_u64)ADP_CC_CWND_MAX << ADP_CC_WINDOW_SHIFT);
+}
+
+/*
+ * The pacing rate that goes with the window: twice the window in an RTT. ACKs are the clock; the rate only spreads what they
+ * would send in a burst, and must not hold the flow back when a queue empties within an RTT.
+ */
+ADP_INLINE void adp_cc_follow_window(struct adp_cc_flow *f)
+{
+	/* 2^28 * 2^16 >> 8 = 2^36, * 2^21 = 2^57 */
+	adp_u64 bytes = (adp_u64)f->window_q8 * f->interval.mss >> ADP_CC_WINDOW_SHIFT;
+
+	f->rate = (adp_u64)adp_clamp((adp_s64)(bytes * 2000000ULL / (f->interval.rtt_us ? f->interval.rtt_us : 1)),
+				     ADP_CC_RATE_MIN, ADP_CC_RATE_MAX);
 }
 
 /*
@@ -334,7 +563,7 @@ ADP_INLINE adp_u64 adp_cc_clamp_rate(const struct adp_cc_flow *f, adp_u64 rate)
  * already belongs to the network. Ends at the first loss, at an RTT a quarter (and 4 ms) over the least, or after 3
  * intervals in which the delivery rate did not follow (the application is the limit, or the queue hides the rise).
  */
-ADP_INLINE int adp_cc_start_step(struct adp_cc_flow *f)
+ADP_INLINE int adp_cc_start_step(struct adp_cc_flow *f, adp_u64 now_us)
 {
 	const struct adp_cc_interval *v = &f->interval;
 	adp_u64 delivery = adp_cc_delivery_rate(v);
@@ -349,11 +578,109 @@ ADP_INLINE int adp_cc_start_step(struct adp_cc_flow *f)
 	/* The first interval of a flow ends with its first ACK and has measured no rate to end at. */
 	if (f->seq && (v->lost || v->rtt_us > v->min_rtt_us + v->min_rtt_us / 4 + 4000 || f->slow_rounds >= 3)) {
 		f->phase = ADP_CC_RUN;
-		f->rate = adp_cc_clamp_rate(f, adp_max_u64(f->bandwidth, ADP_CC_RATE_MIN));
+		f->drained_us = now_us;
+		f->window_q8 = adp_cc_clamp_window(f, adp_cc_packets_q8(f->bandwidth, v->min_rtt_us, v->mss));
+		adp_cc_follow_window(f);
 		return 0;
 	}
 	f->rate = adp_min_u64(2 * f->rate, ADP_CC_RATE_MAX);
 	return 1;
+}
+
+/*
+ * Makes room, so that the path's own RTT shows: half of what it delivers, until what was sent before has left. Beside a neighbour
+ * that fills the queue, half the window: enough to see whether it is still there, since alone the RTT would halve too.
+ */
+ADP_INLINE void adp_cc_begin_drain(struct adp_cc_flow *f, adp_u64 now_us)
+{
+	const struct adp_cc_interval *v = &f->interval;
+	adp_u64 window_q8 = f->compete ? f->window_q8 : adp_cc_packets_q8(adp_cc_delivery_rate(v), v->min_rtt_us, v->mss);
+
+	f->drain_window_q8 = f->window_q8;
+	f->drain_rtt_us = v->rtt_us;
+	f->drain_least_us = ~0u;
+	f->drain_until_us = now_us + adp_min_u64((adp_u64)v->rtt_us + v->rtt_us / 4 + ADP_CC_INTERVAL_MIN_US, ADP_CC_DRAIN_MAX_US);
+	f->drained_us = now_us;
+	f->window_q8 = (adp_u32)adp_max_u64(adp_min_u64(window_q8 / 2, f->window_q8), ADP_CC_CWND_MIN << ADP_CC_WINDOW_SHIFT);
+	adp_cc_follow_window(f);
+}
+
+/*
+ * What the drain has shown. What is left in the queue is not this flow's. Twice in a row much left, or something and losses besides,
+ * and somebody fills the queue: the features count from there, since the flow can't do anything about it. Or the path has become
+ * longer, which looks alike at first: then the queue turns out to be this flow's own after a while of competing with nobody, and
+ * what the drain before had left is known for the path's own RTT from then on.
+ */
+ADP_INLINE void adp_cc_end_drain(struct adp_cc_flow *f, adp_u32 delivered)
+{
+	adp_u32 least = f->drain_least_us;
+	int much = least > adp_cc_clear_us(&f->interval) || f->drain_lost;
+
+	f->window_q8 = f->drain_window_q8;
+	f->drain_window_q8 = 0;
+	f->drain_lost = 0;
+	if (f->compete) {
+		if ((adp_u64)least * 3 < (adp_u64)f->drain_rtt_us * 2) {
+			f->compete = 0;
+			f->failed_drains = 0;
+			f->window_q8 /= 2;
+			f->base_us = f->path_us;
+		}
+	} else if (f->age) {
+		if (f->path_us && least <= f->path_us + f->path_us / 8) {
+			f->failed_drains = 0;
+			f->base_us = least;
+		} else if (!much) {
+			f->failed_drains = 0;
+		} else if (++f->failed_drains >= ADP_CC_DRAINS_FAILED) {
+			f->compete = 1;
+			f->path_us = least;
+			f->base_us = least;
+			/*
+			 * From what the flow held before it gave way, and as a new flow beside that neighbour would: by slow start until
+			 * the first loss.
+			 */
+			f->window_q8 = (adp_u32)adp_max_u64(f->window_q8, f->peak_q8);
+			adp_cubic_init(&f->cubic, f->window_q8 >> ADP_CC_WINDOW_SHIFT);
+			f->cubic.recovery_until = delivered;
+		}
+	}
+	adp_cc_follow_window(f);
+	/* The queue has just been emptied, and the window comes back at once: not in a burst that a short queue would drop. */
+	f->rate = adp_max_u64(f->rate / 8 * 5, ADP_CC_RATE_MIN);
+}
+
+/*
+ * What becomes of the interval that was just closed: 0 = ask the network, whose input is complete; else the flag of what decides
+ * instead, and nothing is left to do but to set window and rate and to write the sample. `delivered`: the ACK's.
+ */
+ADP_INLINE adp_u32 adp_cc_prepare(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 delivered)
+{
+	const struct adp_cc_interval *v = &f->interval;
+	/* With next to nothing of its own in a long queue, a flow need not wait to know that it is somebody else's. */
+	int starved = f->window_q8 <= (4 << ADP_CC_WINDOW_SHIFT) && v->least_us > adp_cc_clear_us(v);
+	adp_u64 period = f->compete ? ADP_CC_DRAIN_COMPETE_US :
+			 f->failed_drains || starved ? ADP_CC_DRAIN_AGAIN_US :
+						       ADP_CC_DRAIN_US;
+
+	/* A start that the application holds up is not over. */
+	if (v->app_limited && !f->drain_window_q8)
+		return ADP_CC_HELD;
+	if (adp_cc_start_step(f, now_us))
+		return ADP_CC_START_MADE;
+	if (f->drain_window_q8) {
+		if (f->age && now_us < f->drain_until_us)
+			return ADP_CC_DRAIN_MADE;
+		adp_cc_end_drain(f, delivered);
+		return ADP_CC_DRAIN_MADE;
+	}
+	/* Not within the last period, and a boundary of the clock that all flows share lies between then and now. */
+	if (now_us - f->drained_us >= period / 2 && now_us / period != f->drained_us / period) {
+		adp_cc_begin_drain(f, now_us);
+		return ADP_CC_DRAIN_MADE;
+	}
+	adp_cc_fill_context(f);
+	return 0;
 }
 
 /*
@@ -368,24 +695,30 @@ ADP_INLINE adp_s32 adp_cc_noise(adp_u32 random, adp_u32 strength_q16)
 	return (adp_s32)(sum * 443 * (adp_s64)adp_min_u64(strength_q16, ADP_Q16_ONE) >> 16);
 }
 
-/* The action: clamp output + noise, move the rate, clamp the rate. Returns the action (Q16). */
+/* The action: clamp output + noise, move the window, clamp it, and the rate follows. Returns the action (Q16). */
 ADP_INLINE adp_s32 adp_cc_act(struct adp_cc_flow *f, adp_s32 output, adp_s32 noise)
 {
 	adp_s32 action = (adp_s32)adp_clamp((adp_s64)output + noise, -ADP_CC_ACTION_MAX_Q16, ADP_CC_ACTION_MAX_Q16);
-	/* rate < 2^34, exp < 2^17 */
-	adp_u64 rate = f->rate * adp_exp_q16((adp_s32)((adp_s64)action * ADP_CC_STEP_Q16 >> 16)) >> 16;
+	/* window < 2^29, exp < 2^17 */
+	adp_u64 window_q8 = (adp_u64)f->window_q8 * adp_exp_q16((adp_s32)((adp_s64)action * ADP_CC_STEP_Q16 >> 16)) >> 16;
 
-	f->rate = adp_cc_clamp_rate(f, rate);
+	/* sqrt(256 * 256 w) = 256 sqrt(w): a quarter of the root, in 1/256 packets. */
+	window_q8 += adp_sqrt((adp_u64)f->window_q8 << ADP_CC_WINDOW_SHIFT) >> 2;
+	f->window_q8 = adp_cc_clamp_window(f, window_q8);
+	f->peak_q8 = (adp_u32)adp_max_u64(f->window_q8, f->peak_q8 - (f->peak_q8 >> 8));
+	adp_cc_follow_window(f);
 	return action;
 }
 
-/* cwnd as a cap over the pacing rate: rate * RTT * 2, in packets. In fallback, CUBIC's own. */
+/* The socket's window, packets. In slow start a cap over the pacing rate: rate * RTT * 2. In fallback, CUBIC's own. */
 ADP_INLINE adp_u32 adp_cc_cwnd(const struct adp_cc_flow *f, adp_u32 srtt_us, adp_u32 mss)
 {
 	adp_u64 bytes;
 
 	if (f->phase == ADP_CC_FALLBACK)
 		return f->cubic.cwnd;
+	if (f->phase == ADP_CC_RUN)
+		return (f->window_q8 + (1 << (ADP_CC_WINDOW_SHIFT - 1))) >> ADP_CC_WINDOW_SHIFT;
 	/* The smoothed RTT of a bloated queue would let the queue justify itself: at most 1 s counts. 2^34 * 2^20 < 2^63 */
 	bytes = f->rate * adp_min_u64(srtt_us ? srtt_us : 100000, 1000000) / 1000000 * 2;
 	return (adp_u32)adp_clamp((adp_s64)(bytes / (mss ? mss : 1)) + 1, ADP_CC_CWND_MIN, ADP_CC_CWND_MAX);
@@ -406,21 +739,28 @@ ADP_INLINE void adp_cc_enter_fallback(struct adp_cc_flow *f, adp_u32 srtt_us, ad
 {
 	if (f->phase == ADP_CC_FALLBACK)
 		return;
-	adp_cubic_init(&f->cubic, (adp_u32)adp_min_u64(f->rate * adp_min_u64(srtt_us, 1000000) / 1000000 / (mss ? mss : 1),
-						       ADP_CUBIC_CWND_MAX));
+	adp_cubic_init(&f->cubic, f->phase == ADP_CC_RUN ?
+					  f->window_q8 >> ADP_CC_WINDOW_SHIFT :
+					  (adp_u32)adp_min_u64(f->rate * adp_min_u64(srtt_us, 1000000) / 1000000 / (mss ? mss : 1),
+							       ADP_CUBIC_CWND_MAX));
 	/* A flow that already found its rate does not start over. */
 	if (f->phase == ADP_CC_RUN)
 		f->cubic.ssthresh = f->cubic.cwnd;
 	f->phase = ADP_CC_FALLBACK;
+	f->compete = 0;
+	f->drain_window_q8 = 0;
 }
 
-/* A snapshot is there (again): the network goes on from the rate that CUBIC had. Idempotent. */
+/* A snapshot is there (again): the network goes on from the window that CUBIC had. Idempotent. */
 ADP_INLINE void adp_cc_leave_fallback(struct adp_cc_flow *f)
 {
 	if (f->phase != ADP_CC_FALLBACK)
 		return;
 	f->phase = f->cubic.cwnd < f->cubic.ssthresh ? ADP_CC_START : ADP_CC_RUN;
+	f->window_q8 = f->cubic.cwnd << ADP_CC_WINDOW_SHIFT;
 	f->slow_rounds = 0;
+	f->failed_drains = 0;
+	f->drained_us = f->start_us;
 }
 
 ADP_INLINE void adp_cc_fill_sample(const struct adp_cc_flow *f, struct adp_cc_sample *s, adp_u64 now_us, adp_u32 in_flight,
@@ -435,34 +775,38 @@ ADP_INLINE void adp_cc_fill_sample(const struct adp_cc_flow *f, struct adp_cc_sa
 	s->seq = f->seq;
 	s->generation = f->generation;
 	s->slot = f->slot;
-	s->flags = flags | (f->interval.app_limited ? ADP_CC_APP_LIMITED : 0);
-	s->output = flags ? 0 : f->output[0];
+	s->flags = flags | (f->interval.app_limited ? ADP_CC_APP_LIMITED : 0) | (f->compete ? ADP_CC_COMPETES : 0);
+	s->output = flags & ADP_CC_NOT_DECIDED ? 0 : f->output[0];
 	s->noise = noise;
 	s->action = action;
 	s->explore_q16 = explore_q16;
 	s->local_port = (adp_u16)f->local_port;
 	s->remote_port = (adp_u16)f->remote_port;
 	s->in_flight = in_flight;
+	s->window_q8 = f->window_q8;
+	s->objective = f->objective;
 	for (i = 0; i < ADP_CC_INPUTS; i++)
 		s->input[i] = f->input[i];
-	s->pad[0] = 0;
-	s->pad[1] = 0;
 }
 
 /*
- * Reward of one interval, Q16: log2(delivery rate / 16 KiB/s) - log2(RTT / least RTT) / 2 - 8 * loss fraction.
- * A log of Kleinrock's power (throughput over delay), so that links of any rate weigh alike, with delay at half weight:
- * a tenth of the rate is worth a fifth of the RTT. At full weight a learned policy leaves a quarter of an LTE uplink unused,
- * since keeping a jittery queue empty pays more than filling the link. An interval that delivered nothing counts as one
- * packet a second would. Integers, so that daemon, trainer and simulator agree.
+ * Reward of one interval, Q16: throughput * log2(delivery rate / 16 KiB/s) - delay * queueing / (least RTT + 20 ms) - loss * loss
+ * fraction, the weights being the objective's. The log lets links of any rate weigh alike. Queueing delay counts linearly (a
+ * log would forgive a deep queue what a shallow one is blamed for), in units that neither punish a short path for a radio
+ * scheduler's jitter nor let a long one queue for seconds; at most 16 of them, so that an outage does not outweigh everything. An
+ * interval that delivered nothing counts as one packet a second would. Integers, so that daemon, trainer and simulator agree.
  */
-ADP_INLINE adp_s32 adp_cc_reward(const struct adp_cc_interval *v)
+#define ADP_CC_DELAY_UNIT_US 20000
+ADP_INLINE adp_s32 adp_cc_reward(const struct adp_cc_interval *v, const struct adp_cc_objective *o)
 {
 	adp_u64 rate = adp_max_u64(adp_cc_delivery_rate(v), v->mss ? v->mss : 1);
-	adp_s64 loss = v->lost ? (adp_s64)v->lost * ADP_Q16_ONE / ((adp_u64)v->lost + v->delivered) : 0;
+	adp_u64 queueing = v->rtt_us > v->min_rtt_us ? v->rtt_us - v->min_rtt_us : 0;
+	/* 2^32 * 2^16 */
+	adp_s64 units = (adp_s64)adp_min_u64((queueing << 16) / ((adp_u64)v->min_rtt_us + ADP_CC_DELAY_UNIT_US), 16 << 16);
 
-	return (adp_s32)(adp_log2_q16(rate) - (14 << 16) - (adp_log2_q16(v->rtt_us) - adp_log2_q16(v->min_rtt_us)) / 2 -
-			 8 * loss);
+	/* Each product < 2^22 * 2^24: the weights are at most 256. |sum| >> 16 < 2^31. */
+	return (adp_s32)(((adp_s64)(adp_log2_q16(rate) - (14 << 16)) * o->throughput_q16 - units * o->delay_q16 -
+			  adp_cc_loss_q16(v) * o->loss_q16) >> 16);
 }
 
 #endif

@@ -31,17 +31,23 @@ enum adp_command {
 	ADP_CMD_DEACTIVATE,
 	/* frees draining slots that no flow is bound to any more */
 	ADP_CMD_RECLAIM,
-	/* slot -> frees it: it must be neither active nor standby by a switch (an installed one that failed its check) */
+	/* slot -> frees it: it must be neither active, nor on trial, nor standby by a switch (an installed one that failed its check) */
 	ADP_CMD_DISCARD,
 	/* slot, explore */
 	ADP_CMD_SET_EXPLORE,
-	/* wakeup_bytes, consistency: how the app behaves from now on */
+	/* wakeup_bytes, consistency, objective: how the app behaves from now on */
 	ADP_CMD_CONFIGURE,
 	/* deactivates and frees every slot, for unloading modules */
 	ADP_CMD_CLEAR,
 	/* slot, inputs (n * the app's inputs bytes), optional implementation, optional repeat -> outputs (n * outputs s32),
 	 * ELAPSED_NS, IMPLEMENTATION: really runs that slot's snapshot, as a decision would. At most ADP_RUN_MAX_INPUTS. */
 	ADP_CMD_RUN,
+	/* slot (ready), share -> nothing. A trial: the slot decides for that share of the flows (adp_flow_in_share()), the active one
+	 * for the others. Again with the same slot: another share. Ended by the next command, or by any change of what is
+	 * active; a switch to the slot itself is its promotion. */
+	ADP_CMD_CANARY,
+	/* ends the trial, if there is one: the slot drains */
+	ADP_CMD_END_CANARY,
 	ADP_CMD_COUNT_
 };
 #define ADP_CMD_MAX (ADP_CMD_COUNT_ - 1)
@@ -87,6 +93,9 @@ enum adp_attribute {
 	ADP_A_USERS,	      /* u32: snapshots that run a program */
 	ADP_A_ABI_VERSION,    /* u32: ADP_ABI_VERSION that the module was built with */
 	ADP_A_ID,	      /* u32: the app's number while it is registered, for bpf_adp_query() */
+	ADP_A_OBJECTIVE,      /* binary: ADP_OBJECTIVES u32, Q16, each at most ADP_OBJECTIVE_MAX_Q16; all 0 = the app's defaults */
+	ADP_A_CANARY,	      /* u32: slot on trial, or ADP_SLOT_NONE */
+	ADP_A_SHARE,	      /* u32, Q16: 1..65536, of all flows */
 	ADP_A_COUNT_
 };
 #define ADP_A_MAX (ADP_A_COUNT_ - 1)
@@ -97,6 +106,7 @@ enum adp_slot_state {
 	ADP_SLOT_ACTIVE = 2,
 	ADP_SLOT_STANDBY = 3,
 	ADP_SLOT_DRAINING = 4,
+	ADP_SLOT_CANARY = 5, /* on trial: decides for a share of the flows */
 };
 
 enum adp_consistency {

@@ -110,10 +110,19 @@ inline std::vector<InputCodes> kernel_codes(size_t count, std::mt19937_64& rando
             rtt_us = base_us * (1 + queue / (link * capacity)) * (1 + 0.01 * std::abs(normal(random)));
             flow.interval.us = static_cast<adp_u32>(rtt_us);
             flow.interval.rtt_us = static_cast<adp_u32>(rtt_us);
+            flow.interval.least_us = static_cast<adp_u32>(rtt_us - 0.1 * (rtt_us - base_us));
             flow.interval.min_rtt_us = static_cast<adp_u32>(base_us);
+            flow.interval.base_us = static_cast<adp_u32>(base_us);
+            flow.interval.mss = 1448;
+            flow.interval.lost = normal(random) > 2 ? 1 : 0;
+            flow.bandwidth = std::max(flow.bandwidth - flow.bandwidth / 16, adp_cc_delivery_rate(&flow.interval));
+            flow.window_q8 = static_cast<adp_u32>(std::clamp(256 * load * capacity, 512.0, 256.0 * 100000));
+            flow.age = queue > 0.1 * capacity ? flow.age + 1 : 0;
             flow.interval.sent = static_cast<adp_u32>(std::max(sent, 0.0));
             flow.interval.delivered = static_cast<adp_u32>(std::max(delivered, 0.0));
+            flow.interval.delivered = static_cast<adp_u32>(std::max(delivered, 0.0));
             adp_cc_push_features(&flow, before);
+            adp_cc_fill_context(&flow);
             if (interval >= ADP_CC_HISTORY) {
                 vectors.emplace_back(flow.input, flow.input + ADP_CC_INPUTS);
             }

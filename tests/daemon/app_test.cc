@@ -50,7 +50,7 @@ TEST(AppTest, DecodesEveryField) {
     EXPECT_EQ(decoded.noise, -300);
     EXPECT_EQ(decoded.action, 700);
     EXPECT_TRUE(decoded.action_sound);
-    EXPECT_DOUBLE_EQ(decoded.reward, adp_cc_reward(&sample.interval) / 65536.0);
+    EXPECT_DOUBLE_EQ(decoded.reward, adp_cc_reward(&sample.interval, &sample.objective) / 65536.0);
     EXPECT_EQ(decoded.rate, 2000000U);
     EXPECT_EQ(decoded.rtt_us, 80000U);
     EXPECT_EQ(decoded.min_rtt_us, 40000U);

@@ -96,6 +96,17 @@ TEST(ConfigTest, ValuesOutOfRange) {
              {"watch { margin: nan }", "watch"},
              {"watch { seconds: 1 }", "watch.seconds"},
              {"watch { window_seconds: 0.1 }", "watch."},
+             {"canary { mode: \"sometimes\" }", "canary.mode"},
+             {"canary { min_flows: 1 }", "canary.min_flows"},
+             {"canary { share: 0 }", "canary.share"},
+             {"canary { share: 1 }", "canary.share"},
+             {"canary { seconds: nan }", "canary.seconds"},
+             {"canary { min_decisions: 0 }", "canary.min_decisions"},
+             {"canary { margin: -1 }", "canary"},
+             {"canary { watch_factor: 0.5 }", "canary.watch_factor"},
+             {"objective { throughput: 0 }", "objective"},
+             {"objective { delay: -1 }", "objective"},
+             {"objective { loss: 1000 }", "objective"},
              {"local { speed: 0 }", "local.speed"}}) {
         const std::string error = error_of(text);
         EXPECT_NE(error.find(std::string("test.conf: ") + field), std::string::npos) << text << " gave: " << error;

@@ -2,8 +2,13 @@
 // restarts.
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
+#include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <set>
 
 #include "models/cc_model.h"
 #include "tests/daemon/support.h"
@@ -15,6 +20,56 @@ namespace {
 
 using test::HandDaemon;
 using test::HandFlow;
+
+// Slots that outlive the daemon, as the kernel's do.
+struct Shared final : Installer {
+    std::shared_ptr<Installer> to;
+    explicit Shared(std::shared_ptr<Installer> installer) : to(std::move(installer)) {}
+    Result<uint32_t> install(const Snapshot& s, uint32_t g, std::span<const InputCodes> c) override {
+        return to->install(s, g, c);
+    }
+    Status switch_to(uint32_t slot) override { return to->switch_to(slot); }
+    Status deactivate() override { return to->deactivate(); }
+    Status reclaim() override { return to->reclaim(); }
+    std::vector<SlotInfo> slots() const override { return to->slots(); }
+    uint32_t active_slot() const override { return to->active_slot(); }
+    uint32_t standby_slot() const override { return to->standby_slot(); }
+    Status set_canary(uint32_t slot, double share) override { return to->set_canary(slot, share); }
+    Status end_canary() override { return to->end_canary(); }
+    Status set_objective(const Objective& weights) override { return to->set_objective(weights); }
+    Status set_explore(uint32_t slot, uint32_t strength) override { return to->set_explore(slot, strength); }
+};
+
+// The daemon over those slots, with a ring of its own.
+struct Successor {
+    std::shared_ptr<LocalDatapath> datapath;  // of the slots
+    std::shared_ptr<Installer> slots;
+    Successor() {
+        Result<LocalBackend> local = open_local_backend({}, nullptr);
+        datapath = local->datapath;
+        slots = std::move(local->backend.installer);
+    }
+    std::unique_ptr<Daemon> open(const std::string& state, const std::function<void(pb::DaemonConfig&)>& change = {}) {
+        // The samples' ring is the datapath's too: a collector on it, and the slots behind a handle that may go.
+        Result<LocalBackend> collector = open_local_backend({}, nullptr);
+        Backend backend = std::move(collector->backend);
+        ring = collector->datapath;
+        backend.adopted = true;
+        backend.installer = std::make_unique<Shared>(slots);
+        pb::DaemonConfig config;
+        config.set_state_directory(state);
+        config.set_interval_ms(1);
+        if (change) {
+            change(config);
+        }
+        Result<StateLock> lock = StateLock::take(state);
+        EXPECT_TRUE(lock) << lock.error().message;
+        Result<std::unique_ptr<Daemon>> daemon = Daemon::open(config, std::move(*lock), std::move(backend));
+        EXPECT_TRUE(daemon) << daemon.error().message;
+        return std::move(*daemon);
+    }
+    std::shared_ptr<LocalDatapath> ring;  // of the daemon that was opened last
+};
 
 class DaemonTest : public ::testing::Test {
 protected:
@@ -90,6 +145,34 @@ TEST_F(DaemonTest, ATornDecisionIsSeen) {
     EXPECT_EQ(reply.decisions_unexplained(), 3U);
     EXPECT_NE(reply.last_unexplained().find("generation 55"), std::string::npos) << reply.last_unexplained();
     EXPECT_EQ(verify_state_directory(directory_.path(), *find_app("cc"))->unexplained, 3U);
+}
+
+// A gateway's thousand flows must not be a thousand lines in the journal.
+TEST_F(DaemonTest, ManyNewFlowsAreOneEventAndAFewAreToldOneByOne) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path());
+    install(hand, test::random_snapshot(1));
+    std::shared_ptr<Daemon::Events::Reader> events = hand.daemon->watch_events();
+    const auto flow_events = [&](uint64_t from, uint64_t to) {
+        for (uint64_t id = from; id < to; id++) {
+            HandFlow flow;
+            flow.id = id;
+            flow.time_us = monotonic_us();
+            EXPECT_TRUE(test::put(*hand.datapath, test::decide(*hand.datapath, flow, 1)));
+        }
+        EXPECT_TRUE(hand.daemon->step().ok());
+        std::vector<std::string> texts;
+        while (std::shared_ptr<const DaemonEvent> event = events->next(std::chrono::milliseconds(0))) {
+            if (event->kind == "flow") {
+                texts.push_back(event->text);
+            }
+        }
+        return texts;
+    };
+    EXPECT_EQ(flow_events(1, 4).size(), 3U);
+    const std::vector<std::string> many = flow_events(1000, 2000);
+    ASSERT_EQ(many.size(), 1U);
+    EXPECT_NE(many[0].find("1000 flows"), std::string::npos) << many[0];
+    EXPECT_EQ(status(hand).flows_size(), 1003);
 }
 
 TEST_F(DaemonTest, LostSamplesShowAsGapsAndAsLosses) {
@@ -269,38 +352,10 @@ TEST_F(DaemonTest, WhatWasRolledBackIsNotRestored) {
     EXPECT_EQ(hand.daemon->snapshots().active().hash, test::random_snapshot(1).hash);
 }
 
-// Slots that outlive the daemon, as the kernel's do: the second daemon finds what the first left.
+// The second daemon finds what the first left.
 TEST_F(DaemonTest, AdoptsARunningKernelSide) {
-    Result<LocalBackend> local = open_local_backend({}, nullptr);
-    ASSERT_TRUE(local);
-    struct Shared final : Installer {
-        std::shared_ptr<Installer> to;
-        explicit Shared(std::shared_ptr<Installer> installer) : to(std::move(installer)) {}
-        Result<uint32_t> install(const Snapshot& s, uint32_t g, std::span<const InputCodes> c) override {
-            return to->install(s, g, c);
-        }
-        Status switch_to(uint32_t slot) override { return to->switch_to(slot); }
-        Status deactivate() override { return to->deactivate(); }
-        Status reclaim() override { return to->reclaim(); }
-        std::vector<SlotInfo> slots() const override { return to->slots(); }
-        uint32_t active_slot() const override { return to->active_slot(); }
-        uint32_t standby_slot() const override { return to->standby_slot(); }
-        Status set_explore(uint32_t slot, uint32_t strength) override { return to->set_explore(slot, strength); }
-    };
-    std::shared_ptr<Installer> slots = std::move(local->backend.installer);
-    const auto open = [&](const std::string& state) {
-        Result<LocalBackend> collector = open_local_backend({}, nullptr);
-        Backend backend = std::move(collector->backend);
-        backend.adopted = true;
-        backend.installer = std::make_unique<Shared>(slots);
-        pb::DaemonConfig config;
-        config.set_state_directory(state);
-        Result<StateLock> lock = StateLock::take(state);
-        EXPECT_TRUE(lock) << lock.error().message;
-        Result<std::unique_ptr<Daemon>> daemon = Daemon::open(config, std::move(*lock), std::move(backend));
-        EXPECT_TRUE(daemon) << daemon.error().message;
-        return std::move(*daemon);
-    };
+    Successor after;
+    const auto open = [&](const std::string& state) { return after.open(state); };
     {
         std::unique_ptr<Daemon> daemon = open(directory_.path());
         for (uint32_t seed = 1; seed <= 3; seed++) {
@@ -400,6 +455,402 @@ TEST_F(DaemonTest, AdversarialSnapshotsAreRolledBackWithinSeconds) {
         steps(20, [&] { return decisions() >= before + 150; });  // the queue drains, the rate comes back
     }
     EXPECT_EQ((*daemon)->loop().view().unexplained, 0U);
+}
+
+// ---- trials ----
+
+// Eight flows, side by side, as a kernel side would have them: each is decided by what decides for its number, and
+// earns what that snapshot is worth.
+class TrialDaemonTest : public DaemonTest {
+protected:
+    static constexpr uint64_t kFlows = 8;
+    static constexpr uint64_t kGoodRate = 1000000;
+    static constexpr uint64_t kBadRate = 30000;  // five octaves below
+
+    void SetUp() override {
+        for (uint64_t id = 1; id <= kFlows; id++) {
+            flows_.push_back({.id = id});
+        }
+    }
+    static void quick(pb::DaemonConfig& config) {
+        config.mutable_canary()->set_seconds(1);
+        config.mutable_canary()->set_min_decisions(10);
+    }
+    // What a generation is worth; others: kGoodRate.
+    std::map<uint32_t, uint64_t> rates_;
+    std::map<uint32_t, std::set<uint64_t>> seen_;  // which flows a generation has decided for
+    std::vector<HandFlow> flows_;
+    std::map<uint64_t, uint32_t> last_;  // generation of each flow's last decision
+
+    // Every flow decides once, at this time.
+    void decide_all(LocalDatapath& slots, LocalDatapath& ring, uint64_t time_us, uint64_t link_rate = kGoodRate) {
+        for (HandFlow& flow : flows_) {
+            const auto rate = rates_.find(last_[flow.id]);
+            flow.interval_rate = std::min(link_rate, rate == rates_.end() ? kGoodRate : rate->second);
+            flow.time_us = time_us;
+            const adp_cc_sample sample = test::decide(slots, flow, static_cast<uint32_t>(flow.seq));
+            last_[flow.id] = sample.generation;
+            seen_[sample.generation].insert(flow.id);
+            ASSERT_TRUE(test::put(ring, sample));
+        }
+    }
+    // A past of so many seconds, just before now.
+    void past(Daemon& daemon, LocalDatapath& slots, LocalDatapath& ring, double seconds = 8) {
+        const uint64_t now_us = monotonic_us();
+        for (uint64_t time_us = now_us - static_cast<uint64_t>(seconds * 1e6); time_us < now_us; time_us += 100000) {
+            decide_all(slots, ring, time_us);
+        }
+        ASSERT_TRUE(daemon.step().ok());
+    }
+    void past(HandDaemon& hand) { past(*hand.daemon, *hand.datapath, *hand.datapath); }
+    // Real time: the guard runs on this machine's clock. False: it did not come to that within 20 s.
+    bool live(HandDaemon& hand, const std::function<bool()>& until, uint64_t link_rate = kGoodRate) {
+        const uint64_t end_us = monotonic_us() + 20000000;
+        while (!until() && monotonic_us() < end_us && !HasFatalFailure()) {
+            decide_all(*hand.datapath, *hand.datapath, monotonic_us(), link_rate);
+            if (Status status = hand.daemon->step(); !status) {
+                ADD_FAILURE() << status.error().message;
+                return false;
+            }
+            usleep(20000);
+        }
+        return until();
+    }
+    static std::vector<DaemonEvent> drain(Daemon::Events::Reader& events) {
+        std::vector<DaemonEvent> all;
+        while (std::shared_ptr<const DaemonEvent> event = events.next(std::chrono::milliseconds(0))) {
+            all.push_back(*event);
+        }
+        return all;
+    }
+    static const DaemonEvent* find_event(const std::vector<DaemonEvent>& events, const std::string& kind) {
+        for (const DaemonEvent& event : events) {
+            if (event.kind == kind) {
+                return &event;
+            }
+        }
+        return nullptr;
+    }
+};
+
+TEST_F(TrialDaemonTest, AGoodSnapshotIsPromoted) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path(), quick);
+    const InstallResult old = install(hand, test::random_snapshot(1), true);
+    EXPECT_TRUE(old.activated) << "there was nothing to compare with";
+    past(hand);
+    std::shared_ptr<Daemon::Events::Reader> events = hand.daemon->watch_events();
+    const InstallResult fresh = install(hand, test::random_snapshot(2), true);
+    EXPECT_FALSE(fresh.activated);
+    EXPECT_TRUE(fresh.on_trial);
+    EXPECT_GT(fresh.share, 0);
+    pb::StatusReply reply = status(hand);
+    EXPECT_EQ(reply.active_generation(), old.generation);
+    EXPECT_EQ(reply.canary_generation(), fresh.generation);
+    EXPECT_EQ(reply.canary_hash(), fresh.hash);
+    EXPECT_EQ(reply.slots(static_cast<int>(fresh.slot)).state(), "canary");
+    ASSERT_TRUE(live(hand, [&] { return status(hand).active_generation() == fresh.generation; }));
+    // Side by side until then: some flows under the one, the others under the other.
+    const std::vector<DaemonEvent> all = drain(*events);
+    const DaemonEvent* begun = find_event(all, "canary");
+    const DaemonEvent* promoted = find_event(all, "promote");
+    ASSERT_NE(begun, nullptr);
+    ASSERT_NE(promoted, nullptr);
+    EXPECT_EQ(begun->generation, fresh.generation);
+    EXPECT_EQ(promoted->generation, fresh.generation);
+    EXPECT_EQ(promoted->from_generation, old.generation);
+    EXPECT_TRUE(promoted->trained);
+    EXPECT_EQ(find_event(all, "rollback"), nullptr);
+    reply = status(hand);
+    EXPECT_EQ(reply.canary_generation(), 0U);
+    EXPECT_EQ(reply.trials(), 1U);
+    EXPECT_EQ(reply.trials_passed(), 1U);
+    EXPECT_EQ(reply.switches_trained(), 2U);
+    EXPECT_TRUE(reply.watch().starts_with("watched")) << reply.watch();
+    EXPECT_EQ(reply.decisions_unexplained(), 0U) << reply.last_unexplained();
+    EXPECT_EQ(hand.daemon->snapshots().roll_back("", false)->generation, old.generation);
+}
+
+TEST_F(TrialDaemonTest, ABadSnapshotIsEndedBeforeMostFlowsSeeIt) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path(), quick);
+    const InstallResult old = install(hand, test::random_snapshot(1), true);
+    past(hand);
+    std::shared_ptr<Daemon::Events::Reader> events = hand.daemon->watch_events();
+    const Snapshot bad = test::constant_snapshot(-1);
+    const InstallResult fresh = install(hand, bad, true);
+    ASSERT_TRUE(fresh.on_trial);
+    rates_[fresh.generation] = kBadRate;
+    ASSERT_TRUE(live(hand, [&] { return status(hand).trials_failed() == 1; }));
+    EXPECT_EQ(status(hand).active_generation(), old.generation);
+    EXPECT_EQ(status(hand).rollbacks(), 1U);
+    EXPECT_EQ(status(hand).canary_generation(), 0U);
+    const std::vector<DaemonEvent> all = drain(*events);
+    const DaemonEvent* ended = find_event(all, "rollback");
+    ASSERT_NE(ended, nullptr);
+    EXPECT_TRUE(ended->trial);
+    EXPECT_EQ(ended->from_generation, fresh.generation);
+    EXPECT_EQ(ended->generation, old.generation);
+    EXPECT_EQ(find_event(all, "switch"), nullptr);
+    // A quarter of eight, and nobody else; nor does anybody from here on.
+    EXPECT_GE(seen_[fresh.generation].size(), 1U);
+    EXPECT_LE(seen_[fresh.generation].size(), 3U);
+    seen_.clear();
+    decide_all(*hand.datapath, *hand.datapath, monotonic_us());
+    EXPECT_EQ(seen_.size(), 1U);
+    // Training may not send it again for a while; its slot is free again.
+    Result<InstallResult> again = hand.daemon->snapshots().install(test::file_of(bad), true, true, "");
+    ASSERT_FALSE(again);
+    EXPECT_NE(again.error().message.find("on trial"), std::string::npos) << again.error().message;
+    hand.daemon->snapshots().reclaim();
+    for (const SlotInfo& slot : hand.daemon->snapshots().slots()) {
+        EXPECT_NE(slot.generation, fresh.generation);
+    }
+}
+
+TEST_F(TrialDaemonTest, ALinkThatFallsUnderAllRollsNothingBack) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path(), quick);
+    install(hand, test::random_snapshot(1), true);
+    past(hand);
+    const InstallResult fresh = install(hand, test::random_snapshot(2), true);
+    ASSERT_TRUE(fresh.on_trial);
+    // To an eighth, for all flows alike: three octaves, more than the watch's margin.
+    const uint64_t fallen = kGoodRate / 8;
+    ASSERT_TRUE(live(hand, [&] { return status(hand).canary_generation() == 0; }, fallen));
+    EXPECT_EQ(status(hand).active_generation(), fresh.generation);
+    // The watch has enough to conclude from, twice over, and lets it be.
+    const uint64_t begin_us = monotonic_us();
+    ASSERT_TRUE(live(hand, [&] { return monotonic_us() - begin_us > 4000000; }, fallen));
+    EXPECT_EQ(status(hand).rollbacks(), 0U);
+    EXPECT_EQ(status(hand).active_generation(), fresh.generation);
+}
+
+TEST_F(TrialDaemonTest, WithFewFlowsItDecidesAtOnce) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path(), quick);
+    flows_.resize(3);
+    install(hand, test::random_snapshot(1), true);
+    past(hand);
+    EXPECT_TRUE(install(hand, test::random_snapshot(2), true).activated);
+    EXPECT_EQ(status(hand).trials(), 0U);
+}
+
+TEST_F(TrialDaemonTest, TurnedOffItDecidesAtOnceUnlessAnOperatorAsks) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path(), [](pb::DaemonConfig& config) {
+        quick(config);
+        config.mutable_canary()->set_mode("off");
+    });
+    SnapshotManager& snapshots = hand.daemon->snapshots();
+    const InstallResult a = install(hand, test::random_snapshot(1), true);
+    past(hand);
+    EXPECT_TRUE(install(hand, test::random_snapshot(2), true).activated);
+    Result<InstallResult> asked = snapshots.install(test::file_of(test::random_snapshot(3)), true, false, "", true);
+    ASSERT_TRUE(asked) << asked.error().message;
+    EXPECT_TRUE(asked->on_trial);
+    // What is asked for next takes its place, under a number of its own.
+    Result<SwitchResult> stored = snapshots.switch_to(a.hash, 0, "", true);
+    ASSERT_TRUE(stored) << stored.error().message;
+    EXPECT_TRUE(stored->on_trial);
+    EXPECT_GT(stored->generation, asked->generation);
+    EXPECT_EQ(snapshots.on_trial().hash, a.hash);
+    EXPECT_FALSE(snapshots.switch_to(a.hash, 0, "", true)) << "it is on trial already";
+}
+
+TEST_F(TrialDaemonTest, AnOperatorIsObeyedAtOnce) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path(), quick);
+    SnapshotManager& snapshots = hand.daemon->snapshots();
+    const InstallResult a = install(hand, test::random_snapshot(1), true);
+    past(hand);
+    EXPECT_TRUE(install(hand, test::random_snapshot(2), false).activated) << "without --canary no trial";
+    past(hand);
+    const auto on_trial = [&](uint32_t seed) {
+        const InstallResult result = install(hand, test::random_snapshot(seed), true);
+        EXPECT_TRUE(result.on_trial);
+        return result;
+    };
+    // Rolled back: the trial, and nothing else.
+    InstallResult trial = on_trial(3);
+    Result<SwitchResult> back = snapshots.roll_back("by hand", false);
+    ASSERT_TRUE(back) << back.error().message;
+    EXPECT_EQ(back->generation, 2U);
+    EXPECT_EQ(status(hand).active_generation(), 2U);
+    EXPECT_EQ(status(hand).canary_generation(), 0U);
+    // Switched to: promoted before its time.
+    trial = on_trial(4);
+    Result<SwitchResult> there = snapshots.switch_to("", trial.generation, "");
+    ASSERT_TRUE(there) << there.error().message;
+    EXPECT_EQ(there->generation, trial.generation);
+    EXPECT_EQ(status(hand).active_generation(), trial.generation);
+    // Another is switched to: over, and it is not held against the one on trial.
+    past(hand);
+    trial = on_trial(5);
+    there = snapshots.switch_to(a.hash, 0, "");
+    ASSERT_TRUE(there) << there.error().message;
+    EXPECT_EQ(status(hand).canary_generation(), 0U);
+    EXPECT_EQ(hand.datapath->canary().share_q16, 0U);
+    past(hand);
+    EXPECT_TRUE(install(hand, test::random_snapshot(5), true).on_trial) << "refused though nobody judged it";
+    EXPECT_EQ(status(hand).trials_failed(), 1U);
+}
+
+TEST_F(TrialDaemonTest, ATornDecisionEndsTheTrialAtOnce) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path(), quick);
+    const InstallResult old = install(hand, test::random_snapshot(1), true);
+    past(hand);
+    const InstallResult fresh = install(hand, test::random_snapshot(2), true);
+    ASSERT_TRUE(fresh.on_trial);
+    for (HandFlow& flow : flows_) {
+        adp_cc_sample sample = test::decide(*hand.datapath, flow, 1);
+        if (sample.generation == fresh.generation) {
+            sample.output++;
+            sample.action = sample.output;
+        }
+        test::put(*hand.datapath, sample);
+    }
+    ASSERT_TRUE(hand.daemon->step().ok());
+    EXPECT_EQ(status(hand).trials_failed(), 1U);
+    EXPECT_EQ(status(hand).active_generation(), old.generation);
+}
+
+TEST_F(TrialDaemonTest, ADaemonEndsTheTrialOfOneThatIsGone) {
+    Successor after;
+    uint32_t on_trial = 0;
+    {
+        std::unique_ptr<Daemon> daemon = after.open(directory_.path(), quick);
+        ASSERT_TRUE(daemon->snapshots().install(test::file_of(test::random_snapshot(1)), true, true, "").ok());
+        past(*daemon, *after.datapath, *after.ring);
+        Result<InstallResult> fresh =
+            daemon->snapshots().install(test::file_of(test::random_snapshot(2)), true, true, "");
+        ASSERT_TRUE(fresh) << fresh.error().message;
+        ASSERT_TRUE(fresh->on_trial);
+        on_trial = fresh->generation;
+        EXPECT_NE(after.datapath->canary().share_q16, 0U);
+    }
+    EXPECT_NE(after.datapath->canary().share_q16, 0U) << "the kernel side goes on as it was left";
+    std::unique_ptr<Daemon> daemon = after.open(directory_.path(), quick);
+    EXPECT_EQ(after.datapath->canary().share_q16, 0U);
+    EXPECT_EQ(daemon->snapshots().active().generation, 1U);
+    EXPECT_EQ(daemon->snapshots().on_trial().generation, 0U);
+    EXPECT_EQ(daemon->snapshots().counters().rollbacks, 1U);
+    EXPECT_EQ(daemon->snapshots().roll_back("", false)->generation, 0U) << "it never becomes a way back: " << on_trial;
+}
+
+TEST_F(TrialDaemonTest, WhatWasOnTrialIsNotRestored) {
+    {
+        HandDaemon hand = test::open_hand_daemon(directory_.path(), quick);
+        install(hand, test::random_snapshot(1), true);
+        past(hand);
+        ASSERT_TRUE(install(hand, test::random_snapshot(2), true).on_trial);
+    }
+    HandDaemon hand = test::open_hand_daemon(directory_.path(), quick);
+    EXPECT_EQ(hand.daemon->snapshots().active().hash, test::random_snapshot(1).hash);
+}
+
+TEST_F(TrialDaemonTest, WhatWasUnderWatchIsWatchedAgain) {
+    Successor after;
+    const auto watch_of = [](const Daemon& daemon) {
+        pb::StatusReply reply;
+        daemon.fill_status(reply);
+        return reply.watch();
+    };
+    {
+        std::unique_ptr<Daemon> daemon = after.open(directory_.path(), quick);
+        ASSERT_TRUE(daemon->snapshots().install(test::file_of(test::random_snapshot(1)), true, true, "").ok());
+        past(*daemon, *after.datapath, *after.ring);
+        ASSERT_TRUE(daemon->snapshots().install(test::file_of(test::random_snapshot(2)), true, false, "").ok());
+        EXPECT_TRUE(watch_of(*daemon).starts_with("watched")) << watch_of(*daemon);
+    }
+    // Killed. The next one still has its doubts, and holds it against what the log says of the one before.
+    std::unique_ptr<Daemon> daemon = after.open(directory_.path(), quick);
+    EXPECT_EQ(daemon->snapshots().active().generation, 2U);
+    EXPECT_TRUE(watch_of(*daemon).starts_with("watched")) << watch_of(*daemon);
+    rates_[2] = kBadRate;
+    const uint64_t end_us = monotonic_us() + 20000000;
+    while (daemon->snapshots().active().generation == 2 && monotonic_us() < end_us) {
+        decide_all(*after.datapath, *after.ring, monotonic_us());
+        ASSERT_TRUE(daemon->step().ok());
+        usleep(20000);
+    }
+    EXPECT_EQ(daemon->snapshots().active().generation, 1U);
+    EXPECT_EQ(daemon->snapshots().counters().rollbacks, 1U);
+}
+
+TEST_F(TrialDaemonTest, WhatIsTrustedStaysSo) {
+    Successor after;
+    {
+        std::unique_ptr<Daemon> daemon = after.open(directory_.path(), quick);
+        ASSERT_TRUE(daemon->snapshots().install(test::file_of(test::random_snapshot(1)), true, true, "").ok());
+        past(*daemon, *after.datapath, *after.ring);
+    }
+    std::unique_ptr<Daemon> daemon = after.open(directory_.path(), quick);
+    pb::StatusReply reply;
+    daemon->fill_status(reply);
+    EXPECT_FALSE(reply.watch().starts_with("watched")) << reply.watch();
+}
+
+// ---- the objective ----
+
+TEST_F(DaemonTest, TheObjectiveTakesEffectAtOnceAndIsKept) {
+    const auto weights = [](const HandDaemon& hand) {
+        pb::ObjectiveReply reply;
+        hand.daemon->fill_objective(reply);
+        std::map<std::string, double> all;
+        for (const pb::ObjectiveWeight& weight : reply.weights()) {
+            all[weight.name()] = weight.value();
+        }
+        return all;
+    };
+    const auto source = [](const HandDaemon& hand) { return status(hand).objective_source(); };
+    {
+        HandDaemon hand = test::open_hand_daemon(directory_.path());
+        const std::array<uint32_t, ADP_OBJECTIVES> zeros{};
+        EXPECT_EQ(hand.datapath->objective_q16(), zeros) << "the app's own defaults";
+        EXPECT_EQ(source(hand), "default");
+        EXPECT_EQ(weights(hand)["throughput"], 1);
+        ASSERT_TRUE(hand.daemon->set_objective({{"delay", 1}}, false).ok());
+        EXPECT_EQ(hand.datapath->objective_q16()[ADP_CC_THROUGHPUT_WEIGHT], 65536U);
+        EXPECT_EQ(hand.datapath->objective_q16()[ADP_CC_DELAY_WEIGHT_INDEX], 65536U);
+        EXPECT_EQ(hand.datapath->objective_q16()[ADP_CC_LOSS_WEIGHT_INDEX], uint32_t{ADP_CC_LOSS_DEFAULT_Q16});
+        ASSERT_TRUE(hand.daemon->set_objective({{"loss", 2}}, false).ok());
+        EXPECT_EQ(weights(hand)["delay"], 1) << "what is not named stays";
+        for (const std::map<std::string, double>& wrong : std::vector<std::map<std::string, double>>{
+                 {{"delay", -1}}, {{"delay", 257}}, {{"delay", NAN}}, {{"throughput", 0}}, {{"jitter", 1}}}) {
+            const Status refused = hand.daemon->set_objective(wrong, false);
+            ASSERT_FALSE(refused) << wrong.begin()->first;
+            EXPECT_NE(refused.error().message.find(wrong.begin()->first), std::string::npos) << refused.error().message;
+        }
+        EXPECT_EQ(weights(hand)["delay"], 1);
+    }
+    {
+        // Kept, whatever the configuration says.
+        HandDaemon hand = test::open_hand_daemon(
+            directory_.path(), [](pb::DaemonConfig& config) { config.mutable_objective()->set_delay(0.5); });
+        EXPECT_EQ(weights(hand)["delay"], 1);
+        EXPECT_EQ(weights(hand)["loss"], 2);
+        EXPECT_EQ(source(hand), "adapathctl objective");
+        ASSERT_TRUE(hand.daemon->set_objective({}, true).ok());
+        EXPECT_EQ(weights(hand)["delay"], 0.5);
+        EXPECT_EQ(weights(hand)["loss"], ADP_CC_LOSS_DEFAULT_Q16 / 65536.0);
+        EXPECT_EQ(source(hand), "configuration");
+    }
+    // A file that somebody has spoilt is said and passed over.
+    std::ofstream(directory_ / "objective") << "delay much\n";
+    HandDaemon hand = test::open_hand_daemon(directory_.path());
+    EXPECT_EQ(source(hand), "default");
+}
+
+TEST_F(DaemonTest, WeightsThatNothingWasTrainedForAreSaid) {
+    HandDaemon hand = test::open_hand_daemon(directory_.path());
+    pb::ObjectiveReply reply;
+    hand.daemon->fill_objective(reply);
+    EXPECT_EQ(reply.warnings_size(), 0);
+    ASSERT_TRUE(hand.daemon->set_objective({{"delay", 100}}, false).ok());
+    reply.Clear();
+    hand.daemon->fill_objective(reply);
+    ASSERT_EQ(reply.warnings_size(), 1);
+    EXPECT_NE(reply.warnings(0).find("delay"), std::string::npos) << reply.warnings(0);
+    // Only ratios matter.
+    ASSERT_TRUE(hand.daemon->set_objective({{"delay", 100}, {"throughput", 100}, {"loss", 200}}, false).ok());
+    reply.Clear();
+    hand.daemon->fill_objective(reply);
+    EXPECT_EQ(reply.warnings_size(), 0);
 }
 
 }  // namespace

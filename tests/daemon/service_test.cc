@@ -1,7 +1,9 @@
 // Over the socket: the real server, the real client, adapathctl's commands and their JSON.
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #include <atomic>
 #include <fstream>
@@ -14,6 +16,7 @@
 #include "userspace/adapathctl/commands.h"
 #include "userspace/adapathd/control_service.h"
 #include "userspace/common/stop.h"
+#include "userspace/common/unique_fd.h"
 
 namespace adapath {
 namespace {
@@ -309,6 +312,31 @@ TEST_F(ServiceTest, SocketIsNotForEveryone) {
     Result<std::unique_ptr<ControlServer>> server = ControlServer::start(*second.daemon, socket_, "");
     ASSERT_FALSE(server);
     EXPECT_NE(server.error().message.find("another adapathd"), std::string::npos);
+}
+
+// What a killed daemon left is replaced; a socket that says anything but "nobody listens" is somebody's.
+TEST_F(ServiceTest, OnlyADeadSocketIsReplaced) {
+    test::TemporaryDirectory other;
+    HandDaemon second = test::open_hand_daemon(other.path());
+    const auto bind_socket = [](const std::string& path, int type) {
+        UniqueFd fd(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+        sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+        path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+        EXPECT_EQ(bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+        return fd;
+    };
+    const std::string dead = directory_ / "dead.sock";
+    bind_socket(dead, SOCK_STREAM);
+    Result<std::unique_ptr<ControlServer>> server = ControlServer::start(*second.daemon, dead, "");
+    EXPECT_TRUE(server) << server.error().message;
+
+    const std::string foreign = directory_ / "foreign.sock";
+    const UniqueFd alive = bind_socket(foreign, SOCK_DGRAM);
+    Result<std::unique_ptr<ControlServer>> refused = ControlServer::start(*second.daemon, foreign, "");
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message.find(foreign), std::string::npos);
+    struct stat info{};
+    EXPECT_EQ(stat(foreign.c_str(), &info), 0) << "somebody's socket was removed";
 }
 
 }  // namespace

@@ -99,6 +99,30 @@ TEST_F(SnapshotStoreTest, RemembersWhatWasRolledBack) {
     EXPECT_EQ(store.bad("0"), nullptr);
 }
 
+TEST_F(SnapshotStoreTest, RemembersHowFarAGenerationHasProvedItself) {
+    using Standing = SnapshotStore::Standing;
+    {
+        SnapshotStore store = open();
+        const std::string hash = put(store, 1);
+        for (int i = 0; i < 4; i++) {
+            ASSERT_TRUE(store.begin_generation(hash).ok());
+        }
+        ASSERT_TRUE(store.mark(1, Standing::watched, 0).ok());
+        ASSERT_TRUE(store.mark(1, Standing::trusted, 0).ok());
+        ASSERT_TRUE(store.mark(2, Standing::on_trial, 1).ok());
+        ASSERT_TRUE(store.mark(3, Standing::on_trial, 1).ok());
+        ASSERT_TRUE(store.mark(3, Standing::watched, 1).ok());
+        EXPECT_EQ(store.mark_of(2).standing, Standing::on_trial);
+    }
+    SnapshotStore store = open();
+    EXPECT_EQ(store.mark_of(1).standing, Standing::trusted);
+    EXPECT_EQ(store.mark_of(2).standing, Standing::on_trial);
+    EXPECT_EQ(store.mark_of(3).standing, Standing::watched);
+    EXPECT_EQ(store.mark_of(3).before, 1U);
+    EXPECT_EQ(store.mark_of(4).standing, Standing::unknown);
+    EXPECT_EQ(store.generations().size(), 4U);
+}
+
 TEST_F(SnapshotStoreTest, FindsByPrefix) {
     SnapshotStore store = open();
     const std::string a = put(store, 1);

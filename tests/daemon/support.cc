@@ -85,7 +85,7 @@ std::string file_of(const Snapshot& snapshot) {
 }
 
 adp_cc_sample decide(const LocalDatapath& datapath, HandFlow& flow, uint32_t seed) {
-    const LocalDatapath::Active active = datapath.active();
+    const LocalDatapath::Active active = datapath.deciding(flow.id);
     adp_cc_sample sample{};
     std::mt19937 random(seed);
     for (adp_u8& code : sample.input) {
@@ -101,6 +101,10 @@ adp_cc_sample decide(const LocalDatapath& datapath, HandFlow& flow, uint32_t see
     sample.interval.mss = 1000;
     sample.interval.delivered = static_cast<adp_u32>(flow.interval_rate / 10000);
     sample.interval.sent = sample.interval.delivered;
+    const auto [throughput, delay, loss, unused] = datapath.objective_q16();
+    adp_cc_flow aims{};
+    adp_cc_set_objective(&aims, throughput, delay, loss);
+    sample.objective = aims.objective;
     sample.local_port = 40000;
     sample.remote_port = 554;
     if (active.model == nullptr) {

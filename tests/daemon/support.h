@@ -34,8 +34,8 @@ Snapshot constant_snapshot(float output);
 Snapshot freeze_light(const FloatModel& model, float explore = 0);
 std::string file_of(const Snapshot& snapshot);
 
-// A record such as the kernel side makes: the datapath's active snapshot really runs on an input drawn from `seed`.
-// `interval_rate` and `rtt_us` set the reward of what followed the decision before.
+// A record such as the kernel side makes: the snapshot that decides for this flow really runs on an input drawn from
+// `seed`. `interval_rate` and `rtt_us` set the reward of what followed the decision before.
 struct HandFlow {
     uint64_t id = 1;
     uint32_t seq = 0;

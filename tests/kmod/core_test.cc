@@ -113,6 +113,15 @@ protected:
         EXPECT_EQ(driver_->query(query, input), 0);
         return query;
     }
+    // One of a flow, as its number has it.
+    adpt_query ask_of(uint64_t number, const std::vector<uint8_t>& input, uint32_t context = ADPT_PROCESS) {
+        adpt_query query{};
+        query.context = context;
+        query.flow = -1;
+        query.number = number;
+        EXPECT_EQ(driver_->query(query, input), 0);
+        return query;
+    }
     // An answer is just what the model says.
     void expect_answer(const adpt_query& query, const QuantModel& model, const std::vector<uint8_t>& input,
                        uint32_t generation) {
@@ -270,14 +279,13 @@ class SlotsModel {
 public:
     std::vector<SlotModel> slots{ADP_SLOTS};
     uint32_t standby = ADP_SLOT_NONE;
+    uint32_t share = 0;
 
-    [[nodiscard]] uint32_t active() const {
-        for (uint32_t s = 0; s < ADP_SLOTS; ++s) {
-            if (slots[s].state == ADP_SLOT_ACTIVE) {
-                return s;
-            }
-        }
-        return ADP_SLOT_NONE;
+    [[nodiscard]] uint32_t active() const { return in_state(ADP_SLOT_ACTIVE); }
+    [[nodiscard]] uint32_t canary() const { return in_state(ADP_SLOT_CANARY); }
+    // Who decides for a flow.
+    [[nodiscard]] uint32_t decides(uint64_t flow) const {
+        return canary() != ADP_SLOT_NONE && flow != 0 && adp_flow_in_share(flow, share) ? canary() : active();
     }
     void reclaim() {
         for (SlotModel& s : slots) {
@@ -316,12 +324,40 @@ public:
         }
         retire(slot);
         slots[slot].state = ADP_SLOT_ACTIVE;
+        end_canary();
         return 0;
+    }
+    int try_out(uint32_t slot, uint32_t of_flows) {
+        if (of_flows < 1 || of_flows > 65536) {
+            return EINVAL;
+        }
+        if (slots[slot].state == ADP_SLOT_FREE) {
+            return ENOENT;
+        }
+        if (canary() != ADP_SLOT_NONE && canary() != slot) {
+            return EBUSY;
+        }
+        if (slots[slot].state != ADP_SLOT_READY && slots[slot].state != ADP_SLOT_CANARY) {
+            return EBUSY;
+        }
+        if (active() == ADP_SLOT_NONE) {
+            return ENODATA;
+        }
+        slots[slot].state = ADP_SLOT_CANARY;
+        share = of_flows;
+        return 0;
+    }
+    // No flow is ever bound to it: free at once.
+    void end_canary() {
+        if (canary() != ADP_SLOT_NONE) {
+            slots[canary()] = {};
+        }
     }
     int rollback() { return standby == ADP_SLOT_NONE ? ENOENT : switch_to(standby); }
     void deactivate() {
         if (active() != ADP_SLOT_NONE) {
             retire(ADP_SLOT_NONE);
+            end_canary();
         }
     }
     int discard(uint32_t slot) {
@@ -340,6 +376,14 @@ public:
     }
 
 private:
+    [[nodiscard]] uint32_t in_state(uint32_t state) const {
+        for (uint32_t s = 0; s < ADP_SLOTS; ++s) {
+            if (slots[s].state == state) {
+                return s;
+            }
+        }
+        return ADP_SLOT_NONE;
+    }
     void retire(uint32_t unless) {
         const uint32_t was_active = active();
         const uint32_t was_standby = standby;
@@ -369,14 +413,25 @@ TEST_F(Core, SlotsAgreeWithTheirModelOverRandomCommands) {
     const uint64_t steps = test::environment("ADAPATH_STEPS", 3000);
     uint64_t refused = 0;
     uint64_t full = 0;
+    uint64_t trials = 0;
     std::string last;
     for (uint64_t step = 0; step < steps; ++step) {
         const auto slot = static_cast<uint32_t>(random_() % ADP_SLOTS);
         const auto flow = static_cast<uint32_t>(random_() % kFlows);
-        const uint64_t kind = random_() % 100;
+        const uint64_t kind = random_() % 112;
         int want = 0;
         int got = 0;
-        if (kind < 25) {
+        if (kind >= 103) {
+            const auto share = static_cast<uint32_t>(random_() % 70000);
+            last = fmt::format("canary {} share {}", slot, share);
+            got = genl_->call(ADP_CMD_CANARY, canary_attributes("test", slot, share)).error;
+            want = model.try_out(slot, share);
+            trials += want == 0;
+        } else if (kind >= 100) {
+            last = "end canary";
+            got = command(ADP_CMD_END_CANARY).error;
+            model.end_canary();
+        } else if (kind < 25) {
             last = "install";
             ++generation;
             InstallRequest request = request_for("test", ADPT_SCHEMA, network_of_generation(generation), generation);
@@ -458,6 +513,8 @@ TEST_F(Core, SlotsAgreeWithTheirModelOverRandomCommands) {
         const App a = app();
         ASSERT_EQ(a.active, model.active()) << "step " << step << ": " << last;
         ASSERT_EQ(a.standby, model.standby) << "step " << step << ": " << last;
+        ASSERT_EQ(a.canary, model.canary()) << "step " << step << ": " << last;
+        ASSERT_EQ(a.share, model.canary() == ADP_SLOT_NONE ? 0 : model.share) << "step " << step << ": " << last;
         for (uint32_t s = 0; s < ADP_SLOTS; ++s) {
             const auto found = a.slots.find(s);
             const Slot there = found == a.slots.end() ? Slot{} : found->second;
@@ -483,6 +540,10 @@ TEST_F(Core, SlotsAgreeWithTheirModelOverRandomCommands) {
             ASSERT_EQ(query.explore_q16, active.explore);
             ASSERT_EQ(query.ready, 1U);
         }
+        if (const uint64_t number = 1 + random_() % 1000; model.active() != ADP_SLOT_NONE) {
+            const SlotModel& decides = model.slots[model.decides(number)];
+            expect_answer(ask_of(number, input), network_of_generation(decides.generation), input, decides.generation);
+        }
         for (uint32_t f = 0; f < kFlows; ++f) {
             if (flows[f].bound) {
                 expect_answer(ask(input, static_cast<uint32_t>(random_() % ADPT_CONTEXTS), static_cast<int32_t>(f)),
@@ -494,6 +555,107 @@ TEST_F(Core, SlotsAgreeWithTheirModelOverRandomCommands) {
     fmt::print("{} steps: {} refused as the model says, {} of them for want of a slot\n", steps, refused, full);
     EXPECT_GT(refused, steps / 20);
     EXPECT_GT(full, 0U) << "the test itself: slots never ran out";
+    EXPECT_GT(trials, 0U) << "the test itself: nothing was on trial";
+}
+
+TEST_F(Core, AShareOfTheFlowsIsDecidedByTheOneOnTrial) {
+    const QuantModel before = test_model();
+    const QuantModel after = test_model();
+    const std::vector<uint8_t> input = random_input();
+    EXPECT_EQ(genl_->call(ADP_CMD_CANARY, canary_attributes("test", 0, 16384)).error, ENOENT);
+    const uint32_t active = install_and_switch(before, 1);
+    const uint32_t slot = install(after, 2);
+    for (const uint32_t share : {1U, 6554U, 16384U, 40000U, 65535U, 65536U}) {
+        ASSERT_TRUE(genl_->call(ADP_CMD_CANARY, canary_attributes("test", slot, share)).ok());
+        EXPECT_EQ(app().slots.at(slot).state, uint32_t{ADP_SLOT_CANARY});
+        EXPECT_EQ(app().active, active);
+        uint32_t in_share = 0;
+        for (uint64_t flow = 1; flow <= 400; ++flow) {
+            const bool want = adp_flow_in_share(flow, share) != 0;
+            in_share += want;
+            expect_answer(ask_of(flow, input, static_cast<uint32_t>(flow % ADPT_CONTEXTS)), want ? after : before,
+                          input, want ? 2 : 1);
+        }
+        // Of so many flows in a row just about the share.
+        EXPECT_NEAR(in_share, 400.0 * share / 65536, 3);
+        // Who asks for no flow is never on trial.
+        expect_answer(ask(input), before, input, 1);
+    }
+    // In use: neither discarded nor given up for room, and no other beside it.
+    EXPECT_EQ(slot_command(ADP_CMD_DISCARD, slot).error, EBUSY);
+    const uint32_t other = install(before, 3);
+    EXPECT_EQ(genl_->call(ADP_CMD_CANARY, canary_attributes("test", other, 100)).error, EBUSY);
+    EXPECT_EQ(genl_->call(ADP_CMD_CANARY, canary_attributes("test", active, 100)).error, EBUSY);
+    for (uint32_t g = 4; g < 4 + 2 * ADP_SLOTS; ++g) {
+        ASSERT_LT(install(before, g), ADP_SLOTS);
+    }
+    EXPECT_EQ(app().slots.at(slot).generation, 2U);
+    // A bound flow never is: it could not be given back.
+    ASSERT_EQ(driver_->bind(0, 0), 0);
+    expect_answer(ask(input, ADPT_BH, 0), before, input, 1);
+    ASSERT_EQ(driver_->unbind(0, 0), 0);
+    // Promoted.
+    ASSERT_TRUE(slot_command(ADP_CMD_SWITCH, slot).ok());
+    App a = app();
+    EXPECT_EQ(a.active, slot);
+    EXPECT_EQ(a.standby, active);
+    EXPECT_EQ(a.canary, ADP_SLOT_NONE);
+    for (uint64_t flow = 0; flow <= 20; ++flow) {
+        expect_answer(ask_of(flow, input), after, input, 2);
+    }
+    // Whatever changes what is active ends a trial; so does the command, with or without one.
+    ASSERT_TRUE(command(ADP_CMD_END_CANARY).ok());
+    uint32_t generation = 100;
+    for (const uint8_t how :
+         {ADP_CMD_END_CANARY, ADP_CMD_ROLLBACK, ADP_CMD_DEACTIVATE, ADP_CMD_CLEAR, ADP_CMD_SWITCH}) {
+        const uint32_t there = install_and_switch(before, ++generation);
+        install_and_switch(before, ++generation);
+        const uint32_t elsewhere = install(before, ++generation);
+        const uint32_t trial = install(after, ++generation);
+        ASSERT_TRUE(genl_->call(ADP_CMD_CANARY, canary_attributes("test", trial, 65536)).ok());
+        expect_answer(ask_of(7, input), after, input, generation);
+        ASSERT_TRUE((how == ADP_CMD_SWITCH ? slot_command(how, elsewhere) : command(how)).ok());
+        a = app();
+        EXPECT_EQ(a.canary, ADP_SLOT_NONE) << "command " << int{how};
+        EXPECT_EQ(a.slots.count(trial), 0U) << "command " << int{how};
+        EXPECT_TRUE(how != ADP_CMD_ROLLBACK || a.active == there);
+        if (a.active != ADP_SLOT_NONE) {
+            expect_answer(ask_of(7, input), before, input, a.slots.at(a.active).generation);
+        } else {
+            EXPECT_EQ(ask_of(7, input).result, -ENODATA);
+        }
+    }
+    for (const uint32_t share : {0U, 65537U, UINT32_MAX}) {
+        const Reply reply = genl_->call(ADP_CMD_CANARY, canary_attributes("test", active, share));
+        EXPECT_EQ(reply.error, EINVAL);
+        EXPECT_NE(reply.message.find("65536"), std::string::npos) << reply.message;
+        EXPECT_TRUE(reply.has_offset) << "names no attribute";
+    }
+}
+
+TEST_F(Core, TheObjectiveIsKeptAndItsBoundsAreSaid) {
+    EXPECT_EQ(app().objective, (std::vector<uint32_t>(ADP_OBJECTIVES, 0)));
+    const auto set = [&](std::span<const uint32_t> weights) {
+        Attributes request;
+        request.string(ADP_A_APP, "test")
+            .bytes(ADP_A_OBJECTIVE, {reinterpret_cast<const uint8_t*>(weights.data()), weights.size_bytes()});
+        return genl_->call(ADP_CMD_CONFIGURE, request);
+    };
+    const std::vector<uint32_t> wanted{65536, 13107, ADP_OBJECTIVE_MAX_Q16, 0};
+    ASSERT_TRUE(set(wanted).ok());
+    EXPECT_EQ(app().objective, wanted);
+    // What is not named stays.
+    ASSERT_TRUE(configure(4096).ok());
+    EXPECT_EQ(app().objective, wanted);
+    const Reply over = set(std::vector<uint32_t>{65536, ADP_OBJECTIVE_MAX_Q16 + 1, 0, 0});
+    EXPECT_EQ(over.error, EINVAL);
+    EXPECT_NE(over.message.find("256"), std::string::npos) << over.message;
+    EXPECT_TRUE(over.has_offset);
+    for (const size_t words : {size_t{0}, size_t{3}, size_t{5}}) {
+        EXPECT_NE(set(std::vector<uint32_t>(words, 1)).error, 0) << words << " words";
+    }
+    EXPECT_EQ(app().objective, wanted);
+    ASSERT_TRUE(set(std::vector<uint32_t>(ADP_OBJECTIVES, 0)).ok());
 }
 
 TEST_F(Core, SlotsRunOutOnlyWhereFlowsAreBoundToAll) {
@@ -852,6 +1014,46 @@ TEST_F(Contexts, QueriesUnderSwitchesGiveOnlyWhatASnapshotSays) {
         << "samples and lost";
     for (const auto& [index, slot] : after.slots) {
         EXPECT_EQ(slot.bound, 0U) << "slot " << index << " has flows though all were unbound";
+    }
+}
+
+TEST_F(Contexts, QueriesUnderTrialsGiveOnlyWhatASnapshotSays) {
+    prepare();
+    adpt_start start{};
+    start.contexts = (1U << ADPT_CONTEXTS) - 1;
+    start.flags = ADPT_CHECK_EXPLORE;
+    start.period_us = 2000;
+    ASSERT_TRUE(slot_command(ADP_CMD_SWITCH, install_generation(1)).ok());
+    ASSERT_EQ(driver_->start(start), 0);
+    const auto end = Clock::now() + seconds(60);
+    uint32_t generation = 1;
+    uint64_t ended = 0;
+    while (generation < 600 && Clock::now() < end && !HasFailure()) {
+        const uint32_t slot = install_generation(++generation);
+        ASSERT_TRUE(genl_->call(ADP_CMD_CANARY, canary_attributes("test", slot, 1 + random_() % 65536)).ok());
+        if (random_() % 2) {
+            ASSERT_TRUE(genl_->call(ADP_CMD_CANARY, canary_attributes("test", slot, 1 + random_() % 65536)).ok());
+        }
+        switch (random_() % 4) {
+            case 0:
+                ASSERT_TRUE(command(ADP_CMD_END_CANARY).ok());
+                ended++;
+                break;
+            case 1:
+                ended += command(ADP_CMD_ROLLBACK).ok();
+                ASSERT_TRUE(command(ADP_CMD_END_CANARY).ok());
+                break;
+            default:
+                ASSERT_TRUE(slot_command(ADP_CMD_SWITCH, slot).ok());
+        }
+    }
+    ASSERT_EQ(driver_->stop(), 0);
+    const adpt_report report = driver_->report();
+    fmt::print("{} trials, {} of them ended\n", generation - 1, ended);
+    EXPECT_GE(generation, 200U) << "the time did not suffice";
+    expect_sound(report, 1, generation);
+    for (const adpt_counts& n : report.counts) {
+        EXPECT_EQ(n.no_data, 0U) << "a trial leaves no moment without a snapshot";
     }
 }
 

@@ -3,6 +3,7 @@
 // giving the interpreter's bits. The kernel's log is the suite's to check. Only for a VM (tests/vm).
 //
 //   vm_netlink_fuzz [SECONDS [SEED]]    (default: ADAPATH_FUZZ_SECONDS or 20; ADAPATH_SEED or a random one, printed)
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -67,6 +68,11 @@ Node binary(uint16_t type, std::span<const uint8_t> bytes) {
 template <typename T>
 Node number(uint16_t type, T value) {
     return binary(type, {reinterpret_cast<const uint8_t*>(&value), sizeof(value)});
+}
+std::vector<uint8_t> objective_bytes(const std::array<uint32_t, ADP_OBJECTIVES>& weights) {
+    std::vector<uint8_t> bytes(sizeof(weights));
+    memcpy(bytes.data(), weights.data(), bytes.size());
+    return bytes;
 }
 Node text(uint16_t type, const std::string& value) {
     return binary(type, {reinterpret_cast<const uint8_t*>(value.c_str()), value.size() + 1});
@@ -369,7 +375,9 @@ protected:
             just_name.string(ADP_A_APP, name);
             ASSERT_TRUE(genl_->call(ADP_CMD_CLEAR, just_name).ok());
             Attributes behaviour = just_name;
-            behaviour.u32(ADP_A_WAKEUP_BYTES, 4096).u32(ADP_A_CONSISTENCY, ADP_CONSISTENT_DECISION);
+            behaviour.u32(ADP_A_WAKEUP_BYTES, 4096)
+                .u32(ADP_A_CONSISTENCY, ADP_CONSISTENT_DECISION)
+                .bytes(ADP_A_OBJECTIVE, objective_bytes({0, 0, 0, 0}));
             ASSERT_TRUE(genl_->call(ADP_CMD_CONFIGURE, behaviour).ok());
             for (int n = 0; n < 3; ++n) {
                 const Reply reply = genl_->call(
@@ -423,6 +431,11 @@ protected:
             case ADP_CMD_CONFIGURE:
                 message.nodes.push_back(number(ADP_A_WAKEUP_BYTES, static_cast<uint32_t>(below(random_, 1 << 20))));
                 message.nodes.push_back(number(ADP_A_CONSISTENCY, static_cast<uint32_t>(below(random_, 2))));
+                message.nodes.push_back(binary(ADP_A_OBJECTIVE, objective_bytes({uint32_t{1} << 16, 5, 1 << 24, 0})));
+                break;
+            case ADP_CMD_CANARY:
+                message.nodes.push_back(number(ADP_A_SLOT, slot));
+                message.nodes.push_back(number(ADP_A_SHARE, static_cast<uint32_t>(1 + below(random_, 65536))));
                 break;
             case ADP_CMD_RUN:
                 message.nodes.push_back(number(ADP_A_SLOT, slot));

@@ -366,6 +366,17 @@ Result<App> get_app(Genl& genl, std::string_view name) {
             case ADP_A_CONSISTENCY:
                 app.consistency = a.u32().value();
                 break;
+            case ADP_A_CANARY:
+                app.canary = a.u32().value();
+                break;
+            case ADP_A_SHARE:
+                app.share = a.u32().value();
+                break;
+            case ADP_A_OBJECTIVE:
+                for (size_t i = 0; i + 4 <= a.value.size(); i += 4) {
+                    app.objective.push_back(load<uint32_t>(a.value.data() + i));
+                }
+                break;
             case ADP_A_ABI_VERSION:
                 app.abi_version = a.u32().value();
                 break;
@@ -394,10 +405,14 @@ Result<App> get_app(Genl& genl, std::string_view name) {
 }
 
 std::string fingerprint(const App& app) {
-    std::string out =
-        fmt::format("{} schema {} {}->{} active {} standby {} record {} wakeup {} consistency {}", app.name, app.schema,
-                    app.inputs, app.outputs, static_cast<int32_t>(app.active), static_cast<int32_t>(app.standby),
-                    app.record_bytes, app.wakeup_bytes, app.consistency);
+    std::string out = fmt::format(
+        "{} schema {} {}->{} active {} standby {} canary {} share {} record {} wakeup {} consistency {} objective",
+        app.name, app.schema, app.inputs, app.outputs, static_cast<int32_t>(app.active),
+        static_cast<int32_t>(app.standby), static_cast<int32_t>(app.canary), app.share, app.record_bytes,
+        app.wakeup_bytes, app.consistency);
+    for (const uint32_t weight : app.objective) {
+        out += fmt::format(" {}", weight);
+    }
     for (const auto& [index, s] : app.slots) {
         out += fmt::format(
             "\n  slot {} state {} generation {} hash {:x} program {:x} explore {} bound {} bytes {} run by {}", index,
@@ -427,6 +442,12 @@ Attributes install_attributes(const InstallRequest& request) {
         .nest(ADP_A_LAYERS, layers)
         .bytes(ADP_A_PARAMS, request.params);
     return out;
+}
+
+Attributes canary_attributes(std::string_view app, uint32_t slot, uint32_t share) {
+    Attributes a = slot_attributes(app, slot);
+    a.u32(ADP_A_SHARE, share);
+    return a;
 }
 
 Attributes slot_attributes(std::string_view app, uint32_t slot) {

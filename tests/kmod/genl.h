@@ -118,6 +118,9 @@ struct App {
     uint32_t record_bytes = 0;
     uint32_t wakeup_bytes = 0;
     uint32_t consistency = 0;
+    uint32_t canary = ADP_SLOT_NONE;
+    uint32_t share = 0;
+    std::vector<uint32_t> objective;
     uint32_t abi_version = 0;
     std::string device;
     std::string interface;
@@ -142,6 +145,7 @@ struct InstallRequest {
 };
 [[nodiscard]] Attributes install_attributes(const InstallRequest& request);
 [[nodiscard]] Attributes slot_attributes(std::string_view app, uint32_t slot);
+[[nodiscard]] Attributes canary_attributes(std::string_view app, uint32_t slot, uint32_t share);
 // The slot that an acknowledged INSTALL said.
 [[nodiscard]] std::optional<uint32_t> installed_slot(const Reply& reply);
 

@@ -65,6 +65,22 @@ TEST(Segments, ALostSampleCutsAndIsCounted) {
     EXPECT_EQ(b.stats().gaps, 1U);
 }
 
+TEST(Segments, DrainsAndWaitsAreNotTheNetworks) {
+    for (uint32_t flag : {ADP_CC_DRAIN_MADE, ADP_CC_HELD | ADP_CC_APP_LIMITED}) {
+        SegmentBuilder b = builder();
+        b.add(sample(1, 1));
+        b.add(sample(1, 2, 0, flag));
+        b.add(sample(1, 3));
+        b.add(sample(1, 4));
+        const auto segments = b.take();
+        // A drain begins at the end of an interval that the decision before it made; an idle application's interval is
+        // nobody's. What follows either is not a decision's.
+        ASSERT_EQ(segments.size(), flag == ADP_CC_DRAIN_MADE ? 2U : 1U);
+        EXPECT_EQ(segments.back().steps.size(), 1U);
+        EXPECT_EQ(segments.back().steps[0].codes[0], 3);
+    }
+}
+
 TEST(Segments, FallbackAndSlowStartAreNotTheNetworks) {
     SegmentBuilder b = builder();
     b.add(sample(1, 1, 0, ADP_CC_START_MADE));
@@ -137,11 +153,12 @@ TEST(Segments, DefaultRewardIsTheSharedOne) {
     second.interval.rtt_us = 60'000;
     second.interval.min_rtt_us = 40'000;
     second.interval.lost = 3;
+    second.objective = {65536, 32768, 655360};
     b.add(first);
     b.add(second);
     const auto segments = b.take();
     ASSERT_EQ(segments.size(), 1U);
-    EXPECT_FLOAT_EQ(segments[0].steps.at(0).reward, static_cast<float>(adp_cc_reward(&second.interval)) / 65536.0F);
+    EXPECT_FLOAT_EQ(segments[0].steps.at(0).reward, static_cast<float>(adp_cc_reward(&second.interval, &second.objective)) / 65536.0F);
 }
 
 }  // namespace

@@ -72,20 +72,19 @@ TEST_F(Features, AllThreeVaryOnAMovingLink) {
     auto flow = start_flow(**uplink, options_.congestion_control);
     ASSERT_TRUE(flow.ok()) << flow.error().message;
     ASSERT_TRUE(collect_for(8s));
-    std::array<std::set<int>, 3> values;
+    std::array<std::set<int>, ADP_CC_FEATURES> values;
     uint64_t decisions = 0;
     for (const adp_cc_sample& sample : samples_) {
         if (sample.generation == 0) continue;
         ++decisions;
-        for (size_t feature = 0; feature < 3; ++feature)
-            values[feature].insert(sample.input[ADP_CC_INPUTS - 3 + feature]);
+        for (size_t feature = 0; feature < values.size(); ++feature)
+            values[feature].insert(sample.input[ADP_CC_CONTEXT - ADP_CC_FEATURES + feature]);
         EXPECT_GE(sample.interval.rtt_us, 39'000U) << "less than the emulated path's own delay";
         EXPECT_GE(sample.interval.rtt_us, sample.interval.min_rtt_us);
     }
     EXPECT_GE(decisions, 50U);
-    EXPECT_GE(values[0].size(), 8U) << "latency inflation hardly varies";
-    EXPECT_GE(values[1].size(), 8U) << "latency ratio hardly varies";
-    EXPECT_GE(values[2].size(), 8U) << "send ratio hardly varies";
+    for (int feature = ADP_CC_INFLATION; feature <= ADP_CC_DELIVERY; feature++)
+        EXPECT_GE(values[feature].size(), 8U) << "feature " << feature << " hardly varies";
 }
 
 TEST_F(Features, ThePolicyFillsASteadyLinkWithoutAStandingQueue) {
@@ -135,15 +134,17 @@ TEST_F(Features, AFlowThatWasStarvedRecovers) {
     ASSERT_TRUE(slot.ok()) << slot.error().message;
     ASSERT_TRUE(backend_.installer->switch_to(*slot).ok());
     const auto end = std::chrono::steady_clock::now() + 20s;
-    while ((samples_.empty() || samples_.back().rate > ADP_CC_RATE_MIN * 11 / 10) &&
-           std::chrono::steady_clock::now() < end)
+    constexpr uint32_t least_q8 = ADP_CC_CWND_MIN << ADP_CC_WINDOW_SHIFT;
+    while ((samples_.empty() || samples_.back().window_q8 > least_q8) && std::chrono::steady_clock::now() < end)
         collect();
-    ASSERT_LE(samples_.back().rate, ADP_CC_RATE_MIN * 11 / 10) << "the bad policy does not starve: nothing is tested";
+    ASSERT_EQ(samples_.back().window_q8, least_q8) << "the bad policy does not starve: nothing is tested";
     ASSERT_TRUE(backend_.installer->switch_to(backend_.installer->standby_slot()).ok());
     const auto switched = std::chrono::steady_clock::now();
-    while (samples_.back().rate < 1'000'000 && std::chrono::steady_clock::now() < switched + 20s) collect();
-    EXPECT_GE(samples_.back().rate, 1'000'000U)
-        << "still at " << samples_.back().rate << " bytes/s, RTT " << samples_.back().interval.rtt_us << " us, least "
+    // The path holds 41 packets.
+    constexpr uint32_t enough_q8 = 27 << ADP_CC_WINDOW_SHIFT;
+    while (samples_.back().window_q8 < enough_q8 && std::chrono::steady_clock::now() < switched + 20s) collect();
+    EXPECT_GE(samples_.back().window_q8, enough_q8)
+        << "still at " << samples_.back().window_q8 / 256 << " packets, RTT " << samples_.back().interval.rtt_us << " us, least "
         << samples_.back().interval.min_rtt_us << " us";
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - switched).count();
     RecordProperty("seconds_to_8_mbit", std::to_string(seconds));

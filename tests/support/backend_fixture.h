@@ -84,7 +84,7 @@ protected:
             ++fallbacks_;
             return;
         }
-        if ((sample.flags & ADP_CC_START_MADE) != 0) return;
+        if ((sample.flags & ADP_CC_NOT_DECIDED) != 0) return;
         ++decisions_;
         ++by_generation_[sample.generation];
         auto model = models_.find(sample.generation);

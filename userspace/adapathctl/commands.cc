@@ -62,6 +62,15 @@ std::string generation_text(uint32_t generation, const std::string& hash) {
                            : fmt::format("generation {} ({})", generation, short_hash(hash));
 }
 
+std::string trial_text(double share) { return fmt::format("on trial for {:.0f} % of the flows:", 100 * share); }
+
+// Why there is no trial though one was asked for.
+void print_note(std::ostream& out, const std::string& note) {
+    if (!note.empty()) {
+        fmt::print(out, "no trial: {}\n", note);
+    }
+}
+
 }  // namespace
 
 Client::Client(std::string socket) : socket_(std::move(socket)) {
@@ -136,6 +145,12 @@ Result<int> Client::status(std::ostream& out, bool json) {
                reply.state_directory());
     fmt::print(out, "deciding   {}\n", generation_text(reply.active_generation(), reply.active_hash()));
     fmt::print(out, "watch      {}\n", reply.watch());
+    if (reply.canary_generation() != 0) {
+        fmt::print(out, "canary     {} for {:.0f} % of the flows: {}\n",
+                   generation_text(reply.canary_generation(), reply.canary_hash()), 100 * reply.canary_share(),
+                   reply.canary());
+    }
+    fmt::print(out, "objective  {} ({})\n", reply.objective(), reply.objective_source());
     fmt::print(out, "training   {}, trainer {}\n", reply.train_mode(),
                reply.trainer_connected() ? "connected" : "not connected");
     fmt::print(out, "decisions  {}  fallback {}  reward {:.2f}\n", reply.decisions(), reply.fallbacks(),
@@ -150,6 +165,10 @@ Result<int> Client::status(std::ostream& out, bool json) {
                reply.sequence_gaps(), reply.log_bytes() >> 20);
     fmt::print(out, "switches   {} parameters, {} networks, {} of them trained, {} rolled back\n",
                reply.switches_parameter(), reply.switches_network(), reply.switches_trained(), reply.rollbacks());
+    if (reply.trials() > 0) {
+        fmt::print(out, "trials     {}, {} passed, {} rolled back\n", reply.trials(), reply.trials_passed(),
+                   reply.trials_failed());
+    }
     if (reply.installs_refused() > 0) {
         fmt::print(out, "refused    {} installs; last: {}\n", reply.installs_refused(), reply.last_refusal());
     }
@@ -279,7 +298,7 @@ Result<int> Client::show(const std::string& what, std::ostream& out, bool json) 
 }
 
 Result<int> Client::install(const std::string& file, bool activate, const std::string& reason, std::ostream& out,
-                            bool json) {
+                            bool json, bool canary) {
     Result<std::string> bytes = read_file(file);
     if (!bytes) {
         return bytes.error();
@@ -295,6 +314,7 @@ Result<int> Client::install(const std::string& file, bool activate, const std::s
     request.set_snapshot(std::move(*bytes));
     request.set_activate(activate);
     request.set_reason(reason);
+    request.set_canary(canary);
     if (Status ok = reachable(); !ok) {
         return ok.error();
     }
@@ -306,20 +326,25 @@ Result<int> Client::install(const std::string& file, bool activate, const std::s
         return 0;
     }
     fmt::print(out, "{} {} in slot {}: checked in {:.1f} ms, in place in {:.1f} ms{}{}\n",
-               reply.activated() ? "deciding:" : "installed:", generation_text(reply.generation(), reply.hash()),
-               reply.slot(), reply.check_ms(), reply.install_ms(),
+               reply.activated()  ? "deciding:"
+               : reply.on_trial() ? trial_text(reply.share())
+                                  : "installed:",
+               generation_text(reply.generation(), reply.hash()), reply.slot(), reply.check_ms(), reply.install_ms(),
                reply.activated() ? fmt::format(", switched in {:.2f} us", reply.switch_us()) : "",
                reply.network_changed() ? " (new network)" : " (same network)");
+    print_note(out, reply.note());
     return 0;
 }
 
-Result<int> Client::switch_to(const std::string& what, const std::string& reason, std::ostream& out, bool json) {
+Result<int> Client::switch_to(const std::string& what, const std::string& reason, std::ostream& out, bool json,
+                              bool canary) {
     grpc::ClientContext context;
     limit_time(context);
     pb::SwitchRequest request;
     pb::SwitchReply reply;
     *request.mutable_target() = select(what);
     request.set_reason(reason);
+    request.set_canary(canary);
     if (Status ok = reachable(); !ok) {
         return ok.error();
     }
@@ -328,9 +353,12 @@ Result<int> Client::switch_to(const std::string& what, const std::string& reason
     }
     if (json) {
         print_json(out, to_json(reply));
+    } else if (reply.on_trial()) {
+        fmt::print(out, "{} {}\n", trial_text(reply.share()), generation_text(reply.generation(), reply.hash()));
     } else {
         fmt::print(out, "deciding: {}, switched in {:.2f} us\n", generation_text(reply.generation(), reply.hash()),
                    reply.switch_us());
+        print_note(out, reply.note());
     }
     return 0;
 }
@@ -376,6 +404,42 @@ Result<int> Client::train(const std::string& mode, std::ostream& out, bool json)
     } else {
         fmt::print(out, "training is {}, {}\n", reply.mode(),
                    reply.trainer_connected() ? "a trainer is connected" : "no trainer is connected");
+    }
+    return 0;
+}
+
+Result<int> Client::objective(const std::map<std::string, double>& weights, bool reset, std::ostream& out, bool json) {
+    grpc::ClientContext context;
+    limit_time(context);
+    pb::ObjectiveRequest request;
+    pb::ObjectiveReply reply;
+    request.set_reset(reset);
+    for (const auto& [name, value] : weights) {
+        pb::ObjectiveRequest::Weight* weight = request.add_weights();
+        weight->set_name(name);
+        weight->set_value(value);
+    }
+    if (Status ok = reachable(); !ok) {
+        return ok.error();
+    }
+    if (grpc::Status status = stub_->Objective(&context, request, &reply); !status.ok()) {
+        return explain(status);
+    }
+    if (json) {
+        print_json(out, to_json(reply));
+        return 0;
+    }
+    fmt::print(out, "{:<12} {:>8} {:>9} {:>16}  {}\n", "WEIGHT", "VALUE", "DEFAULT", "TRAINED FOR", "WORTH");
+    for (int i = 0; i < reply.weights_size(); i++) {
+        const pb::ObjectiveWeight& weight = reply.weights(i);
+        fmt::print(
+            out, "{:<12} {:>8.4g} {:>9.4g} {:>16}  {}\n", weight.name(), weight.value(), weight.by_default(),
+            i == 0 ? "the unit" : fmt::format("{:.4g}..{:.4g}", weight.trained_lowest(), weight.trained_highest()),
+            weight.meaning());
+    }
+    fmt::print(out, "set by: {}\n", reply.source());
+    for (const std::string& warning : reply.warnings()) {
+        fmt::print(out, "warning: {}\n", warning);
     }
     return 0;
 }
@@ -464,7 +528,7 @@ Result<int> Client::watch(uint64_t count, std::ostream& out, bool json) {
         if (json) {
             out << to_json(event).dump() << "\n";
         } else {
-            fmt::print(out, "{} {:<8} {}\n", local_time(event.unix_us() / 1000000), event.kind(), event.text());
+            fmt::print(out, "{} {:<9} {}\n", local_time(event.unix_us() / 1000000), event.kind(), event.text());
         }
         out.flush();
         if (++printed == count) {

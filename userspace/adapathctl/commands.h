@@ -1,6 +1,7 @@
 // adapathctl's commands, one function each. Each prints to `out` and returns the exit code or the reason of failure.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <ostream>
 #include <string>
@@ -19,11 +20,15 @@ public:
     Result<int> snapshots(std::ostream& out, bool json);
     // `what`: a file, a generation, or the beginning of a hash; empty = the active one.
     Result<int> show(const std::string& what, std::ostream& out, bool json);
-    Result<int> install(const std::string& file, bool activate, const std::string& reason, std::ostream& out,
-                        bool json);
-    Result<int> switch_to(const std::string& what, const std::string& reason, std::ostream& out, bool json);
+    // `canary`: a trial on some of the flows first.
+    Result<int> install(const std::string& file, bool activate, const std::string& reason, std::ostream& out, bool json,
+                        bool canary = false);
+    Result<int> switch_to(const std::string& what, const std::string& reason, std::ostream& out, bool json,
+                          bool canary = false);
     Result<int> rollback(const std::string& reason, std::ostream& out, bool json);
     Result<int> train(const std::string& mode, std::ostream& out, bool json);
+    // Without weights, and not `reset`: shows it.
+    Result<int> objective(const std::map<std::string, double>& weights, bool reset, std::ostream& out, bool json);
     // count 0 = until the daemon or the user ends it.
     Result<int> samples(uint64_t count, bool include_log, std::ostream& out, bool json);
     Result<int> watch(uint64_t count, std::ostream& out, bool json);

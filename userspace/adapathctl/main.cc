@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <iostream>
+#include <map>
+#include <string>
 
 #include "codegen/version.h"
 #include "userspace/adapathctl/commands.h"
+#include "userspace/adapathd/apps.h"
 
 int main(int argc, char** argv) {
     using namespace adapath;
@@ -24,6 +27,8 @@ int main(int argc, char** argv) {
     std::string app = "cc";
     std::string mode;
     bool no_switch = false;
+    bool canary = false;
+    bool reset = false;
     bool follow = false;
     bool include_log = false;
     uint64_t count = 20;
@@ -36,17 +41,36 @@ int main(int argc, char** argv) {
     CLI::App* install = cli.add_subcommand("install", "Check a snapshot file, install it and switch to it");
     install->add_option("FILE", what, "Snapshot file (.snap)")->required();
     install->add_flag("--no-switch", no_switch, "Only install: it decides nothing yet");
+    install->add_flag("--canary", canary,
+                      "First a trial on some of the flows, as for what training sends; at once where too few are live");
     install->add_option("--reason", reason, "For the event log");
     CLI::App* switch_to = cli.add_subcommand("switch", "Switch to a snapshot that was installed before");
     switch_to->add_option("WHAT", what, "Hash (its first digits) or generation")->required();
+    switch_to->add_flag("--canary", canary, "First a trial on some of the flows; at once where too few are live");
     switch_to->add_option("--reason", reason, "For the event log");
-    CLI::App* rollback =
-        cli.add_subcommand("rollback", "Back to what decided before; to the fallback where nothing did");
+    CLI::App* rollback = cli.add_subcommand(
+        "rollback",
+        "Back to what decided before; to the fallback where nothing did. While a snapshot is on trial: "
+        "ends that trial, no more");
     rollback->add_option("--reason", reason, "For the event log");
     CLI::App* train = cli.add_subcommand("train", "Training: on, off, or send what has been learned now");
     train->add_option("MODE", mode, "on | off (no exploration noise either) | now")
         ->required()
         ->check(CLI::IsMember({"on", "off", "now"}));
+    CLI::App* objective = cli.add_subcommand("objective",
+                                             "What the flows are to aim for: shows it, or sets weights (0 to 256; "
+                                             "those not named stay), at once, for flows that "
+                                             "run too, without training; kept across restarts");
+    std::map<std::string, double> weights;
+    for (const App* known : all_apps()) {
+        for (const ObjectiveWeight& weight : known->objective()) {
+            objective->add_option_function<double>(
+                "--" + std::string(weight.name),
+                [&weights, name = std::string(weight.name)](double value) { weights[name] = value; },
+                fmt::format("App {}: worth {}; default {:.4g}", known->name(), weight.meaning, weight.by_default));
+        }
+    }
+    objective->add_flag("--reset", reset, "Back to the configuration's");
     CLI::App* samples = cli.add_subcommand("samples", "Decisions as they are made");
     samples->add_flag("--follow", follow, "Go on until Ctrl-C");
     samples->add_option("--count", count, "Samples to print")->capture_default_str()->check(CLI::PositiveNumber);
@@ -57,7 +81,7 @@ int main(int argc, char** argv) {
     verify->add_option("--state-dir", state_dir, "Verify this directory's log and snapshots; the daemon need not run");
     verify->add_option("--app", app, "App of the state directory")->capture_default_str();
     CLI::App* watch =
-        cli.add_subcommand("watch", "Events as they happen: installs, switches, roll backs, refusals, losses");
+        cli.add_subcommand("watch", "Events as they happen: installs, trials, switches, roll backs, refusals, losses");
     watch->add_option("--count", events, "End after so many events; 0 = go on until Ctrl-C")->capture_default_str();
     cli.footer("Exit codes: 0 done; 1 failed, or verify found an unexplained decision; 105 and up bad command line.");
     CLI11_PARSE(cli, argc, argv);
@@ -71,13 +95,15 @@ int main(int argc, char** argv) {
     } else if (*show) {
         result = client.show(what, std::cout, json);
     } else if (*install) {
-        result = client.install(what, !no_switch, reason, std::cout, json);
+        result = client.install(what, !no_switch, reason, std::cout, json, canary);
     } else if (*switch_to) {
-        result = client.switch_to(what, reason, std::cout, json);
+        result = client.switch_to(what, reason, std::cout, json, canary);
     } else if (*rollback) {
         result = client.rollback(reason, std::cout, json);
     } else if (*train) {
         result = client.train(mode, std::cout, json);
+    } else if (*objective) {
+        result = client.objective(weights, reset, std::cout, json);
     } else if (*samples) {
         result = client.samples(follow ? 0 : count, include_log, std::cout, json);
     } else if (*verify) {

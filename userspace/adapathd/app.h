@@ -5,14 +5,17 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <adapath/abi.h>
 
 #include "codegen/codegen.h"
 #include "codegen/result.h"
+#include "userspace/adapathd/objective.h"
 
 namespace adapath {
 
@@ -39,6 +42,17 @@ struct DecodedSample {
     uint16_t remote_port = 0;
 };
 
+// One weight of what an app may be told to aim for. The first of an app is the unit: it is above 0, and only the
+// others' ratios to it matter to a network.
+struct ObjectiveWeight {
+    std::string_view name;
+    std::string_view meaning;
+    double by_default = 0;
+    // Of the ratio to the first weight: what the app's networks were trained for.
+    double trained_lowest = 0;
+    double trained_highest = 0;
+};
+
 class App {
 public:
     virtual ~App() = default;
@@ -49,6 +63,19 @@ public:
     [[nodiscard]] virtual size_t output_count() const = 0;
     // `record` is record_bytes() long and need not be aligned.
     [[nodiscard]] virtual DecodedSample decode(std::span<const std::byte> record) const = 0;
+
+    // At most ADP_OBJECTIVES, in the order of adp_control.objective.
+    [[nodiscard]] virtual std::span<const ObjectiveWeight> objective() const = 0;
+
+    // The weights by name; those that are not named have the app's default. None named: all 0, which is the kernel
+    // side's word for the app's defaults. The error names the weight, its value and what would be right.
+    [[nodiscard]] Result<Objective> objective_of(const std::map<std::string, double>& weights) const;
+    // What 0 in all of them stands for.
+    [[nodiscard]] Objective effective(const Objective& weights) const;
+    // Weights that the networks were not trained for, one line each.
+    [[nodiscard]] std::vector<std::string> objective_warnings(const Objective& weights) const;
+    // "throughput 1, delay 0.2, loss 8"
+    [[nodiscard]] std::string objective_text(const Objective& weights) const;
 
     // May this network decide for the app? The error says what does not fit.
     [[nodiscard]] Status accepts(const Network& network) const;

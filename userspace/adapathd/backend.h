@@ -12,10 +12,32 @@
 
 #include "codegen/codegen.h"
 #include "codegen/result.h"
+#include "userspace/adapathd/objective.h"
 
 namespace adapath {
 
-enum class SlotState : uint8_t { free, active, standby, draining };
+// canary: on trial, decides for a share of the flows.
+enum class SlotState : uint8_t { free, active, standby, draining, canary };
+[[nodiscard]] constexpr const char* slot_state_name(SlotState state) {
+    switch (state) {
+        case SlotState::free:
+            return "free";
+        case SlotState::active:
+            return "active";
+        case SlotState::standby:
+            return "standby";
+        case SlotState::draining:
+            return "draining";
+        case SlotState::canary:
+            return "canary";
+    }
+    return "?";
+}
+
+// A share of the flows or a weight as the kernel side has it. Both are checked by whoever took them in.
+[[nodiscard]] constexpr uint32_t to_q16(double value) { return static_cast<uint32_t>(value * 65536.0 + 0.5); }
+[[nodiscard]] Status check_share(double share);
+[[nodiscard]] Status check_objective(const Objective& weights);
 
 // What one run of a snapshot costs by one of the programs that could run it here.
 struct ProgramTime {
@@ -56,8 +78,17 @@ public:
     virtual Result<uint32_t> install(const Snapshot& snapshot, uint32_t generation,
                                      std::span<const InputCodes> checks) = 0;
     // The flip: one aligned store (bpf: no system call; kmod: one request). The slot that was active becomes standby;
-    // the old standby drains.
+    // the old standby drains. To the slot on trial: its promotion, none of its flows goes back in between. To any other
+    // one: ends the trial.
     virtual Status switch_to(uint32_t slot) = 0;
+    // A trial: the slot, which was installed and never switched to, decides for this share (above 0, up to 1) of the
+    // flows (adp_flow_in_share()), the active one for the others. At most one slot is on trial, and only beside an
+    // active one. Again for the same slot: another share.
+    virtual Status set_canary(uint32_t slot, double share) = 0;
+    // The active one decides for all; the slot drains. Without a trial, nothing.
+    virtual Status end_canary() = 0;
+    // What the app's flows are to aim for, from each one's next decision on.
+    virtual Status set_objective(const Objective& weights) = 0;
     // No snapshot: the fallback decides.
     virtual Status deactivate() = 0;
     // Frees drained slots. May wait for a grace period (milliseconds): call it off the critical path, after a switch.
@@ -86,6 +117,7 @@ struct Backend {
     std::string name;                     // "bpf", "kmod", "local"
     std::string congestion_control;       // what a socket asks for with TCP_CONGESTION
     bool adopted = false;                 // took over a kernel side that was already running
+    bool flow_consistency = false;        // a flow keeps the snapshot that it began with: none is ever on trial
     std::vector<std::string> warnings{};  // what the options ask for and the adopted kernel side does not do
     std::unique_ptr<Installer> installer;
     std::unique_ptr<Collector> collector;

@@ -3,8 +3,12 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <unordered_map>
 
 #include <adapath/cc.h>
+
+static_assert(ADP_CC_THROUGHPUT_WEIGHT == 0 && ADP_CC_DELAY_WEIGHT_INDEX == 1 && ADP_CC_LOSS_WEIGHT_INDEX == 2 &&
+              ADP_OBJECTIVES == 4);
 
 #include "codegen/trace/trace.h"
 #include "models/simulator.h"
@@ -21,24 +25,28 @@ public:
           flow_base_(begin_us_ * 1000),
           flows_(flows.size()),
           simulator_(std::move(link), std::move(flows), options.seed) {
+        for (size_t i = 0; i < flows_; i++) {
+            inputs_.emplace(simulator_.flow(i).input, simulator_.flow(i).id);
+        }
         simulator_.set_samples([this](const adp_cc_sample& sample) { on_sample(sample); });
     }
 
     void advance(LocalDatapath& datapath, uint64_t now_us) override {
         datapath_ = &datapath;
-        const LocalDatapath::Active active = datapath.active();
-        if (first_ || active.generation != active_.generation || active.explore_q16 != active_.explore_q16) {
-            active_ = active;
-            if (active.model == nullptr) {
-                simulator_.set_policy({}, 0, 0);
-            } else {
-                simulator_.set_policy(
-                    [model = active.model](const uint8_t* input) {
-                        return interpret(*model, {input, ADP_CC_INPUTS})[0];
-                    },
-                    active.generation, active.explore_q16);
-            }
+        // Both for the whole of this call: what one of them is asked and what its sample says is the same snapshot's.
+        active_ = datapath.active();
+        canary_ = datapath.canary();
+        if (active_.model == nullptr) {
+            simulator_.set_policy({}, 0, 0);
+        } else {
+            simulator_.set_policy(
+                [this](const uint8_t* input) {
+                    return interpret(*decides(inputs_.at(input)).model, {input, ADP_CC_INPUTS})[0];
+                },
+                active_.generation, active_.explore_q16);
         }
+        const auto [throughput, delay, loss, unused] = datapath.objective_q16();
+        simulator_.set_objective({throughput, delay, loss});
         more_ = {};
         more_.flows_opened = first_ ? flows_ : 0;
         first_ = false;
@@ -56,14 +64,20 @@ public:
     }
 
 private:
+    // `flow`: the simulator's number for it.
+    [[nodiscard]] const LocalDatapath::Active& decides(uint64_t flow) const {
+        return canary_.decides(flow + flow_base_) ? canary_.snapshot : active_;
+    }
     void on_sample(adp_cc_sample sample) {
+        const LocalDatapath::Active& snapshot = decides(sample.flow);
         // Into this machine's time and out of the way of an earlier run's flow numbers.
         sample.time_us = begin_us_ + sample.time_us / speed_;
         sample.flow += flow_base_;
-        if (sample.flags & (ADP_CC_FALLBACK_MADE | ADP_CC_START_MADE)) {
+        if (sample.flags & ADP_CC_NOT_DECIDED) {
             more_.fallbacks += (sample.flags & ADP_CC_FALLBACK_MADE) != 0 ? 1 : 0;
         } else {
-            sample.slot = active_.slot;
+            sample.slot = snapshot.slot;
+            sample.generation = snapshot.generation;
             more_.decisions++;
         }
         datapath_->put(std::as_bytes(std::span(&sample, 1)));
@@ -76,6 +90,9 @@ private:
     Simulator simulator_;
     LocalDatapath* datapath_ = nullptr;
     LocalDatapath::Active active_;
+    LocalDatapath::Canary canary_;
+    // Which flow asks: the simulator hands over its input, and the flow lives where it does.
+    std::unordered_map<const uint8_t*, uint64_t> inputs_;
     BackendStats more_;
     uint64_t delivered_ = 0;
     bool first_ = true;

@@ -5,6 +5,9 @@
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 
+#include <map>
+#include <vector>
+
 #include "userspace/adapathd/app.h"
 #include "userspace/adapathd/backends.h"
 #include "userspace/common/file.h"
@@ -118,6 +121,31 @@ Status check_config(const pb::DaemonConfig& config, std::string_view name) {
     if (!(watch.margin() >= 0) || !(watch.noise_factor() >= 0) || !(watch.refuse_seconds() >= 0)) {
         return wrong("watch", "below 0 somewhere", "margin, noise_factor and refuse_seconds are at least 0");
     }
+    const pb::CanaryConfig& canary = config.canary();
+    if (canary.mode() != "auto" && canary.mode() != "off") {
+        return wrong("canary.mode", "'" + canary.mode() + "'", "use \"auto\" or \"off\"");
+    }
+    if (canary.min_flows() < 2) {
+        return wrong("canary.min_flows", canary.min_flows(), "use at least 2: one on trial, one to hold it against");
+    }
+    if (!(canary.share() > 0) || !(canary.share() < 1)) {
+        return wrong("canary.share", canary.share(), "use more than 0 and less than 1");
+    }
+    if (!(canary.seconds() >= 1) || !(canary.seconds() <= 3600)) {
+        return wrong("canary.seconds", canary.seconds(), "use 1..3600");
+    }
+    if (canary.min_decisions() < 1) {
+        return wrong("canary.min_decisions", canary.min_decisions(), "use at least 1");
+    }
+    if (!(canary.margin() >= 0) || !(canary.noise_factor() >= 0)) {
+        return wrong("canary", "below 0 somewhere", "margin and noise_factor are at least 0");
+    }
+    if (!(canary.watch_factor() >= 1)) {
+        return wrong("canary.watch_factor", canary.watch_factor(), "use at least 1");
+    }
+    if (Result<Objective> objective = configured_objective(config, *find_app(config.app())); !objective) {
+        return Error{fmt::format("{}: objective: {}", name, objective.error().message)};
+    }
     const pb::LocalConfig& local = config.local();
     if (local.flows() < 1 || local.flows() > 1000) {
         return wrong("local.flows", local.flows(), "use 1..1000");
@@ -135,6 +163,23 @@ Status check_config(const pb::DaemonConfig& config, std::string_view name) {
         return wrong("local.speed", local.speed(), "use 1..100");
     }
     return {};
+}
+
+TrialOptions trial_options(const pb::CanaryConfig& config) {
+    return {config.mode() != "off", config.min_flows(), config.share(),        config.seconds(),
+            config.min_decisions(), config.margin(),    config.noise_factor(), config.watch_factor()};
+}
+
+// By the names of the fields: a weight that the app does not have is refused by the app.
+Result<Objective> configured_objective(const pb::DaemonConfig& config, const App& app) {
+    const pb::ObjectiveConfig& objective = config.objective();
+    std::vector<const google::protobuf::FieldDescriptor*> fields;
+    pb::ObjectiveConfig::GetReflection()->ListFields(objective, &fields);
+    std::map<std::string, double> weights;
+    for (const google::protobuf::FieldDescriptor* field : fields) {
+        weights[field->name()] = pb::ObjectiveConfig::GetReflection()->GetDouble(objective, field);
+    }
+    return app.objective_of(weights);
 }
 
 WatchOptions watch_options(const pb::WatchConfig& config) {

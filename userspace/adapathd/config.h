@@ -5,7 +5,9 @@
 #include <string_view>
 
 #include "codegen/result.h"
+#include "userspace/adapathd/app.h"
 #include "userspace/adapathd/switch_policy.h"
+#include "userspace/adapathd/trial.h"
 #include "userspace/proto/config.pb.h"
 
 namespace adapath {
@@ -19,5 +21,8 @@ Status check_config(const pb::DaemonConfig& config, std::string_view name_for_er
 // The shipped adapathd.conf, which is embedded: every field with its default and what it is for.
 std::string_view default_config_text();
 WatchOptions watch_options(const pb::WatchConfig& config);
+TrialOptions trial_options(const pb::CanaryConfig& config);
+// All 0 where the configuration names no weight.
+Result<Objective> configured_objective(const pb::DaemonConfig& config, const App& app);
 
 }  // namespace adapath

@@ -46,8 +46,8 @@ grpc::Status ControlService::GetSnapshot(grpc::ServerContext*, const pb::Snapsho
 }
 
 grpc::Status ControlService::Install(grpc::ServerContext*, const pb::InstallRequest* request, pb::InstallReply* reply) {
-    Result<InstallResult> result =
-        daemon_.snapshots().install(request->snapshot(), request->activate(), request->trained(), request->reason());
+    Result<InstallResult> result = daemon_.snapshots().install(
+        request->snapshot(), request->activate(), request->trained(), request->reason(), request->canary());
     if (!result) {
         return failed(result.error());
     }
@@ -60,15 +60,21 @@ grpc::Status ControlService::Install(grpc::ServerContext*, const pb::InstallRequ
     reply->set_install_ms(result->install_ms);
     reply->set_switch_us(result->switch_us);
     reply->set_switches(result->switches);
+    reply->set_on_trial(result->on_trial);
+    reply->set_share(result->share);
+    reply->set_note(result->note);
     return grpc::Status::OK;
 }
 
 grpc::Status ControlService::Switch(grpc::ServerContext*, const pb::SwitchRequest* request, pb::SwitchReply* reply) {
-    Result<SwitchResult> result =
-        daemon_.snapshots().switch_to(request->target().hash(), request->target().generation(), request->reason());
+    Result<SwitchResult> result = daemon_.snapshots().switch_to(
+        request->target().hash(), request->target().generation(), request->reason(), request->canary());
     if (!result) {
         return failed(result.error());
     }
+    reply->set_on_trial(result->on_trial);
+    reply->set_share(result->share);
+    reply->set_note(result->note);
     reply->set_hash(result->hash);
     reply->set_generation(result->generation);
     reply->set_switch_us(result->switch_us);
@@ -103,6 +109,21 @@ grpc::Status ControlService::Train(grpc::ServerContext*, const pb::TrainRequest*
     return grpc::Status::OK;
 }
 
+grpc::Status ControlService::Objective(grpc::ServerContext*, const pb::ObjectiveRequest* request,
+                                       pb::ObjectiveReply* reply) {
+    if (request->weights_size() > 0 || request->reset()) {
+        std::map<std::string, double> weights;
+        for (const pb::ObjectiveRequest::Weight& weight : request->weights()) {
+            weights[weight.name()] = weight.value();
+        }
+        if (Status status = daemon_.set_objective(weights, request->reset()); !status) {
+            return {grpc::StatusCode::INVALID_ARGUMENT, status.error().message};
+        }
+    }
+    daemon_.fill_objective(*reply);
+    return grpc::Status::OK;
+}
+
 grpc::Status ControlService::StreamSamples(grpc::ServerContext* context, const pb::SamplesRequest* request,
                                            grpc::ServerWriter<pb::SampleBatch>* writer) {
     struct Claim {
@@ -128,6 +149,7 @@ grpc::Status ControlService::StreamSamples(grpc::ServerContext* context, const p
         batch.set_train_now(daemon_.train_now_count());
         const ActiveSnapshot active = daemon_.snapshots().active();
         batch.set_active_hash(active.hash);
+        batch.set_canary_hash(active.canary_hash);
         batch.set_switches(active.switches);
     };
     // The first batch comes at once, empty: the reader learns where things stand even where nothing flows.
@@ -190,6 +212,7 @@ grpc::Status ControlService::WatchEvents(grpc::ServerContext* context, const pb:
         out.set_trained(event->trained);
         out.set_switch_us(event->switch_us);
         out.set_from_generation(event->from_generation);
+        out.set_trial(event->trial);
         if (!writer->Write(out)) {
             break;
         }
@@ -214,13 +237,22 @@ Result<std::unique_ptr<ControlServer>> ControlServer::start(Daemon& daemon, cons
             return Error{socket + ": exists and is no socket: remove it, or give another --socket"};
         }
         UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        if (!probe.valid()) {
+            return Error{fmt::format("socket {}: can't find out who serves there: {}", socket, strerror(errno))};
+        }
         sockaddr_un address{};
         address.sun_family = AF_UNIX;
         strncpy(address.sun_path, socket.c_str(), sizeof(address.sun_path) - 1);
         if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
             return Error{socket + ": another adapathd serves there: give another --socket"};
         }
-        unlink(socket.c_str());  // left by one that was killed
+        // Refused: left by one that was killed. For any other reason somebody may well be there.
+        if (errno != ECONNREFUSED) {
+            return Error{
+                fmt::format("socket {}: can't find out who serves there: {}; remove it, or give another --socket",
+                            socket, strerror(errno))};
+        }
+        unlink(socket.c_str());
     }
     std::unique_ptr<ControlServer> server(new ControlServer(daemon, socket));
     grpc::ServerBuilder builder;

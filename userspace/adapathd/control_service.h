@@ -25,6 +25,8 @@ public:
     grpc::Status Switch(grpc::ServerContext*, const pb::SwitchRequest* request, pb::SwitchReply* reply) override;
     grpc::Status Rollback(grpc::ServerContext*, const pb::RollbackRequest* request, pb::SwitchReply* reply) override;
     grpc::Status Train(grpc::ServerContext*, const pb::TrainRequest* request, pb::TrainReply* reply) override;
+    grpc::Status Objective(grpc::ServerContext*, const pb::ObjectiveRequest* request,
+                           pb::ObjectiveReply* reply) override;
     grpc::Status StreamSamples(grpc::ServerContext* context, const pb::SamplesRequest* request,
                                grpc::ServerWriter<pb::SampleBatch>* writer) override;
     grpc::Status WatchEvents(grpc::ServerContext* context, const pb::WatchRequest*,

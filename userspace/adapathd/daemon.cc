@@ -2,7 +2,11 @@
 #include "userspace/adapathd/daemon.h"
 
 #include <fmt/format.h>
+#include <errno.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <sstream>
 
 #include "userspace/adapathd/backends.h"
 #include "userspace/adapathd/config.h"
@@ -56,19 +60,141 @@ Status Daemon::start() {
     options.explore = train_;
     options.refuse_seconds = config_.watch().refuse_seconds();
     options.store_limit_bytes = uint64_t{config_.snapshot_store_mb()} << 20;
-    manager_ = std::make_unique<SnapshotManager>(
-        *app_, *backend_.installer, std::move(*store), options, sink, [this] { return loop_->recent_inputs(); },
-        [this](uint32_t to, bool watch) { loop_->on_switch(to, watch); });
+    SnapshotManager::Hooks hooks;
+    hooks.recent = [this] { return loop_->recent_inputs(); };
+    hooks.on_switch = [this](uint32_t to, bool watch) { loop_->on_switch(to, watch); };
+    hooks.plan_trial = [this](bool asked) { return loop_->plan_trial(asked); };
+    hooks.on_trial = [this](uint32_t generation) { loop_->on_trial(generation); };
+    hooks.recall = [this](uint32_t generation) { return loop_->recall(generation); };
+    manager_ = std::make_unique<SnapshotManager>(*app_, *backend_.installer, std::move(*store), options, sink,
+                                                 std::move(hooks));
     Loop::Options loop_options;
     loop_options.interval = std::chrono::milliseconds(config_.interval_ms());
     loop_options.watch = watch_options(config_.watch());
+    loop_options.trial = trial_options(config_.canary());
+    loop_options.trials_possible = !backend_.flow_consistency;
     loop_ = std::make_unique<Loop>(*app_, *backend_.collector, *manager_, std::move(*log), samples, loop_options, sink);
+    if (Status status = start_objective(); !status) {
+        return status;
+    }
     manager_->adopt();
     manager_->restore();
     for (const std::string& warning : backend_.warnings) {
         on_event({.kind = "error", .text = warning});
     }
     return {};
+}
+
+namespace {
+
+// A line a weight: "throughput 1".
+std::string objective_file(const App& app, const Objective& weights) {
+    std::string text;
+    for (size_t i = 0; i < app.objective().size(); i++) {
+        text += fmt::format("{} {:.17g}\n", app.objective()[i].name, weights[i]);
+    }
+    return text;
+}
+
+Result<Objective> parse_objective_file(const App& app, const std::string& text) {
+    std::map<std::string, double> weights;
+    std::istringstream lines(text);
+    std::string name;
+    double value = 0;
+    while (lines >> name >> value) {
+        weights[name] = value;
+    }
+    if (!lines.eof() || weights.empty()) {
+        return Error{"not a list of weights"};
+    }
+    return app.objective_of(weights);
+}
+
+constexpr const char* kSetByOperator = "adapathctl objective";
+
+}  // namespace
+
+Status Daemon::start_objective() {
+    std::lock_guard lock(objective_mutex_);
+    const std::string path = config_.state_directory() + "/objective";
+    if (access(path.c_str(), F_OK) == 0) {
+        Result<std::string> text = read_file(path);
+        Result<Objective> kept = text ? parse_objective_file(*app_, *text) : Result<Objective>(text.error());
+        if (kept) {
+            return apply_objective_locked(*kept, kSetByOperator);
+        }
+        on_event({.kind = "error",
+                  .text = fmt::format("{}: {}; the configuration's objective is used: set it again with adapathctl "
+                                      "objective",
+                                      path, kept.error().message)});
+    }
+    Result<Objective> configured = configured_objective(config_, *app_);
+    if (!configured) {
+        return configured.error();
+    }
+    return apply_objective_locked(*configured, config_.has_objective() ? "configuration" : "default");
+}
+
+Status Daemon::apply_objective_locked(const Objective& objective, const std::string& source) {
+    if (Status status = backend_.installer->set_objective(objective); !status) {
+        return status;
+    }
+    objective_ = objective;
+    objective_source_ = source;
+    on_event({.kind = "objective",
+              .text = fmt::format("the objective is {} ({})", app_->objective_text(objective), source)});
+    for (const std::string& warning : app_->objective_warnings(objective)) {
+        spdlog::warn("objective: {}", warning);
+    }
+    return {};
+}
+
+Status Daemon::set_objective(const std::map<std::string, double>& weights, bool reset) {
+    std::lock_guard lock(objective_mutex_);
+    const std::string path = config_.state_directory() + "/objective";
+    if (reset) {
+        Result<Objective> configured = configured_objective(config_, *app_);
+        if (!configured) {
+            return configured.error();
+        }
+        if (unlink(path.c_str()) != 0 && errno != ENOENT) {
+            return Error{errno_text(path)};
+        }
+        return apply_objective_locked(*configured, config_.has_objective() ? "configuration" : "default");
+    }
+    std::map<std::string, double> all = weights;
+    const Objective in_force = app_->effective(objective_);
+    for (size_t i = 0; i < app_->objective().size(); i++) {
+        all.try_emplace(std::string(app_->objective()[i].name), in_force[i]);
+    }
+    Result<Objective> wanted = app_->objective_of(all);
+    if (!wanted) {
+        return wanted.error();
+    }
+    // On disk first: what was acknowledged survives.
+    if (Status status = write_file_durably(path, objective_file(*app_, *wanted)); !status) {
+        return status;
+    }
+    return apply_objective_locked(*wanted, kSetByOperator);
+}
+
+void Daemon::fill_objective(pb::ObjectiveReply& reply) const {
+    std::lock_guard lock(objective_mutex_);
+    const Objective in_force = app_->effective(objective_);
+    for (size_t i = 0; i < app_->objective().size(); i++) {
+        const ObjectiveWeight& weight = app_->objective()[i];
+        pb::ObjectiveWeight* out = reply.add_weights();
+        out->set_name(std::string(weight.name));
+        out->set_value(in_force[i]);
+        out->set_meaning(std::string(weight.meaning));
+        out->set_by_default(weight.by_default);
+        out->set_trained_lowest(weight.trained_lowest);
+        out->set_trained_highest(weight.trained_highest);
+    }
+    reply.set_source(objective_source_);
+    for (const std::string& warning : app_->objective_warnings(objective_)) {
+        reply.add_warnings(warning);
+    }
 }
 
 Daemon::~Daemon() { close_streams(); }
@@ -178,6 +304,19 @@ void Daemon::fill_status(pb::StatusReply& reply) const {
     reply.set_log_bytes(view.log_bytes);
     reply.set_reward(view.reward);
     reply.set_watch(view.watch);
+    const SnapshotOnTrial on_trial = manager_->on_trial();
+    reply.set_canary_generation(on_trial.generation);
+    reply.set_canary_hash(on_trial.hash);
+    reply.set_canary_share(on_trial.share_q16 / 65536.0);
+    reply.set_canary(view.trial);
+    reply.set_trials(counters.trials);
+    reply.set_trials_passed(counters.trials_passed);
+    reply.set_trials_failed(counters.trials_failed);
+    {
+        std::lock_guard lock(objective_mutex_);
+        reply.set_objective(app_->objective_text(objective_));
+        reply.set_objective_source(objective_source_);
+    }
     reply.set_switches_parameter(counters.switches_parameter);
     reply.set_switches_network(counters.switches_network);
     reply.set_switches_trained(counters.switches_trained);
@@ -189,9 +328,8 @@ void Daemon::fill_status(pb::StatusReply& reply) const {
     reply.set_socket(config_.socket());
     for (const SlotInfo& slot : manager_->slots()) {
         pb::SlotStatus* out = reply.add_slots();
-        constexpr const char* kStates[] = {"free", "active", "standby", "draining"};
         out->set_slot(slot.slot);
-        out->set_state(kStates[static_cast<size_t>(slot.state)]);
+        out->set_state(slot_state_name(slot.state));
         out->set_generation(slot.generation);
         out->set_hash(slot.generation != 0 ? hash_prefix_text(slot.hash) : "");
         out->set_bound_flows(slot.bound_flows);

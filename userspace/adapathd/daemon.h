@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -48,6 +49,11 @@ public:
     void fill_status(pb::StatusReply& reply) const;
     void fill_snapshots(pb::ListSnapshotsReply& reply) const;
 
+    // What the app is to aim for: takes effect at each flow's next decision, and is kept across restarts. Weights that
+    // are not named keep their value; `reset`: back to the configuration's. The error says what is wrong with a weight.
+    Status set_objective(const std::map<std::string, double>& weights, bool reset);
+    void fill_objective(pb::ObjectiveReply& reply) const;
+
     // The trainer's stream: at most one.
     bool claim_trainer();
     void release_trainer();
@@ -65,6 +71,9 @@ private:
         : config_(config), app_(&app), lock_(std::move(lock)), backend_(std::move(backend)) {}
     Status start();
     void on_event(DaemonEvent event);
+    // From the configuration, or what an operator set in an earlier life of this state directory.
+    Status start_objective();
+    Status apply_objective_locked(const Objective& objective, const std::string& source);
 
     const pb::DaemonConfig config_;
     const App* app_;
@@ -77,6 +86,9 @@ private:
     std::atomic<bool> trainer_connected_{false};
     std::unique_ptr<SnapshotManager> manager_;
     std::unique_ptr<Loop> loop_;
+    mutable std::mutex objective_mutex_;
+    Objective objective_{};
+    std::string objective_source_;
     // Facts of stored snapshots that do not change, so that listing them does not parse every file each time.
     mutable std::mutex facts_mutex_;
     mutable std::unordered_map<std::string, pb::SnapshotInfo> facts_;

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <thread>
 
 #include "userspace/common/clock.h"
@@ -11,11 +13,31 @@
 
 namespace adapath {
 
-LocalDatapath::Active LocalDatapath::active() const {
-    std::lock_guard lock(mutex_);
-    const uint32_t slot = find_locked(SlotState::active);
+LocalDatapath::Active LocalDatapath::in_state_locked(SlotState state) const {
+    const uint32_t slot = find_locked(state);
     return slot == ADP_SLOT_NONE ? Active{}
                                  : Active{slot, slots_[slot].generation, slots_[slot].explore_q16, slots_[slot].model};
+}
+
+LocalDatapath::Active LocalDatapath::active() const {
+    std::lock_guard lock(mutex_);
+    return in_state_locked(SlotState::active);
+}
+
+LocalDatapath::Canary LocalDatapath::canary() const {
+    std::lock_guard lock(mutex_);
+    const Active on_trial = in_state_locked(SlotState::canary);
+    return {on_trial, on_trial.model == nullptr ? 0 : canary_share_q16_};
+}
+
+LocalDatapath::Active LocalDatapath::deciding(uint64_t flow) const {
+    const Canary on_trial = canary();
+    return on_trial.decides(flow) ? on_trial.snapshot : active();
+}
+
+std::array<uint32_t, ADP_OBJECTIVES> LocalDatapath::objective_q16() const {
+    std::lock_guard lock(mutex_);
+    return objective_q16_;
 }
 
 bool LocalDatapath::put(std::span<const std::byte> record) {
@@ -84,7 +106,8 @@ public:
                                    generation,
                                    hash_prefix(snapshot.hash),
                                    static_cast<uint32_t>(params->size()),
-                                   static_cast<uint32_t>(snapshot.explore * 65536.0F + 0.5F),
+                                   static_cast<uint32_t>(std::lround(std::clamp(snapshot.explore, 0.0F, 1.0F) * 65536)),
+                                   true,
                                    std::make_shared<const QuantModel>(snapshot.model)};
         return slot;
     }
@@ -107,6 +130,50 @@ public:
             datapath_->slots_[before].state = SlotState::standby;
         }
         datapath_->slots_[slot].state = SlotState::active;
+        datapath_->slots_[slot].prepared = false;
+        end_canary_locked();
+        return {};
+    }
+
+    Status set_canary(uint32_t slot, double share) override {
+        if (Status status = check_share(share); !status) {
+            return status;
+        }
+        std::lock_guard lock(datapath_->mutex_);
+        if (slot >= ADP_SLOTS || datapath_->slots_[slot].generation == 0) {
+            return Error{fmt::format("slot {} holds no snapshot", slot)};
+        }
+        LocalDatapath::Slot& target = datapath_->slots_[slot];
+        if (target.state != SlotState::canary && (target.state != SlotState::standby || !target.prepared)) {
+            return Error{fmt::format("slot {}: only what was installed and never switched to goes on trial", slot)};
+        }
+        const uint32_t before = datapath_->find_locked(SlotState::canary);
+        if (before != ADP_SLOT_NONE && before != slot) {
+            return Error{fmt::format("slot {} is on trial: end that first", before)};
+        }
+        if (datapath_->find_locked(SlotState::active) == ADP_SLOT_NONE) {
+            return Error{"no snapshot is active, beside which one could be on trial"};
+        }
+        datapath_->canary_share_q16_ = to_q16(share);
+        target.state = SlotState::canary;
+        target.prepared = false;
+        return {};
+    }
+
+    Status end_canary() override {
+        std::lock_guard lock(datapath_->mutex_);
+        end_canary_locked();
+        return {};
+    }
+
+    Status set_objective(const Objective& weights) override {
+        if (Status status = check_objective(weights); !status) {
+            return status;
+        }
+        std::lock_guard lock(datapath_->mutex_);
+        for (size_t i = 0; i < weights.size(); i++) {
+            datapath_->objective_q16_[i] = to_q16(weights[i]);
+        }
         return {};
     }
 
@@ -121,6 +188,7 @@ public:
             datapath_->slots_[standby].state = SlotState::draining;
         }
         datapath_->slots_[before].state = SlotState::standby;
+        end_canary_locked();
         return {};
     }
 
@@ -153,6 +221,11 @@ public:
     }
 
 private:
+    void end_canary_locked() {
+        if (const uint32_t slot = datapath_->find_locked(SlotState::canary); slot != ADP_SLOT_NONE) {
+            datapath_->slots_[slot].state = SlotState::draining;
+        }
+    }
     void reclaim_locked() {
         for (LocalDatapath::Slot& slot : datapath_->slots_) {
             if (slot.state == SlotState::draining) {

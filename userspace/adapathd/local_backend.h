@@ -2,6 +2,7 @@
 // no kernel side, no privileges. For demonstrations and tests.
 #pragma once
 
+#include <array>
 #include <condition_variable>
 #include <deque>
 #include <memory>
@@ -31,6 +32,18 @@ public:
         std::shared_ptr<const QuantModel> model;  // null: the fallback decides
     };
     [[nodiscard]] Active active() const;
+    // The one on trial, if any, and what decides for a flow: that one where the flow is among its share.
+    struct Canary {
+        Active snapshot;
+        uint32_t share_q16 = 0;  // 0: none is on trial
+        [[nodiscard]] bool decides(uint64_t flow) const {
+            return share_q16 != 0 && adp_flow_in_share(flow, share_q16) != 0;
+        }
+    };
+    [[nodiscard]] Canary canary() const;
+    [[nodiscard]] Active deciding(uint64_t flow) const;
+    // Weights, Q16; all 0: the app's defaults.
+    [[nodiscard]] std::array<uint32_t, ADP_OBJECTIVES> objective_q16() const;
     // One record into the ring; false (and counted) where it is full.
     bool put(std::span<const std::byte> record);
     // Adds to the counters.
@@ -46,13 +59,17 @@ private:
         uint64_t hash = 0;
         uint32_t params_bytes = 0;
         uint32_t explore_q16 = 0;
+        bool prepared = false;  // installed, never switched to
         std::shared_ptr<const QuantModel> model;
     };
     [[nodiscard]] uint32_t find_locked(SlotState state) const;
+    [[nodiscard]] Active in_state_locked(SlotState state) const;
 
     mutable std::mutex mutex_;
     std::condition_variable changed_;
     Slot slots_[ADP_SLOTS];
+    uint32_t canary_share_q16_ = 0;
+    std::array<uint32_t, ADP_OBJECTIVES> objective_q16_{};
     std::deque<std::vector<std::byte>> ring_;
     size_t ring_used_ = 0;
     const size_t ring_bytes_;

@@ -18,6 +18,9 @@ constexpr size_t kGenerations = 4096;
 constexpr uint64_t kFlowShownUs = 60'000'000;
 constexpr uint64_t kFlowKeptUs = 600'000'000;
 constexpr uint64_t kSecondUs = 1'000'000;
+constexpr size_t kFlowsTold = 8;  // new ones of one batch that are told of one by one
+constexpr uint64_t kFlowLiveUs = 5 * kSecondUs;
+constexpr size_t kPastRewards = 32768;
 
 }  // namespace
 
@@ -31,8 +34,10 @@ Loop::Loop(const App& app, Collector& collector, SnapshotManager& manager, Sampl
       events_(std::move(events)),
       verifier_([this](uint32_t generation) { return manager_.model_of(generation); }),
       log_(std::move(log)),
-      policy_(options.watch) {
-    // Where the flows were before a restart: samples lost meanwhile show as gaps.
+      policy_(options.watch),
+      trial_(options.trial) {
+    // Where the flows were before a restart: samples lost meanwhile show as gaps, and what is under watch is held
+    // against what was earned before it.
     const std::string boot = boot_id();
     (void)read_sample_log(
         log_directory_, app_,
@@ -40,13 +45,24 @@ Loop::Loop(const App& app, Collector& collector, SnapshotManager& manager, Sampl
             for (size_t at = 0; boot_of_file == boot && at < records.size(); at += app_.record_bytes()) {
                 const DecodedSample sample = app_.decode(records.subspan(at, app_.record_bytes()));
                 Flow& flow = flows_[sample.flow];
+                if (flow.accountable && sample.seq == flow.seq + 1 && sample.judged) {
+                    past_.push_back({sample.flow, sample.time_us, sample.reward, flow.generation});
+                    if (past_.size() > kPastRewards) {
+                        past_.pop_front();
+                    }
+                }
                 flow.seq = sample.seq;
+                flow.generation = sample.made_by_network ? sample.generation : 0;
+                flow.accountable = sample.accountable;
                 flow.view.flow = sample.flow;
                 flow.view.time_us = sample.time_us;
             }
             return true;
         },
         nullptr, 2);
+    for (auto& [id, flow] : flows_) {
+        flow.accountable = false;  // what came of its last decision was lost between then and now
+    }
 }
 
 Status Loop::step() {
@@ -100,13 +116,14 @@ Status Loop::step() {
                  .text = fmt::format("{} decisions could not be explained; last: {}", unexplained, last_unexplained)});
     }
 
-    SwitchPolicy::Verdict verdict;
-    uint32_t generation = 0;
-    SwitchPolicy::State state{};
+    std::vector<const DecodedSample*> first_of_flows;
     {
         std::lock_guard lock(mutex_);
+        past_.clear();
         for (const DecodedSample& sample : samples) {
-            account(sample);
+            if (account(sample)) {
+                first_of_flows.push_back(&sample);
+            }
         }
         totals_.samples += samples.size();
         totals_.explained += explained;
@@ -114,10 +131,41 @@ Status Loop::step() {
         if (unexplained > 0) {
             totals_.last_unexplained = std::move(last_unexplained);
         }
+        forget_old_flows(now_us);
+    }
+    tell_of_flows(first_of_flows);
+    judge_snapshots(mismatched_generation, now_us);
+    manager_.reclaim();
+    report_losses(now_us);
+    return {};
+}
+
+void Loop::judge_snapshots(uint32_t mismatched_generation, uint64_t now_us) {
+    SwitchPolicy::Verdict verdict;
+    Trial::Verdict trial;
+    uint32_t generation = 0;
+    uint32_t on_trial = 0;
+    SwitchPolicy::State state{};
+    {
+        std::lock_guard lock(mutex_);
         verdict = policy_.assess(now_us);
         generation = policy_.generation();
         state = policy_.state();
-        forget_old_flows(now_us);
+        trial = trial_.assess(now_us);
+        on_trial = trial_.generation();
+    }
+    if (mismatched_generation != 0 && mismatched_generation == on_trial) {
+        trial = {Trial::Outcome::failed, "its decisions are not the reference interpreter's"};
+    }
+    if (trial.outcome == Trial::Outcome::failed) {
+        if (Status status = manager_.fail_trial(on_trial, trial.text); !status) {
+            events_({.kind = "error", .text = "ending a trial: " + status.error().message});
+        }
+    } else if (trial.outcome == Trial::Outcome::passed && !verdict.roll_back) {
+        if (Result<SwitchResult> result = manager_.promote(on_trial, trial.text); !result) {
+            events_({.kind = "error", .text = "promotion failed: " + result.error().message});
+        }
+        return;  // the rest of the verdict is about what no longer decides
     }
     if (mismatched_generation != 0 && manager_.active().generation == mismatched_generation) {
         // A program that does not compute its own snapshot: whatever its reward, it must not decide.
@@ -139,9 +187,6 @@ Status Loop::step() {
             spdlog::info("generation {} is trusted: {}", generation, verdict.text);
         }
     }
-    manager_.reclaim();
-    report_losses(now_us);
-    return {};
 }
 
 void Loop::publish(std::span<const std::byte> records) {
@@ -170,7 +215,7 @@ void Loop::publish(std::span<const std::byte> records) {
 
 void Loop::announce() { samples_.publish(std::make_shared<const std::string>(), 0, 0); }
 
-void Loop::account(const DecodedSample& sample) {
+bool Loop::account(const DecodedSample& sample) {
     auto [found, fresh] = flows_.try_emplace(sample.flow);
     Flow& flow = found->second;
     // A number that steps back is a new flow under an old name.
@@ -181,18 +226,13 @@ void Loop::account(const DecodedSample& sample) {
     if (follows && sample.seq == flow.seq + 1 && flow.accountable && sample.judged) {
         // This sample's interval is what came of the flow's decision before it.
         policy_.add(sample.flow, flow.generation, sample.reward, sample.time_us);
+        trial_.add(sample.flow, flow.generation, sample.reward, sample.time_us);
+        flow.judged_us = sample.time_us;
         GenerationView& generation = generations_[flow.generation];
         generation.rewards++;
         generation.reward_sum += sample.reward;
         flow.view.reward += (flow.rewarded ? 1.0 / 16 : 1.0) * (sample.reward - flow.view.reward);
         flow.rewarded = true;
-    }
-    if (fresh) {
-        events_(
-            {.time_us = sample.time_us,
-             .kind = "flow",
-             .text = fmt::format("flow {} (port {} to {}) seen", sample.flow, sample.local_port, sample.remote_port),
-             .generation = sample.generation});
     }
     flow.seq = sample.seq;
     flow.generation = sample.made_by_network ? sample.generation : 0;
@@ -205,7 +245,7 @@ void Loop::account(const DecodedSample& sample) {
     flow.view.min_rtt_us = sample.min_rtt_us;
     flow.view.time_us = sample.time_us;
     if (!sample.made_by_network) {
-        return;
+        return fresh;
     }
     flow.view.decisions++;
     generations_[sample.generation].decisions++;
@@ -215,6 +255,28 @@ void Loop::account(const DecodedSample& sample) {
         recent_[recent_next_].assign(sample.input.begin(), sample.input.end());
         recent_next_ = (recent_next_ + 1) % kRecentInputs;
     }
+    return fresh;
+}
+
+void Loop::tell_of_flows(std::span<const DecodedSample* const> first) {
+    const auto name = [](const DecodedSample& sample) {
+        return fmt::format("flow {} (port {} to {})", sample.flow, sample.local_port, sample.remote_port);
+    };
+    if (first.size() <= kFlowsTold) {
+        for (const DecodedSample* sample : first) {
+            events_({.time_us = sample->time_us,
+                     .kind = "flow",
+                     .text = name(*sample) + " seen",
+                     .generation = sample->generation});
+        }
+        return;
+    }
+    // A thousand flows that start together are one thing that happened.
+    events_(
+        {.time_us = first.front()->time_us,
+         .kind = "flow",
+         .text = fmt::format("{} flows seen, from {} to {}", first.size(), name(*first.front()), name(*first.back())),
+         .generation = first.front()->generation});
 }
 
 void Loop::forget_old_flows(uint64_t now_us) {
@@ -225,6 +287,7 @@ void Loop::forget_old_flows(uint64_t now_us) {
     for (auto flow = flows_.begin(); flow != flows_.end();) {
         if (flow->second.view.time_us + kFlowKeptUs < now_us) {
             policy_.forget_flow(flow->first);
+            trial_.forget_flow(flow->first);
             flow = flows_.erase(flow);
         } else {
             ++flow;
@@ -254,7 +317,52 @@ void Loop::report_losses(uint64_t now_us) {
 
 void Loop::on_switch(uint32_t to, bool watch) {
     std::lock_guard lock(mutex_);
-    policy_.on_switch(to, monotonic_us(), watch);
+    // A switch to what has passed its trial is its promotion: the watch knows what the trial has shown.
+    const bool promotion = to != 0 && to == trial_.generation();
+    policy_.on_switch(to, monotonic_us(), watch, promotion ? trial_.knowledge() : TrialKnowledge{});
+}
+
+void Loop::on_trial(uint32_t generation) {
+    std::lock_guard lock(mutex_);
+    if (generation == 0) {
+        trial_.end();
+    } else {
+        trial_.begin(generation, policy_.generation(), live_baselines_locked(), monotonic_us());
+    }
+}
+
+Trial::Baselines Loop::live_baselines_locked() const {
+    const uint64_t now_us = monotonic_us();
+    Trial::Baselines baselines = policy_.baselines();
+    std::erase_if(baselines, [&](const auto& baseline) {
+        const auto flow = flows_.find(baseline.first);
+        return flow == flows_.end() || flow->second.judged_us + kFlowLiveUs < now_us;
+    });
+    return baselines;
+}
+
+Result<uint32_t> Loop::plan_trial(bool asked) const {
+    if (!options_.trials_possible) {
+        return Error{"with consistency \"flow\" a flow keeps the snapshot that it began with: none is on trial"};
+    }
+    if (!asked && !options_.trial.automatic) {
+        return Error{"canary.mode is \"off\""};
+    }
+    std::lock_guard lock(mutex_);
+    std::vector<uint64_t> flows;
+    for (const auto& [flow, mean] : live_baselines_locked()) {
+        flows.push_back(flow);
+    }
+    return choose_share(flows, options_.trial);
+}
+
+bool Loop::recall(uint32_t generation) {
+    std::lock_guard lock(mutex_);
+    policy_.on_switch(generation, monotonic_us(), false);
+    for (const PastReward& past : past_) {
+        policy_.add(past.flow, past.generation, past.reward, past.time_us);
+    }
+    return policy_.has_baseline();
 }
 
 std::vector<InputCodes> Loop::recent_inputs() const {
@@ -282,6 +390,7 @@ LoopView Loop::view() const {
         std::lock_guard lock(mutex_);
         view = totals_;
         view.watch = policy_.describe();
+        view.trial = trial_.describe();
         size_t rewarded = 0;
         for (const auto& [id, flow] : flows_) {
             if (flow.view.time_us + kFlowShownUs < now_us) {

@@ -5,8 +5,10 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -18,6 +20,7 @@
 #include "userspace/adapathd/sample_log.h"
 #include "userspace/adapathd/snapshot_manager.h"
 #include "userspace/adapathd/switch_policy.h"
+#include "userspace/adapathd/trial.h"
 #include "userspace/adapathd/verifier.h"
 
 namespace adapath {
@@ -47,6 +50,7 @@ struct LoopView {
     double reward = 0;  // mean over live flows
     std::string last_unexplained;
     std::string watch;
+    std::string trial;            // figures; empty where nothing is on trial
     std::vector<FlowView> flows;  // heard of within the last minute
 };
 
@@ -55,6 +59,8 @@ public:
     struct Options {
         std::chrono::milliseconds interval{100};
         WatchOptions watch;
+        TrialOptions trial;
+        bool trials_possible = true;          // false: a flow keeps the snapshot that it began with
         size_t stream_limit_bytes = 4 << 20;  // that a slow reader may lag behind
     };
     using Samples = Fanout<std::string>;  // whole records
@@ -69,6 +75,11 @@ public:
     // Called by the manager; they take this loop's lock after the manager's.
     void on_switch(uint32_t to, bool watch);
     [[nodiscard]] std::vector<InputCodes> recent_inputs() const;
+    // Over the flows that were judged within the last seconds: those of an idle application can't be compared.
+    [[nodiscard]] Result<uint32_t> plan_trial(bool asked) const;
+    void on_trial(uint32_t generation);
+    // Before the first step(): the log's last rewards of that generation become the baseline. False: it has too few.
+    bool recall(uint32_t generation);
 
     struct Subscription {
         std::shared_ptr<Samples::Reader> reader;
@@ -90,8 +101,19 @@ private:
         uint32_t generation = 0;
         bool accountable = false;
         bool rewarded = false;
+        uint64_t judged_us = 0;  // when it last earned a reward that counts
     };
-    void account(const DecodedSample& sample);
+    bool account(const DecodedSample& sample);  // true: the first of its flow
+    void tell_of_flows(std::span<const DecodedSample* const> first);
+    struct PastReward {
+        uint64_t flow;
+        uint64_t time_us;
+        double reward;
+        uint32_t generation;
+    };
+    // Live flows, with what each earned lately.
+    [[nodiscard]] Trial::Baselines live_baselines_locked() const;
+    void judge_snapshots(uint32_t mismatched_generation, uint64_t now_us);
     void publish(std::span<const std::byte> records);
     void forget_old_flows(uint64_t now_us);
     void report_losses(uint64_t now_us);
@@ -116,6 +138,8 @@ private:
 
     mutable std::mutex mutex_;  // all below; never held while the manager is called
     SwitchPolicy policy_;
+    Trial trial_;
+    std::deque<PastReward> past_;  // from the log, until the first step()
     std::unordered_map<uint64_t, Flow> flows_;
     std::unordered_map<uint32_t, GenerationView> generations_;
     std::vector<InputCodes> recent_;

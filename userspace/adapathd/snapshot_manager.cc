@@ -33,18 +33,18 @@ std::string name_of(uint32_t generation, const std::string& hash) {
 }  // namespace
 
 SnapshotManager::SnapshotManager(const App& app, Installer& installer, SnapshotStore store, const Options& options,
-                                 EventSink events, RecentInputs recent, OnSwitch on_switch)
+                                 EventSink events, Hooks hooks)
     : app_(app),
       installer_(installer),
       options_(options),
       events_(std::move(events)),
-      recent_(std::move(recent)),
-      on_switch_(std::move(on_switch)),
+      hooks_(std::move(hooks)),
       store_(std::move(store)) {}
 
 void SnapshotManager::adopt() {
     std::lock_guard lock(mutex_);
     uint32_t highest = 0;
+    SnapshotOnTrial left;  // by a daemon that is gone
     for (const SlotInfo& slot : installer_.slots()) {
         if (slot.generation == 0 || slot.state == SlotState::free) {
             continue;
@@ -66,13 +66,17 @@ void SnapshotManager::adopt() {
         } else {
             events_({.kind = "adopt",
                      .text = fmt::format("slot {} holds {}{}", slot.slot, name_of(slot.generation, hash),
-                                         active ? ", active" : ""),
+                                         active                            ? ", active"
+                                         : slot.state == SlotState::canary ? ", on trial"
+                                                                           : ""),
                      .generation = slot.generation,
                      .hash = hash});
         }
         if (active) {
             active_ = {slot.generation, slot.slot, hash, 0};
             active_trusted_ = true;
+        } else if (slot.state == SlotState::canary) {
+            left = {slot.generation, slot.slot, hash, 0, false};
         } else if (slot.state == SlotState::standby && !hash.empty() && store_.bad(hash) == nullptr) {
             history_.push_back({slot.generation, hash, true});
         }
@@ -86,7 +90,106 @@ void SnapshotManager::adopt() {
             }
         }
     }
-    on_switch_(active_.generation, false);
+    if (left.generation != 0) {
+        // What its flows earned meanwhile nobody compared, and the one that began it may have been killed by it.
+        trial_ = left;
+        if (Status status = end_trial_locked("its daemon is gone, and nobody has judged it", true); !status) {
+            events_({.kind = "error", .text = status.error().message});
+        }
+    }
+    const SnapshotStore::Mark mark = store_.mark_of(active_.generation);
+    const bool watch = active_.generation != 0 && mark.standing == SnapshotStore::Standing::watched;
+    if (watch && hooks_.recall(mark.before)) {
+        active_trusted_ = false;
+        events_(
+            {.kind = "adopt",
+             .text = fmt::format("{} was under watch when the last daemon ended, and is again, against generation {}",
+                                 name_of(active_.generation, active_.hash), mark.before),
+             .generation = active_.generation,
+             .hash = active_.hash});
+    } else if (watch) {
+        events_({.kind = "adopt",
+                 .text = fmt::format(
+                     "{} was under watch when the last daemon ended; the log holds no rewards of generation "
+                     "{} to hold it against",
+                     name_of(active_.generation, active_.hash), mark.before),
+                 .generation = active_.generation,
+                 .hash = active_.hash});
+    }
+    hooks_.on_switch(active_.generation, !active_trusted_);
+}
+
+void SnapshotManager::mark_locked(uint32_t generation, SnapshotStore::Standing standing, uint32_t before) {
+    if (Status status = store_.mark(generation, standing, before); !status) {
+        events_({.kind = "error", .text = status.error().message});
+    }
+}
+
+Status SnapshotManager::begin_trial_locked(const InstallResult& installed, bool trained, uint32_t share_q16,
+                                           const std::string& reason) {
+    if (trial_.generation != 0) {
+        const std::string why = fmt::format("{} takes its place", name_of(installed.generation, installed.hash));
+        if (Status status = end_trial_locked(why, false); !status) {
+            return status;
+        }
+    }
+    // In the journal before it decides for anybody: after a kill it is never taken for one that had proved itself.
+    mark_locked(installed.generation, SnapshotStore::Standing::on_trial, active_.generation);
+    hooks_.on_trial(installed.generation);
+    if (Status status = installer_.set_canary(installed.slot, share_q16 / 65536.0); !status) {
+        hooks_.on_trial(0);
+        return status;
+    }
+    trial_ = {installed.generation, installed.slot, installed.hash, share_q16, trained};
+    active_.switches++;
+    {
+        std::lock_guard lock(counters_mutex_);
+        counters_.trials++;
+    }
+    events_({.kind = "canary",
+             .text = fmt::format("{} is on trial for {:.0f} % of the flows, beside {}{}{}",
+                                 name_of(installed.generation, installed.hash), 100.0 * share_q16 / 65536,
+                                 name_of(active_.generation, active_.hash), reason.empty() ? "" : ": ", reason),
+             .generation = installed.generation,
+             .hash = installed.hash,
+             .network_changed = installed.network_changed,
+             .trained = trained,
+             .from_generation = active_.generation,
+             .trial = true});
+    return {};
+}
+
+Status SnapshotManager::end_trial_locked(const std::string& reason, bool failed) {
+    if (Status status = installer_.end_canary(); !status) {
+        return status;
+    }
+    trial_is_over_locked(reason, failed);
+    return {};
+}
+
+void SnapshotManager::trial_is_over_locked(const std::string& reason, bool failed) {
+    const SnapshotOnTrial over = trial_;
+    trial_ = {};
+    active_.switches++;
+    may_reclaim_ = true;
+    reclaim_after_us_ = 0;
+    mark_locked(over.generation, SnapshotStore::Standing::ended, active_.generation);
+    hooks_.on_trial(0);
+    if (failed) {
+        std::lock_guard lock(counters_mutex_);
+        counters_.trials_failed++;
+        counters_.rollbacks++;
+    }
+    events_({.kind = failed ? "rollback" : "canary",
+             .text = fmt::format("{} from its trial, {} decides for all: {}",
+                                 failed ? fmt::format("rolled {} back", name_of(over.generation, over.hash))
+                                        : fmt::format("took {}", name_of(over.generation, over.hash)),
+                                 name_of(active_.generation, active_.hash), reason),
+             .generation = active_.generation,
+             .hash = active_.hash,
+             .trained = over.trained,
+             .from_generation = over.generation,
+             .trial = true});
 }
 
 Error SnapshotManager::refuse(const std::string& hash, const std::string& why) {
@@ -108,7 +211,7 @@ std::vector<InputCodes> SnapshotManager::checks_for(const Snapshot& snapshot) co
             checks.push_back(probe);
         }
     }
-    for (InputCodes& input : recent_()) {
+    for (InputCodes& input : hooks_.recent()) {
         checks.push_back(std::move(input));
     }
     checks.emplace_back(inputs, uint8_t{0});
@@ -160,19 +263,46 @@ void SnapshotManager::restore() {
             return;
         }
     }
+    struct Candidate {
+        uint32_t generation;
+        std::string hash;
+        SnapshotStore::Mark mark;
+    };
+    std::vector<Candidate> candidates;  // the best first
+    std::vector<Candidate> unproved;
     const std::map<uint32_t, std::string> generations = store_.generations();
     for (auto it = generations.rbegin(); it != generations.rend(); ++it) {
-        if (store_.bad(it->second) != nullptr || !store_.bytes(it->second).ok()) {
+        const SnapshotStore::Mark mark = store_.mark_of(it->first);
+        if (mark.standing == SnapshotStore::Standing::on_trial || mark.standing == SnapshotStore::Standing::ended ||
+            store_.bad(it->second) != nullptr || !store_.bytes(it->second).ok()) {
             continue;
         }
-        // Checked like any other install; where one fails its checks, the one before it is tried.
-        Result<SwitchResult> restored = activate_stored_locked(it->second, it->first, false, "adopt",
-                                                               "the kernel side is new: what decided before goes on");
+        // Only the newest can be watched on: what the log ends with are the rewards of those two.
+        const bool watched = mark.standing == SnapshotStore::Standing::watched;
+        const bool known = !watched || (candidates.empty() && unproved.empty() && hooks_.recall(mark.before));
+        (known ? candidates : unproved).push_back({it->first, it->second, mark});
+    }
+    candidates.insert(candidates.end(), unproved.begin(), unproved.end());
+    for (const Candidate& candidate : candidates) {
+        const bool watch = candidate.mark.standing == SnapshotStore::Standing::watched;
+        // Checked like any other install; where one fails its checks, the next is tried.
+        Result<SwitchResult> restored =
+            activate_stored_locked(candidate.hash, candidate.generation, watch, "adopt",
+                                   watch ? "the kernel side is new: what was under watch goes on, under watch"
+                                         : "the kernel side is new: what decided before goes on");
         if (restored) {
+            const std::string before = store_.hash_of(candidate.mark.before);
+            if (watch) {
+                mark_locked(restored->generation, SnapshotStore::Standing::watched, candidate.mark.before);
+            }
+            if (watch && !before.empty()) {
+                history_.push_back({candidate.mark.before, before, true});
+            }
             return;
         }
         events_({.kind = "error",
-                 .text = fmt::format("restoring {}: {}", name_of(it->first, it->second), restored.error().message)});
+                 .text = fmt::format("restoring {}: {}", name_of(candidate.generation, candidate.hash),
+                                     restored.error().message)});
     }
 }
 
@@ -195,7 +325,7 @@ Result<std::shared_ptr<const QuantModel>> SnapshotManager::model_of(uint32_t gen
 const SlotInfo* SnapshotManager::find_slot(const std::vector<SlotInfo>& slots, uint32_t generation) const {
     for (const SlotInfo& slot : slots) {
         if (generation != 0 && slot.generation == generation &&
-            (slot.state == SlotState::active || slot.state == SlotState::standby)) {
+            (slot.state == SlotState::active || slot.state == SlotState::standby || slot.state == SlotState::canary)) {
             return &slot;
         }
     }
@@ -253,12 +383,16 @@ Result<SwitchResult> SnapshotManager::flip_locked(uint32_t slot, uint32_t genera
         generation != 0 && active_.generation != 0 && (before == nullptr || before->program_hash != program);
     // Told before the flip: a sample of the new generation must find its watch armed.
     const ActiveSnapshot from = active_;
-    on_switch_(generation, watch);
+    if (generation != 0) {
+        mark_locked(generation, watch ? SnapshotStore::Standing::watched : SnapshotStore::Standing::trusted,
+                    from.generation);
+    }
+    hooks_.on_switch(generation, watch);
     const uint64_t begin_ns = monotonic_ns();
     Status status = generation == 0 ? installer_.deactivate() : installer_.switch_to(slot);
     const double took_us = static_cast<double>(monotonic_ns() - begin_ns) / 1e3;
     if (!status) {
-        on_switch_(from.generation, false);
+        hooks_.on_switch(from.generation, false);
         return status.error();
     }
     const uint64_t now_us = monotonic_us();
@@ -272,6 +406,15 @@ Result<SwitchResult> SnapshotManager::flip_locked(uint32_t slot, uint32_t genera
     active_trusted_ = !watch;
     may_reclaim_ = true;
     reclaim_after_us_ = 0;
+    if (trial_.generation == generation && generation != 0) {
+        trial_ = {};
+        hooks_.on_trial(0);
+        std::lock_guard lock(counters_mutex_);
+        counters_.trials_passed++;
+    } else if (trial_.generation != 0) {
+        // What it was compared with decides no more: the switch has ended it.
+        trial_is_over_locked(fmt::format("{} was switched to", name_of(generation, hash)), false);
+    }
     {
         std::lock_guard lock(counters_mutex_);
         (network_changed ? counters_.switches_network : counters_.switches_parameter)++;
@@ -280,7 +423,10 @@ Result<SwitchResult> SnapshotManager::flip_locked(uint32_t slot, uint32_t genera
     }
     events_({.time_us = now_us,
              .kind = kind,
-             .text = fmt::format("{} from {} to {} in {:.2f} us{}{}", kind == "rollback" ? "rolled back" : "switched",
+             .text = fmt::format("{} from {} to {} in {:.2f} us{}{}",
+                                 kind == "rollback"  ? "rolled back"
+                                 : kind == "promote" ? "promoted"
+                                                     : "switched",
                                  name_of(from.generation, from.hash), name_of(generation, hash), took_us,
                                  reason.empty() ? "" : ": ", reason),
              .generation = generation,
@@ -289,11 +435,11 @@ Result<SwitchResult> SnapshotManager::flip_locked(uint32_t slot, uint32_t genera
              .trained = trained,
              .switch_us = took_us,
              .from_generation = from.generation});
-    return SwitchResult{hash, generation, took_us};
+    return SwitchResult{.hash = hash, .generation = generation, .switch_us = took_us};
 }
 
 Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool activate, bool trained,
-                                               const std::string& reason) {
+                                               const std::string& reason, bool canary) {
     const uint64_t begin_ns = monotonic_ns();
     // The costly half (hash, ranges, proof) runs without the lock: nothing waits for it.
     Result<Snapshot> snapshot = parse_snapshot(bytes, "snapshot");
@@ -327,6 +473,28 @@ Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool acti
         same.switches = active_.switches;
         return same;
     }
+    const bool guarded = activate && (trained || canary);
+    if (snapshot->hash == trial_.hash && trial_.generation != 0) {
+        InstallResult same;
+        same.hash = trial_.hash;
+        same.generation = trial_.generation;
+        same.slot = trial_.slot;
+        same.check_ms = check_ms;
+        if (activate && !guarded) {
+            Result<SwitchResult> flip =
+                flip_locked(trial_.slot, trial_.generation, trial_.hash, false, true, "promote", reason);
+            if (!flip) {
+                return flip.error();
+            }
+            same.activated = true;
+            same.switch_us = flip->switch_us;
+        } else {
+            same.on_trial = true;
+            same.share = trial_.share_q16 / 65536.0;
+        }
+        same.switches = active_.switches;
+        return same;
+    }
     Result<InstallResult> result = install_locked(*snapshot, bytes, checks);
     if (!result) {
         const std::string why =
@@ -345,7 +513,20 @@ Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool acti
          .hash = result->hash,
          .network_changed = result->network_changed,
          .trained = trained});
-    if (activate) {
+    bool at_once = activate;
+    if (guarded && active_.generation != 0) {
+        if (Result<uint32_t> share = hooks_.plan_trial(canary)) {
+            if (Status status = begin_trial_locked(*result, trained, *share, reason); !status) {
+                return status.error();
+            }
+            result->on_trial = true;
+            result->share = *share / 65536.0;
+            at_once = false;
+        } else if (canary) {
+            result->note = share.error().message;
+        }
+    }
+    if (at_once) {
         Result<SwitchResult> flip =
             flip_locked(result->slot, result->generation, result->hash, trained, true, "switch", reason);
         if (!flip) {
@@ -364,8 +545,18 @@ Result<SwitchResult> SnapshotManager::activate_stored_locked(const std::string& 
                                                              const std::string& kind, const std::string& reason) {
     const std::vector<SlotInfo> slots = installer_.slots();
     if (const SlotInfo* slot = find_slot(slots, generation)) {
-        return flip_locked(slot->slot, generation, hash, false, watch, kind, reason);
+        const bool promotion = slot->state == SlotState::canary && kind == "switch";
+        return flip_locked(slot->slot, generation, hash, promotion && trial_.trained, watch,
+                           promotion ? "promote" : kind, reason);
     }
+    Result<InstallResult> installed = install_stored_locked(hash);
+    if (!installed) {
+        return installed.error();
+    }
+    return flip_locked(installed->slot, installed->generation, hash, false, watch, kind, reason);
+}
+
+Result<InstallResult> SnapshotManager::install_stored_locked(const std::string& hash) {
     Result<std::string> bytes = store_.bytes(hash);
     if (!bytes) {
         return Error{bytes.error().message + ": the snapshot is no longer stored"};
@@ -377,15 +568,11 @@ Result<SwitchResult> SnapshotManager::activate_stored_locked(const std::string& 
     if (Status fits = app_.accepts(snapshot->model.network); !fits) {
         return fits.error();
     }
-    Result<InstallResult> installed = install_locked(*snapshot, *bytes, checks_for(*snapshot));
-    if (!installed) {
-        return installed.error();
-    }
-    return flip_locked(installed->slot, installed->generation, hash, false, watch, kind, reason);
+    return install_locked(*snapshot, *bytes, checks_for(*snapshot));
 }
 
 Result<SwitchResult> SnapshotManager::switch_to(const std::string& hash_prefix, uint32_t generation,
-                                                const std::string& reason) {
+                                                const std::string& reason, bool canary) {
     std::lock_guard lock(mutex_);
     std::string hash;
     if (!hash_prefix.empty()) {
@@ -402,13 +589,69 @@ Result<SwitchResult> SnapshotManager::switch_to(const std::string& hash_prefix, 
         }
     }
     if (hash == active_.hash && active_.generation != 0) {
-        return SwitchResult{active_.hash, active_.generation, 0};
+        return SwitchResult{.hash = active_.hash, .generation = active_.generation};
     }
-    return activate_stored_locked(hash, generation, true, "switch", reason);
+    std::string note;
+    if (canary && active_.generation != 0) {
+        if (hash == trial_.hash && trial_.generation != 0) {
+            return Error{fmt::format("{} is on trial already: without --canary it decides for all at once",
+                                     name_of(trial_.generation, trial_.hash))};
+        }
+        if (Result<uint32_t> share = hooks_.plan_trial(true)) {
+            // Anew, under a number of its own: what it earns on trial is not what it earned before.
+            Result<InstallResult> installed = install_stored_locked(hash);
+            if (!installed) {
+                return installed.error();
+            }
+            if (Status status = begin_trial_locked(*installed, false, *share, reason); !status) {
+                return status.error();
+            }
+            return SwitchResult{
+                .hash = hash, .generation = installed->generation, .on_trial = true, .share = *share / 65536.0};
+        } else {
+            note = share.error().message;
+        }
+    }
+    Result<SwitchResult> result = activate_stored_locked(hash, generation, true, "switch", reason);
+    if (result) {
+        result->note = note;
+    }
+    return result;
+}
+
+Result<SwitchResult> SnapshotManager::promote(uint32_t generation, const std::string& reason) {
+    std::lock_guard lock(mutex_);
+    if (generation == 0 || trial_.generation != generation) {
+        return Error{fmt::format("generation {} is not on trial any more", generation)};
+    }
+    const SnapshotOnTrial passed = trial_;
+    return flip_locked(passed.slot, passed.generation, passed.hash, passed.trained, true, "promote", reason);
+}
+
+Status SnapshotManager::fail_trial(uint32_t generation, const std::string& reason) {
+    std::lock_guard lock(mutex_);
+    if (generation == 0 || trial_.generation != generation) {
+        return Error{fmt::format("generation {} is not on trial any more", generation)};
+    }
+    if (!trial_.hash.empty()) {
+        if (Status status =
+                store_.mark_bad(trial_.hash, unix_us() / 1000000 + static_cast<int64_t>(options_.refuse_seconds),
+                                "on trial: " + reason);
+            !status) {
+            events_({.kind = "error", .text = status.error().message});
+        }
+    }
+    return end_trial_locked(reason, true);
 }
 
 Result<SwitchResult> SnapshotManager::roll_back(const std::string& reason, bool automatic) {
     std::lock_guard lock(mutex_);
+    if (trial_.generation != 0 && !automatic) {
+        if (Status status = end_trial_locked(reason, true); !status) {
+            return status.error();
+        }
+        return SwitchResult{.hash = active_.hash, .generation = active_.generation};
+    }
     if (active_.generation == 0) {
         return Error{"nothing to roll back: no snapshot is active, the fallback decides"};
     }
@@ -451,6 +694,9 @@ Result<SwitchResult> SnapshotManager::roll_back(const std::string& reason, bool 
 void SnapshotManager::trust(uint32_t generation) {
     std::lock_guard lock(mutex_);
     if (active_.generation == generation) {
+        if (!active_trusted_ && generation != 0) {
+            mark_locked(generation, SnapshotStore::Standing::trusted, 0);
+        }
         active_trusted_ = true;
     }
 }
@@ -502,7 +748,14 @@ void SnapshotManager::reclaim() {
 
 ActiveSnapshot SnapshotManager::active() const {
     std::lock_guard lock(mutex_);
-    return active_;
+    ActiveSnapshot active = active_;
+    active.canary_hash = trial_.hash;
+    return active;
+}
+
+SnapshotOnTrial SnapshotManager::on_trial() const {
+    std::lock_guard lock(mutex_);
+    return trial_;
 }
 
 ManagerCounters SnapshotManager::counters() const {
@@ -523,9 +776,7 @@ std::vector<SnapshotManager::Stored> SnapshotManager::stored() const {
         if (slot.generation == 0 || hash.empty() || slot.state == SlotState::free || states[hash] == "active") {
             continue;
         }
-        states[hash] = slot.state == SlotState::active    ? "active"
-                       : slot.state == SlotState::standby ? "standby"
-                                                          : "draining";
+        states[hash] = slot_state_name(slot.state);
     }
     std::vector<Stored> result;
     Result<std::vector<std::string>> hashes = store_.hashes();

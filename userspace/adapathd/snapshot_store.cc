@@ -1,6 +1,7 @@
 // See snapshot_store.h. The journal is text, a line an entry, so that a person can read it:
 //   generation <number> <hash> <unix seconds>
 //   bad <hash> <until, unix seconds> <why>
+//   trial|ended|watched|trusted <number> <the generation that it is held against>
 #include "userspace/adapathd/snapshot_store.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <sstream>
 
 #include "userspace/common/clock.h"
@@ -17,6 +19,16 @@
 #include "userspace/common/text.h"
 
 namespace adapath {
+namespace {
+
+constexpr std::array<std::pair<const char*, SnapshotStore::Standing>, 4> kStandings = {{
+    {"trial", SnapshotStore::Standing::on_trial},
+    {"ended", SnapshotStore::Standing::ended},
+    {"watched", SnapshotStore::Standing::watched},
+    {"trusted", SnapshotStore::Standing::trusted},
+}};
+
+}  // namespace
 
 Result<SnapshotStore> SnapshotStore::open(const std::string& state_directory, bool read_only) {
     SnapshotStore store;
@@ -74,10 +86,32 @@ void SnapshotStore::apply(const std::string& line) {
             return;
         }
     }
+    for (const auto& [word, standing] : kStandings) {
+        uint32_t number = 0;
+        Mark mark{standing, 0};
+        if (kind == word && words >> number >> mark.before) {
+            marks_[number] = mark;
+            return;
+        }
+    }
     spdlog::warn("{}: ignoring the line '{}'", journal_path_, line);
 }
 
-Status SnapshotStore::append(const std::string& line) {
+Status SnapshotStore::mark(uint32_t generation, Standing standing, uint32_t before) {
+    for (const auto& [word, known] : kStandings) {
+        if (known == standing) {
+            return append(fmt::format("{} {} {}", word, generation, before), false);
+        }
+    }
+    return {};
+}
+
+SnapshotStore::Mark SnapshotStore::mark_of(uint32_t generation) const {
+    const auto found = marks_.find(generation);
+    return found == marks_.end() ? Mark{} : found->second;
+}
+
+Status SnapshotStore::append(const std::string& line, bool sync) {
     if (!journal_.valid()) {
         return Error{journal_path_ + ": opened for reading only"};
     }
@@ -85,7 +119,7 @@ Status SnapshotStore::append(const std::string& line) {
     if (Status status = write_all(journal_.get(), text.data(), text.size(), journal_path_); !status) {
         return status;
     }
-    if (fdatasync(journal_.get()) != 0) {
+    if (sync && fdatasync(journal_.get()) != 0) {
         return Error{errno_text(journal_path_ + ": fsync")};
     }
     apply(line);

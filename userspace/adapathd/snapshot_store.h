@@ -33,6 +33,16 @@ public:
     // Remembers (across restarts) why a snapshot was rolled back, and until when the trainer may not install it again.
     Status mark_bad(const std::string& hash, int64_t until_unix_s, const std::string& why);
 
+    // How far a generation has proved itself, across restarts. Not synced: a kill of the daemon does not lose it, and
+    // after a power cut the kernel side that it is about is gone too.
+    enum class Standing : uint8_t { unknown, on_trial, ended, watched, trusted };
+    Status mark(uint32_t generation, Standing standing, uint32_t before);
+    struct Mark {
+        Standing standing = Standing::unknown;
+        uint32_t before = 0;  // the generation that it is held against; 0 = the fallback
+    };
+    [[nodiscard]] Mark mark_of(uint32_t generation) const;
+
     [[nodiscard]] std::string hash_of(uint32_t generation) const;                // empty = unknown
     [[nodiscard]] uint32_t newest_generation_of(const std::string& hash) const;  // 0 = none
     [[nodiscard]] const std::map<uint32_t, std::string>& generations() const { return generations_; }
@@ -53,7 +63,7 @@ public:
 
 private:
     SnapshotStore() = default;
-    Status append(const std::string& line);
+    Status append(const std::string& line, bool sync = true);
     void apply(const std::string& line);
 
     std::string directory_;
@@ -63,6 +73,7 @@ private:
     uint32_t next_ = 1;
     std::unordered_map<std::string, uint32_t> newest_;
     std::unordered_map<std::string, Bad> bad_;
+    std::unordered_map<uint32_t, Mark> marks_;
 };
 
 }  // namespace adapath

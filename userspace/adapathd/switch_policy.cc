@@ -88,6 +88,20 @@ double SwitchPolicy::noise() const {
     return std::sqrt(square / static_cast<double>(values.size() - 1));
 }
 
+double SwitchPolicy::margin() const { return options_.margin * knowledge_.margin_factor + knowledge_.shared_loss; }
+
+std::unordered_map<uint64_t, double> SwitchPolicy::baselines() const {
+    std::unordered_map<uint64_t, double> result;
+    for (const auto* flows : {&flows_, &watch_flows_}) {
+        for (const auto& [id, flow] : *flows) {
+            if (flow.count >= kFlowBaselineMin) {
+                result[id] = flow.mean;
+            }
+        }
+    }
+    return result;
+}
+
 void SwitchPolicy::rebase() {
     double sum = 0;
     uint64_t count = 0;
@@ -112,7 +126,7 @@ void SwitchPolicy::rebase() {
     baseline_decisions_ += decisions_;
 }
 
-void SwitchPolicy::on_switch(uint32_t to, uint64_t now_us, bool watch) {
+void SwitchPolicy::on_switch(uint32_t to, uint64_t now_us, bool watch, const TrialKnowledge& knowledge) {
     if (state_ == State::watched && watch && decisions_ >= options_.min_decisions &&
         static_cast<double>(now_us - switched_us_) / 1e6 >= options_.min_seconds) {
         // The next one comes before this one was trusted. Did it do better than the baseline, the next has to do as
@@ -127,12 +141,13 @@ void SwitchPolicy::on_switch(uint32_t to, uint64_t now_us, bool watch) {
     }
     generation_ = to;
     switched_us_ = now_us;
+    knowledge_ = knowledge;
     decisions_ = 0;
     watch_blocks_.clear();
     watch_flows_.clear();
     watch_all_ = {};
     // Without a baseline there is nothing to compare with: what comes now becomes it.
-    state_ = watch && baseline_decisions_ >= options_.min_decisions ? State::watched : State::trusted;
+    state_ = watch && has_baseline() ? State::watched : State::trusted;
 }
 
 void SwitchPolicy::add(uint64_t flow, uint32_t generation, double reward, uint64_t time_us) {
@@ -161,11 +176,11 @@ SwitchPolicy::Verdict SwitchPolicy::assess(uint64_t now_us) {
         return {};
     }
     const Window recent = tail(watch_blocks_, watch_blocks_.back().index, options_.window_seconds);
-    const double limit = options_.margin + options_.noise_factor * noise();
+    const double limit = margin() + options_.noise_factor * noise();
     Verdict verdict;
     verdict.text = fmt::format(
         "reward {:+.2f} against the snapshot before over {} decisions, limit -{:.2f} (margin {:.2f} + noise {:.2f})",
-        recent.mean, recent.count, limit, options_.margin, limit - options_.margin);
+        recent.mean, recent.count, limit, margin(), limit - margin());
     // A window with a handful of decisions says nothing about the last seconds.
     if (options_.rollback && recent.count >= std::max<uint64_t>(1, options_.min_decisions / 2) &&
         recent.mean < -limit) {
@@ -191,7 +206,7 @@ std::string SwitchPolicy::describe() const {
     }
     const Window recent = tail(watch_blocks_, watch_blocks_.back().index, options_.window_seconds);
     return fmt::format("watched, reward {:+.2f} against the snapshot before over {} decisions, limit -{:.2f}",
-                       recent.mean, decisions_, options_.margin + options_.noise_factor * noise());
+                       recent.mean, decisions_, margin() + options_.noise_factor * noise());
 }
 
 }  // namespace adapath

@@ -12,6 +12,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "userspace/adapathd/trial.h"
+
 namespace adapath {
 
 struct WatchOptions {
@@ -36,8 +38,10 @@ public:
         std::string text;  // figures, for the event
     };
 
-    // `to` decides from now on. `watch` = false: it is trusted already (a roll back to what was).
-    void on_switch(uint32_t to, uint64_t now_us, bool watch);
+    // `to` decides from now on. `watch` = false: it is trusted already (a roll back to what was). `knowledge`: it has
+    // passed a trial beside the one before it, so the watch only has to see what a trial can't; its margin is wider,
+    // and what the link took from both sides then is not held against it.
+    void on_switch(uint32_t to, uint64_t now_us, bool watch, const TrialKnowledge& knowledge = {});
     // A reward that a decision of `generation` (0 = the fallback) earned.
     void add(uint64_t flow, uint32_t generation, double reward, uint64_t time_us);
     // Call once a batch.
@@ -47,6 +51,11 @@ public:
         watch_flows_.erase(flow);
     }
 
+    // What each flow earned lately under what decides now, or before it; flows that are known too little are left out.
+    [[nodiscard]] std::unordered_map<uint64_t, double> baselines() const;
+
+    // Is there anything that a new snapshot could be held against?
+    [[nodiscard]] bool has_baseline() const { return baseline_decisions_ >= options_.min_decisions; }
     [[nodiscard]] State state() const { return state_; }
     [[nodiscard]] uint32_t generation() const { return generation_; }
     // Mean reward over the flows' baselines, and of the generation that decides now: for people.
@@ -76,11 +85,13 @@ private:
     static void append(std::deque<Block>& blocks, double deviation, uint64_t time_us, double keep_seconds);
     [[nodiscard]] static Window tail(const std::deque<Block>& blocks, uint64_t last_index, double seconds);
     [[nodiscard]] double noise() const;
+    [[nodiscard]] double margin() const;
 
     WatchOptions options_;
     State state_ = State::trusted;
     uint32_t generation_ = 0;
     uint64_t switched_us_ = 0;
+    TrialKnowledge knowledge_;
     uint64_t decisions_ = 0;  // rewards of the watched generation
     uint64_t baseline_decisions_ = 0;
     std::unordered_map<uint64_t, Flow> flows_;

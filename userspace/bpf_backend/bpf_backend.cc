@@ -31,17 +31,20 @@ public:
         // Adoption: what an earlier daemon left. The newest generation besides the active one is what to roll back to;
         // the rest may still have readers, so it drains.
         const uint32_t active = load_active();
+        const uint32_t canary = __atomic_load_n(&side_->control()->canary, __ATOMIC_ACQUIRE);
         uint32_t newest = 0;
         for (uint32_t i = 0; i < ADP_SLOTS; ++i) {
             const uint32_t generation = side_->slots()[i].generation;
             if (generation == 0) continue;
-            state_[i] = i == active ? SlotState::active : SlotState::draining;
-            if (i != active && generation > newest) {
+            state_[i] = i == active ? SlotState::active : i == canary ? SlotState::canary : SlotState::draining;
+            if (i != active && i != canary && generation > newest) {
                 newest = generation;
                 standby_ = i;
             }
         }
         if (standby_ != ADP_SLOT_NONE) state_[standby_] = SlotState::standby;
+        // Killed in the middle of a promotion: it decides for all already.
+        if (in_state(SlotState::canary) == ADP_SLOT_NONE) end_canary_locked();
     }
 
     Result<uint32_t> install(const Snapshot& snapshot, uint32_t generation,
@@ -108,7 +111,45 @@ public:
         standby_ = active;
         if (active != ADP_SLOT_NONE) state_[active] = SlotState::standby;
         state_[slot] = SlotState::active;
+        // After the switch: were it the slot on trial, its flows would go back for a moment.
+        end_canary_locked();
         prepared_[slot] = false;
+        return {};
+    }
+
+    Status set_canary(uint32_t slot, double share) override {
+        if (Status status = check_share(share); !status) return status;
+        std::lock_guard lock(mutex_);
+        if (side_->control()->flow_consistency != 0)
+            return Error{"with consistency \"flow\" no snapshot is ever on trial: a flow keeps the one it began with"};
+        if (slot >= ADP_SLOTS || side_->slots()[slot].generation == 0)
+            return Error{fmt::format("slot {} holds no snapshot", slot)};
+        if (state_[slot] != SlotState::canary && (state_[slot] != SlotState::standby || !prepared_[slot]))
+            return Error{fmt::format("slot {}: only what was installed and never switched to goes on trial", slot)};
+        const uint32_t before = in_state(SlotState::canary);
+        if (before != ADP_SLOT_NONE && before != slot)
+            return Error{fmt::format("slot {} is on trial: end that first", before)};
+        if (load_active() == ADP_SLOT_NONE) return Error{"no snapshot is active, beside which one could be on trial"};
+        __atomic_store_n(&side_->control()->canary_share_q16, to_q16(share), __ATOMIC_RELEASE);
+        // Pairs with the address dependency in slot_for(), as the switch does.
+        __atomic_store_n(&side_->control()->canary, slot, __ATOMIC_RELEASE);
+        state_[slot] = SlotState::canary;
+        prepared_[slot] = false;
+        return {};
+    }
+
+    Status end_canary() override {
+        std::lock_guard lock(mutex_);
+        end_canary_locked();
+        return {};
+    }
+
+    Status set_objective(const Objective& weights) override {
+        if (Status status = check_objective(weights); !status) return status;
+        std::lock_guard lock(mutex_);
+        // Each weight by itself: a decision may see the old value of one and the new of another.
+        for (size_t i = 0; i < weights.size(); ++i)
+            __atomic_store_n(&side_->control()->objective[i], to_q16(weights[i]), __ATOMIC_RELAXED);
         return {};
     }
 
@@ -120,6 +161,7 @@ public:
         if (standby_ != ADP_SLOT_NONE) state_[standby_] = SlotState::draining;
         standby_ = active;
         state_[active] = SlotState::standby;
+        end_canary_locked();
         return {};
     }
 
@@ -155,6 +197,19 @@ public:
 
 private:
     [[nodiscard]] uint32_t load_active() const { return __atomic_load_n(&side_->control()->active, __ATOMIC_ACQUIRE); }
+
+    [[nodiscard]] uint32_t in_state(SlotState state) const {
+        for (uint32_t i = 0; i < ADP_SLOTS; ++i)
+            if (state_[i] == state) return i;
+        return ADP_SLOT_NONE;
+    }
+
+    // Decisions that have begun with the slot end with it: it drains, and is written to after a grace period only.
+    void end_canary_locked() {
+        __atomic_store_n(&side_->control()->canary, ADP_SLOT_NONE, __ATOMIC_RELEASE);
+        if (const uint32_t slot = in_state(SlotState::canary); slot != ADP_SLOT_NONE)
+            state_[slot] = SlotState::draining;
+    }
 
     // Prefers a slot whose program is already the right one: then nothing but memory is written.
     [[nodiscard]] uint32_t find_free(const std::string& program_hash) const {
@@ -314,6 +369,7 @@ Result<Backend> open_bpf_backend(const BpfBackendOptions& options) {
     backend.name = "bpf";
     backend.congestion_control = side->congestion_control;
     backend.adopted = side->adopted;
+    backend.flow_consistency = side->control()->flow_consistency != 0;
     backend.warnings = side->warnings;
     backend.installer = std::make_unique<BpfInstaller>(side);
     auto collector = BpfCollector::open(side);

@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-#include "cc.skel.h"
+#include "cc_bpf.skel.h"
 
 namespace adapath {
 namespace {
@@ -206,6 +206,7 @@ Status load_fresh(KernelSide& side, const BpfBackendOptions& options) {
     side.control()->wakeup_bytes = options.wakeup_bytes;
     side.control()->flow_consistency = options.flow_consistency;
     side.control()->schema = ADP_CC_SCHEMA;
+    side.control()->canary = ADP_SLOT_NONE;
     __atomic_store_n(&side.control()->active, ADP_SLOT_NONE, __ATOMIC_RELEASE);
 
     const uint32_t zero = 0;
@@ -325,6 +326,12 @@ Status register_network_section() {
     });
     if (result < 0) return Error{fmt::format("libbpf refuses the section handler: {}", reason(result))};
     return {};
+}
+
+Result<uint32_t> cong_control_arguments() {
+    const CongestionOpsBtf& ops = congestion_ops_btf();
+    if (ops.error != 0) return Error{fmt::format("the kernel's BTF has no tcp_congestion_ops: {}", reason(ops.error))};
+    return ops.cong_control_arguments;
 }
 
 Status KernelSide::wait_for_readers() const {

@@ -54,6 +54,9 @@ Result<std::unique_ptr<KernelSide>> open_kernel_side(const BpfBackendOptions& op
 // a struct_ops map. Idempotent; call before opening an object that has one.
 Status register_network_section();
 
+// How many arguments the running kernel's tcp_congestion_ops.cong_control takes: 4 since 6.10, 2 before.
+Result<uint32_t> cong_control_arguments();
+
 // What libbpf and the verifier said since the last call, in this thread: the reason behind a failed load.
 std::string take_libbpf_log();
 

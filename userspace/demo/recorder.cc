@@ -73,7 +73,7 @@ void Recorder::add_sample(const void* record, size_t bytes) {
     point.rtt_us = sample.interval.rtt_us;
     point.delivered_bytes = uint64_t{sample.interval.delivered} * sample.interval.mss;
     point.lost = sample.interval.lost;
-    point.reward = static_cast<float>(adp_cc_reward(&sample.interval)) / 65536.0F;
+    point.reward = static_cast<float>(adp_cc_reward(&sample.interval, &sample.objective)) / 65536.0F;
     samples_.push_back(point);
     if (sample.generation != 0) {
         inputs_.emplace_back(sample.input, sample.input + ADP_CC_INPUTS);
@@ -94,7 +94,11 @@ void Recorder::read_events() {
 }
 
 void Recorder::add_event(const pb::Event& event) {
-    if (event.kind() != "switch" && event.kind() != "rollback") {
+    if (event.kind() != "switch" && event.kind() != "promote" && event.kind() != "rollback") {
+        return;
+    }
+    // The end of a trial: the flows that were on it go back, what decides for the others stays.
+    if (event.kind() == "rollback" && event.trial()) {
         return;
     }
     SwitchPoint point;

@@ -257,6 +257,14 @@ Status Control::configure(const std::string& app, uint32_t wakeup_bytes, uint32_
     return talk(configure_request(family_, app, wakeup_bytes, consistency), app);
 }
 
+Status Control::set_canary(const std::string& app, uint32_t slot, uint32_t share_q16) {
+    return talk(canary_request(family_, app, slot, share_q16), app);
+}
+
+Status Control::set_objective(const std::string& app, const std::array<uint32_t, ADP_OBJECTIVES>& weights_q16) {
+    return talk(objective_request(family_, app, weights_q16), app);
+}
+
 Result<std::vector<int32_t>> Control::run(const std::string& app, uint32_t slot, uint32_t implementation,
                                           std::span<const std::vector<uint8_t>> inputs) {
     std::vector<int32_t> outputs;

@@ -27,10 +27,12 @@ public:
     Result<uint32_t> install(const std::string& app, const InstallRequest& install);
     // SWITCH and DISCARD.
     Status slot_command(uint8_t command, const std::string& app, uint32_t slot);
-    // DEACTIVATE, RECLAIM and CLEAR.
+    // DEACTIVATE, RECLAIM, END_CANARY and CLEAR.
     Status app_command(uint8_t command, const std::string& app);
     Status set_explore(const std::string& app, uint32_t slot, uint32_t explore_q16);
     Status configure(const std::string& app, uint32_t wakeup_bytes, uint32_t consistency);
+    Status set_canary(const std::string& app, uint32_t slot, uint32_t share_q16);
+    Status set_objective(const std::string& app, const std::array<uint32_t, ADP_OBJECTIVES>& weights_q16);
     // Any number of inputs of one length, in as many requests as they need. The outputs of all of them, in order.
     Result<std::vector<int32_t>> run(const std::string& app, uint32_t slot, uint32_t implementation,
                                      std::span<const std::vector<uint8_t>> inputs);

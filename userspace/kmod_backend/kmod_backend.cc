@@ -35,6 +35,8 @@ SlotState state_of(uint32_t kernel_state) {
             return SlotState::standby;
         case ADP_SLOT_DRAINING:
             return SlotState::draining;
+        case ADP_SLOT_CANARY:
+            return SlotState::canary;
         default:
             return SlotState::free;
     }
@@ -75,6 +77,21 @@ public:
     Status switch_to(uint32_t slot) override { return control_->slot_command(ADP_CMD_SWITCH, app_, slot); }
     Status deactivate() override { return control_->app_command(ADP_CMD_DEACTIVATE, app_); }
     Status reclaim() override { return control_->app_command(ADP_CMD_RECLAIM, app_); }
+    Status set_canary(uint32_t slot, double share) override {
+        if (Status status = check_share(share); !status) {
+            return status;
+        }
+        return control_->set_canary(app_, slot, to_q16(share));
+    }
+    Status end_canary() override { return control_->app_command(ADP_CMD_END_CANARY, app_); }
+    Status set_objective(const Objective& weights) override {
+        if (Status status = check_objective(weights); !status) {
+            return status;
+        }
+        std::array<uint32_t, ADP_OBJECTIVES> weights_q16 = {};
+        std::ranges::transform(weights, weights_q16.begin(), to_q16);
+        return control_->set_objective(app_, weights_q16);
+    }
     Status set_explore(uint32_t slot, uint32_t explore_q16) override {
         return control_->set_explore(app_, slot, explore_q16);
     }
@@ -303,6 +320,7 @@ Result<Backend> open_kmod_backend(const KmodBackendOptions& options) {
         }
     }
     backend.name = "kmod";
+    backend.flow_consistency = options.flow_consistency;
     backend.congestion_control = app->interface;
     backend.installer = std::make_unique<KmodInstaller>(control, options.app);
     Result<std::unique_ptr<KmodCollector>> collector = KmodCollector::open(control, options.app, std::move(*device));

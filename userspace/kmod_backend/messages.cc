@@ -17,8 +17,8 @@ constexpr size_t kMessageBytes = 80 * 1024;  // the parameters of a full slot, t
 constexpr size_t kAttributeBytes = 65528;    // nla_len is 16 bits wide and counts its own header
 
 constexpr std::array<const char*, ADP_CMD_COUNT_> kCommands = {
-    "?",       "GET_APP", "GET_PROGRAMS", "INSTALL",   "SWITCH", "ROLLBACK", "DEACTIVATE",
-    "RECLAIM", "DISCARD", "SET_EXPLORE",  "CONFIGURE", "CLEAR",  "RUN"};
+    "?",       "GET_APP",     "GET_PROGRAMS", "INSTALL", "SWITCH", "ROLLBACK", "DEACTIVATE", "RECLAIM",
+    "DISCARD", "SET_EXPLORE", "CONFIGURE",    "CLEAR",   "RUN",    "CANARY",   "END_CANARY"};
 constexpr std::array<const char*, ADP_A_COUNT_> kAttributes = {"?",
                                                                "pad",
                                                                "app",
@@ -58,7 +58,10 @@ constexpr std::array<const char*, ADP_A_COUNT_> kAttributes = {"?",
                                                                "name",
                                                                "users",
                                                                "abi_version",
-                                                               "id"};
+                                                               "id",
+                                                               "objective",
+                                                               "canary",
+                                                               "share"};
 constexpr std::array<const char*, ADP_RUN_COUNT_> kImplementations = {"chosen", "generic", "generated", "avx2",
                                                                       "avx512-vnni"};
 // std::array fills up with null where a name was forgotten.
@@ -68,10 +71,10 @@ static_assert(kCommands.back() != nullptr && kAttributes.back() != nullptr && kI
 const nla_policy* policy() {
     static const std::array<nla_policy, ADP_A_COUNT_> all = [] {
         std::array<nla_policy, ADP_A_COUNT_> p = {};
-        for (int a :
-             {ADP_A_SLOT, ADP_A_GENERATION, ADP_A_EXPLORE, ADP_A_SCHEMA, ADP_A_INPUTS, ADP_A_OUTPUTS, ADP_A_ACTIVATION,
-              ADP_A_IMPLEMENTATION, ADP_A_STATE, ADP_A_PARAMS_BYTES, ADP_A_ACTIVE, ADP_A_STANDBY, ADP_A_RECORD_BYTES,
-              ADP_A_WAKEUP_BYTES, ADP_A_CONSISTENCY, ADP_A_REPEAT, ADP_A_USERS, ADP_A_ABI_VERSION}) {
+        for (int a : {ADP_A_SLOT,    ADP_A_GENERATION, ADP_A_EXPLORE,        ADP_A_SCHEMA,       ADP_A_INPUTS,
+                      ADP_A_OUTPUTS, ADP_A_ACTIVATION, ADP_A_IMPLEMENTATION, ADP_A_STATE,        ADP_A_PARAMS_BYTES,
+                      ADP_A_ACTIVE,  ADP_A_STANDBY,    ADP_A_RECORD_BYTES,   ADP_A_WAKEUP_BYTES, ADP_A_CONSISTENCY,
+                      ADP_A_CANARY,  ADP_A_SHARE,      ADP_A_REPEAT,         ADP_A_USERS,        ADP_A_ABI_VERSION}) {
             p[a].type = NLA_U32;
         }
         for (int a : {ADP_A_HASH, ADP_A_PROGRAM_HASH, ADP_A_PICOSECONDS, ADP_A_BOUND, ADP_A_ELAPSED_NS}) {
@@ -259,6 +262,22 @@ Message configure_request(int family, const std::string& app, uint32_t wakeup_by
     return message;
 }
 
+Message canary_request(int family, const std::string& app, uint32_t slot, uint32_t share_q16) {
+    Message message = slot_request(family, ADP_CMD_CANARY, app, slot);
+    if (message != nullptr) {
+        nla_put_u32(message.get(), ADP_A_SHARE, share_q16);
+    }
+    return message;
+}
+
+Message objective_request(int family, const std::string& app, const std::array<uint32_t, ADP_OBJECTIVES>& weights_q16) {
+    Message message = request(family, ADP_CMD_CONFIGURE, app);
+    if (message != nullptr) {
+        nla_put(message.get(), ADP_A_OBJECTIVE, sizeof(weights_q16), weights_q16.data());
+    }
+    return message;
+}
+
 Message run_request(int family, const std::string& app, uint32_t slot, uint32_t implementation,
                     std::span<const std::vector<uint8_t>> inputs) {
     Message message = slot_request(family, ADP_CMD_RUN, app, slot);
@@ -297,6 +316,12 @@ Result<AppState> parse_app(const nlmsghdr* reply) {
     app.consistency = a.u32(ADP_A_CONSISTENCY);
     app.active = a.u32(ADP_A_ACTIVE, ADP_SLOT_NONE);
     app.standby = a.u32(ADP_A_STANDBY, ADP_SLOT_NONE);
+    app.canary = a.u32(ADP_A_CANARY, ADP_SLOT_NONE);
+    app.canary_share_q16 = a.u32(ADP_A_SHARE);
+    if (nlattr* objective = a.at(ADP_A_OBJECTIVE)) {
+        std::memcpy(app.objective_q16.data(), nla_data(objective),
+                    std::min<size_t>(sizeof(app.objective_q16), static_cast<size_t>(nla_len(objective))));
+    }
     if (nlattr* stats = a.at(ADP_A_STATS)) {
         // A newer module may have more counters at the end, an older one fewer.
         std::memcpy(&app.stats, nla_data(stats),

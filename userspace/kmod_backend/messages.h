@@ -7,6 +7,7 @@
 #include <adapath/abi.h>
 #include <adapath/netlink.h>
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -62,6 +63,9 @@ struct AppState {
     uint32_t consistency = 0;  // enum adp_consistency
     uint32_t active = ADP_SLOT_NONE;
     uint32_t standby = ADP_SLOT_NONE;
+    uint32_t canary = ADP_SLOT_NONE;
+    uint32_t canary_share_q16 = 0;
+    std::array<uint32_t, ADP_OBJECTIVES> objective_q16 = {};
     struct adp_stats stats = {};
     std::vector<KernelSlot> slots;
 };
@@ -93,6 +97,8 @@ Message slot_request(int family, uint8_t command, const std::string& app, uint32
 Message install_request(int family, const std::string& app, const InstallRequest& install);
 Message explore_request(int family, const std::string& app, uint32_t slot, uint32_t explore_q16);
 Message configure_request(int family, const std::string& app, uint32_t wakeup_bytes, uint32_t consistency);
+Message canary_request(int family, const std::string& app, uint32_t slot, uint32_t share_q16);
+Message objective_request(int family, const std::string& app, const std::array<uint32_t, ADP_OBJECTIVES>& weights_q16);
 // All inputs have the same length; at most run_inputs_per_request() of them.
 Message run_request(int family, const std::string& app, uint32_t slot, uint32_t implementation,
                     std::span<const std::vector<uint8_t>> inputs);

@@ -187,6 +187,7 @@ void Trainer::take(const pb::SampleBatch& batch) {
     }
     if (batch.switches() >= switches_) {  // else it was under way while this trainer's own snapshot was installed
         switches_ = batch.switches();
+        follow_trial(batch);
         follow_active(batch.active_hash());
     }
     if (batch.records().empty()) {
@@ -245,6 +246,18 @@ void Trainer::follow_active(const std::string& hash) {
     }
 }
 
+// What was sent is on trial no more: it decides, or it does not, and then learning goes on from what does.
+void Trainer::follow_trial(const pb::SampleBatch& batch) {
+    if (trial_hash_.empty() || batch.canary_hash() == trial_hash_) {
+        return;
+    }
+    if (batch.active_hash() != trial_hash_) {
+        spdlog::info("snapshot {} has not passed its trial", short_hash(trial_hash_));
+        active_hash_.clear();
+    }
+    trial_hash_.clear();
+}
+
 // Inputs to calibrate on: the datapath's own; before there are any, a simulated uplink's.
 std::vector<InputCodes> Trainer::calibration() const {
     std::vector<InputCodes> codes = online_->recent_codes();
@@ -257,7 +270,7 @@ std::vector<InputCodes> Trainer::calibration() const {
         const std::unique_ptr<Simulator> simulator = make_simulator(random_lte_scenario(random));
         simulator->set_policy([&](const uint8_t* input) { return runner.run_q16(input); }, 1, 0);
         simulator->set_samples([&](const adp_cc_sample& sample) {
-            if ((sample.flags & (ADP_CC_FALLBACK_MADE | ADP_CC_START_MADE)) == 0) {
+            if ((sample.flags & ADP_CC_NOT_DECIDED) == 0) {
                 codes.emplace_back(sample.input, sample.input + ADP_CC_INPUTS);
             }
         });
@@ -318,15 +331,21 @@ bool Trainer::send(const std::string& reason) {
     }
     counters_.installed++;
     sent_hash_ = snapshot->hash;
-    active_hash_ = snapshot->hash;
+    if (reply.on_trial()) {
+        trial_hash_ = snapshot->hash;
+    } else {
+        trial_hash_.clear();
+        active_hash_ = snapshot->hash;
+    }
     switches_ = reply.switches();
     active_model_ = std::move(snapshot->reference);
     active_known_ = !active_model_.weights.empty();
     spdlog::info(
-        "generation {} ({}) decides: {}; frozen in {:.0f} ms (p99 {:.5f}), checked in {:.1f} ms, in place in {:.1f} "
+        "generation {} ({}) {}: {}; frozen in {:.0f} ms (p99 {:.5f}), checked in {:.1f} ms, in place in {:.1f} "
         "ms, switched in {:.2f} us",
-        reply.generation(), short_hash(reply.hash()), reason, freeze_ms, snapshot->fidelity.p99_error, reply.check_ms(),
-        reply.install_ms(), reply.switch_us());
+        reply.generation(), short_hash(reply.hash()),
+        reply.on_trial() ? fmt::format("is on trial for {:.0f} % of the flows", 100 * reply.share()) : "decides",
+        reason, freeze_ms, snapshot->fidelity.p99_error, reply.check_ms(), reply.install_ms(), reply.switch_us());
     save();
     return true;
 }
@@ -373,6 +392,7 @@ bool Trainer::step(std::chrono::milliseconds wait) {
         greeted_ = false;
         // What it runs after a restart is asked anew.
         active_hash_.clear();
+        trial_hash_.clear();
         switches_ = 0;
         return false;
     }
@@ -390,7 +410,8 @@ bool Trainer::step(std::chrono::milliseconds wait) {
                 active_known_ ? 100 * online_->fidelity_loss(active_model_) : 100.0,
                 online_->stable() ? ", settled" : "");
             const double since_s = static_cast<double>(monotonic_us() - last_send_us_) / 1e6;
-            if (online_->stable() && since_s >= options_.min_interval_s && !send_now_) {
+            if (online_->stable() && since_s >= options_.min_interval_s && !send_now_ &&
+                trial_hash_.empty()) {  // one at a time: the next is held against what came of this one
                 if (!active_known_) {
                     send("settled; what decides is not known here");
                 } else if (online_->necessary(active_model_)) {

@@ -64,6 +64,7 @@ private:
     void disconnect();
     void take(const pb::SampleBatch& batch);
     void follow_active(const std::string& hash);
+    void follow_trial(const pb::SampleBatch& batch);
     bool send(const std::string& reason);
     [[nodiscard]] std::vector<InputCodes> calibration() const;
     void save();
@@ -84,6 +85,7 @@ private:
     std::string active_hash_;
     uint64_t switches_ = 0;    // the daemon's count when that was so
     std::string sent_hash_;    // the newest that this trainer had installed
+    std::string trial_hash_;   // the same while it is on trial
     FloatModel active_model_;  // what decides now; empty layers where unknown
     bool active_known_ = false;
     uint64_t last_send_us_ = 0;

@@ -127,6 +127,7 @@ struct adpt_query {
 	adp_s32 flow;
 	adp_s32 result; /* out: of adp_query() */
 	adp_u64 input;	/* pointer */
+	adp_u64 number; /* of the flow, for the share of a trial; 0 = none */
 	adp_u32 slot;	/* out, as all below */
 	adp_u32 generation;
 	adp_u32 explore_q16;

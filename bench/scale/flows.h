@@ -1,0 +1,63 @@
+// Many bulk TCP flows from one namespace to another in two threads, so that a thousand of them cost sockets and not
+// threads; their congestion control can be changed under way, which is how several are compared on the same flows.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "codegen/result.h"
+#include "userspace/common/stop.h"
+#include "userspace/common/unique_fd.h"
+#include "userspace/linkem/netns.h"
+
+namespace adapath::scale {
+
+struct FlowSettings {
+    size_t count = 1;
+    std::string congestion_control;
+    std::string address;   // of the receiver, in `to`
+    uint32_t window = 10;  // packets that each may have in flight: sizes the sockets' buffers
+};
+
+class Flows {
+public:
+    // Returns when all are connected, and sends from then on.
+    static Result<std::unique_ptr<Flows>> start(const Namespace& from, const Namespace& to,
+                                                const FlowSettings& settings, StopToken& stop);
+    ~Flows();
+    Flows(const Flows&) = delete;
+    Flows& operator=(const Flows&) = delete;
+
+    // From now on, for all of them.
+    Status use(const std::string& congestion_control);
+    [[nodiscard]] const std::vector<UniqueFd>& sockets() const { return senders_; }
+    [[nodiscard]] uint64_t received_bytes() const { return received_; }
+    // What the kernel has charged to the sending sockets as option memory (SK_MEMINFO_OPTMEM), which is where socket
+    // storage is charged: bytes, mean of all.
+    [[nodiscard]] double option_memory() const;
+
+private:
+    Flows() = default;
+    Status listen_at(const Namespace& to, const FlowSettings& settings);
+    Status connect_all(const Namespace& from, const FlowSettings& settings, StopToken& stop);
+    void send_loop();
+    void receive_loop();
+
+    UniqueFd listener_;
+    uint16_t port_ = 0;
+    std::vector<UniqueFd> senders_;
+    std::vector<UniqueFd> receivers_;  // of the receiving thread alone
+    UniqueFd send_epoll_;
+    UniqueFd receive_epoll_;
+    std::atomic<size_t> accepted_{0};
+    std::atomic<uint64_t> received_{0};
+    std::atomic<bool> quit_{false};
+    std::thread send_thread_;
+    std::thread receive_thread_;
+};
+
+}  // namespace adapath::scale

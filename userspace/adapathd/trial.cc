@@ -1,0 +1,185 @@
+// See trial.h.
+#include "userspace/adapathd/trial.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include <adapath/abi.h>
+
+namespace adapath {
+namespace {
+
+// Nothing is concluded sooner: a bad answer takes some round trips to show.
+constexpr double kEarliestSeconds = 1.5;
+// A trial that can't be judged for want of decisions is over after so many times its seconds.
+constexpr double kPatience = 4;
+// Rewards in the window before a flow counts.
+constexpr size_t kFlowMin = 3;
+
+double window_seconds(const TrialOptions& options) { return std::max(1.0, options.seconds / 2); }
+
+}  // namespace
+
+Result<uint32_t> choose_share(std::span<const uint64_t> flows, const TrialOptions& options) {
+    if (flows.size() < std::max<uint32_t>(options.min_flows, 2)) {
+        return Error{
+            fmt::format("{} live flows, a trial takes {}", flows.size(), std::max<uint32_t>(options.min_flows, 2))};
+    }
+    // A flow is on trial from the share on that is its own.
+    std::vector<uint32_t> needed;
+    needed.reserve(flows.size());
+    for (const uint64_t flow : flows) {
+        uint32_t low = 1;
+        uint32_t high = 65536;
+        while (low < high) {
+            const uint32_t middle = low + (high - low) / 2;
+            if (adp_flow_in_share(flow, middle) != 0) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        needed.push_back(low);
+    }
+    const auto [least, most] = std::ranges::minmax(needed);
+    if (least == most) {
+        return Error{"the live flows' numbers can't be told apart by a share"};
+    }
+    const auto wanted = static_cast<uint32_t>(std::clamp(options.share, 0.0, 1.0) * 65536);
+    return std::clamp(wanted, least, most - 1);
+}
+
+void Trial::begin(uint32_t generation, uint32_t active, Baselines baselines, uint64_t now_us) {
+    end();
+    generation_ = generation;
+    active_ = active;
+    begun_us_ = now_us;
+    baselines_ = std::move(baselines);
+}
+
+void Trial::end() {
+    generation_ = 0;
+    active_ = 0;
+    baselines_.clear();
+    canary_ = {};
+    others_ = {};
+    knowledge_ = {};
+}
+
+void Trial::forget_flow(uint64_t flow) {
+    baselines_.erase(flow);
+    canary_.flows.erase(flow);
+    others_.flows.erase(flow);
+}
+
+void Trial::add(uint64_t flow, uint32_t generation, double reward, uint64_t time_us) {
+    if (generation_ == 0 || (generation != generation_ && generation != active_)) {
+        return;
+    }
+    // Without a baseline of its own a flow says nothing about a change: it began during the trial.
+    const auto baseline = baselines_.find(flow);
+    if (baseline == baselines_.end()) {
+        return;
+    }
+    Side& side = generation == generation_ ? canary_ : others_;
+    std::deque<Reward>& rewards = side.flows[flow];
+    rewards.push_back({std::max(time_us, begun_us_), reward - baseline->second});
+    side.decisions++;
+    const auto window_us = static_cast<uint64_t>(window_seconds(options_) * 1e6);
+    while (rewards.front().time_us + window_us < rewards.back().time_us) {
+        rewards.pop_front();
+    }
+}
+
+Trial::Means Trial::means_of(const Side& side) {
+    std::vector<double> means;
+    Means result;
+    for (const auto& [flow, rewards] : side.flows) {
+        if (rewards.size() < kFlowMin) {
+            continue;
+        }
+        double sum = 0;
+        for (const Reward& reward : rewards) {
+            sum += reward.deviation;
+        }
+        means.push_back(sum / static_cast<double>(rewards.size()));
+        result.decisions += rewards.size();
+    }
+    result.flows = means.size();
+    for (const double mean : means) {
+        result.mean += mean / static_cast<double>(means.size());
+    }
+    for (const double mean : means) {
+        result.squares += (mean - result.mean) * (mean - result.mean);
+    }
+    return result;
+}
+
+Trial::Comparison Trial::compare() const {
+    Comparison c;
+    c.canary = means_of(canary_);
+    c.others = means_of(others_);
+    c.difference = c.canary.mean - c.others.mean;
+    c.limit = options_.margin;
+    const uint64_t flows = c.canary.flows + c.others.flows;
+    if (c.canary.flows > 0 && c.others.flows > 0 && flows > 2) {
+        const double variance = (c.canary.squares + c.others.squares) / static_cast<double>(flows - 2);
+        c.limit += options_.noise_factor * std::sqrt(variance * (1.0 / static_cast<double>(c.canary.flows) +
+                                                                 1.0 / static_cast<double>(c.others.flows)));
+    }
+    return c;
+}
+
+std::string Trial::text_of(const Comparison& c) const {
+    return fmt::format(
+        "{} flows on trial earned {:+.2f} against their baselines over {} decisions, {} by generation {} {:+.2f} over "
+        "{} in "
+        "the same time: {:+.2f}, limit -{:.2f}",
+        c.canary.flows, c.canary.mean, c.canary.decisions, c.others.flows, active_, c.others.mean, c.others.decisions,
+        c.difference, c.limit);
+}
+
+Trial::Verdict Trial::assess(uint64_t now_us) {
+    if (generation_ == 0) {
+        return {};
+    }
+    const double elapsed_s = now_us > begun_us_ ? static_cast<double>(now_us - begun_us_) / 1e6 : 0;
+    const Comparison c = compare();
+    const bool others_decided = others_.decisions >= options_.min_decisions && c.others.flows > 0;
+    if (canary_.decisions < options_.min_decisions || c.canary.flows == 0 || !others_decided) {
+        if (elapsed_s < kPatience * options_.seconds) {
+            return {};
+        }
+        if (others_decided) {
+            return {Outcome::failed,
+                    fmt::format("its flows made {} decisions in {:.0f} s, the others {}: too few to judge it by",
+                                canary_.decisions, elapsed_s, others_.decisions)};
+        }
+        // Where the flows have gone there is nothing left to protect, nor to compare: as with few flows.
+        return {Outcome::passed, fmt::format("not judged: only {} and {} decisions in {:.0f} s", canary_.decisions,
+                                             others_.decisions, elapsed_s)};
+    }
+    if (elapsed_s >= std::min(kEarliestSeconds, options_.seconds) && c.difference < -c.limit) {
+        return {Outcome::failed, text_of(c)};
+    }
+    if (elapsed_s < options_.seconds) {
+        return {};
+    }
+    knowledge_.margin_factor = options_.watch_factor;
+    knowledge_.shared_loss = std::max(0.0, -std::max(c.canary.mean, c.others.mean));
+    return {Outcome::passed, text_of(c)};
+}
+
+std::string Trial::describe() const {
+    if (generation_ == 0) {
+        return {};
+    }
+    const Comparison c = compare();
+    return c.canary.flows == 0 || c.others.flows == 0
+               ? fmt::format("{} and {} decisions so far", canary_.decisions, others_.decisions)
+               : text_of(c);
+}
+
+}  // namespace adapath
