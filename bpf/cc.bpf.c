@@ -14,6 +14,7 @@
  * that has begun with a slot ends with it. All three run in one RCU read-side section (the struct_ops trampoline's), which
  * pairs with the daemon's grace period before it writes to a slot again.
  */
+#include <adapath/cc_answers.h>
 #include <adapath/cc_bpf_maps.h>
 
 #include "kernel.h"
@@ -27,6 +28,12 @@ ADP_BPF_LICENSE("Dual MIT/GPL");
 const volatile _Bool cong_control_has_ack = 1;
 /* A flow keeps the snapshot that it began with (consistency `flow`). */
 const volatile _Bool flow_consistency = 0;
+/*
+ * The network runs in userspace (the policy `userspace`, for comparison): a decision that is due becomes a question in the ring, the
+ * flow goes on as it is, and the answer is applied at the first ACK that finds it (cc_answers.h). A question is open while
+ * flow->generation, the generation that was asked, is not 0.
+ */
+const volatile _Bool ask_userspace = 0;
 
 struct {
 	ADP_MAP_UINT(type, ADP_BPF_MAP_ARRAY);
@@ -55,6 +62,15 @@ struct {
 	ADP_MAP_UINT(type, ADP_BPF_MAP_RINGBUF);
 	ADP_MAP_UINT(max_entries, 1 << 20);
 } adp_cc_ring ADP_SEC(".maps");
+
+/* See cc_answers.h; ADP_CC_ANSWERS entries where userspace is asked, set before load. */
+struct {
+	ADP_MAP_UINT(type, ADP_BPF_MAP_ARRAY);
+	ADP_MAP_UINT(map_flags, ADP_BPF_F_MMAPABLE);
+	ADP_MAP_UINT(max_entries, 1);
+	ADP_MAP_TYPE(key, adp_u32);
+	ADP_MAP_TYPE(value, adp_u64);
+} adp_cc_answers ADP_SEC(".maps");
 
 /* The last flow number given out. */
 struct {
@@ -157,7 +173,7 @@ ADP_INLINE void set_socket(void *sk, const struct adp_cc_flow *f, adp_u32 cwnd)
 	tp->snd_cwnd = cwnd < tp->snd_cwnd_clamp ? cwnd : tp->snd_cwnd_clamp;
 }
 
-/* One sample into the ring; the reader is woken only past the fill mark, otherwise it comes by itself once an interval. */
+/* One sample into the ring; the reader is woken by a question or past the fill mark, otherwise it comes by itself once an interval. */
 ADP_INLINE void emit_sample(const struct adp_cc_flow *f, const struct tcp_sock *tp, adp_u32 flags, adp_s32 noise,
 			    adp_s32 action, adp_u32 explore_q16)
 {
@@ -170,7 +186,9 @@ ADP_INLINE void emit_sample(const struct adp_cc_flow *f, const struct tcp_sock *
 		return;
 	}
 	adp_cc_fill_sample(f, sample, tp->tcp_mstamp, in_flight(tp), flags, noise, action, explore_q16);
-	if (control && control->wakeup_bytes &&
+	if (flags & ADP_CC_ASKED)
+		wakeup = ADP_BPF_RB_FORCE_WAKEUP;
+	else if (control && control->wakeup_bytes &&
 	    adp_bpf_ringbuf_query(&adp_cc_ring, ADP_BPF_RB_AVAIL_DATA) >= control->wakeup_bytes)
 		wakeup = ADP_BPF_RB_FORCE_WAKEUP;
 	adp_bpf_ringbuf_submit(sample, wakeup);
@@ -283,6 +301,44 @@ ADP_INLINE void fall_back(void *sk, struct adp_cc_flow *f, adp_u32 srtt_us, adp_
 	COUNT(fallbacks);
 }
 
+/* The network has run: f->output is its answer to f->input. */
+ADP_INLINE void apply(void *sk, struct adp_cc_flow *f, adp_u32 flags)
+{
+	struct tcp_sock *tp = sk;
+	adp_u32 index = f->slot, explore;
+	const struct adp_slot *slot = adp_bpf_map_lookup_elem(&adp_cc_slots, &index);
+	adp_s32 noise = 0, action;
+
+	if (!slot)
+		return;
+	explore = slot->explore_q16;
+	if (explore)
+		noise = adp_cc_noise(adp_bpf_get_prandom_u32(), explore);
+	action = adp_cc_bpf_act(f, f->output[0], noise);
+	f->cwnd = adp_cc_bpf_cwnd(f, tp->srtt_us >> 3, tp->mss_cache);
+	set_socket(sk, f, f->cwnd);
+	emit_sample(f, tp, flags, noise, action, explore);
+	f->seq++;
+	COUNT(decisions);
+}
+
+/* Has the open question, the flow's last sample, been answered? */
+ADP_INLINE void look_for_answer(void *sk, struct adp_cc_flow *f)
+{
+	adp_u32 index = adp_cc_answer_index(f->id);
+	const volatile adp_u64 *word = adp_bpf_map_lookup_elem(&adp_cc_answers, &index);
+	adp_u64 answer;
+
+	if (!word)
+		return;
+	answer = *word;
+	if (answer >> 32 != adp_cc_answer_tag(f->id, f->seq - 1))
+		return;
+	f->output[0] = (adp_s32)answer;
+	apply(sk, f, ADP_CC_ANSWERED);
+	f->generation = 0;
+}
+
 ADP_SEC("struct_ops/cong_control") int adp_cc_control(adp_u64 *ctx)
 {
 	void *sk = (void *)ctx[0];
@@ -310,6 +366,9 @@ ADP_SEC("struct_ops/cong_control") int adp_cc_control(adp_u64 *ctx)
 	ack.app_limited = rs->is_app_limited;
 	f->total_acks++;
 
+	/* Before this ACK is counted: the answer is to what was known when it was asked for. */
+	if (ask_userspace && f->generation)
+		look_for_answer(sk, f);
 	if (adp_cc_bpf_on_ack(f, &ack) == ADP_CC_NOTHING) {
 		/* The kernel lowers cwnd by itself on a timeout (tcp_enter_loss), so ours is put back at every ACK. */
 		if (f->phase == ADP_CC_FALLBACK)
@@ -340,6 +399,12 @@ ADP_SEC("struct_ops/cong_control") int adp_cc_control(adp_u64 *ctx)
 	}
 	f->slot = index;
 	f->generation = slot->generation;
+	if (ask_userspace) {
+		set_socket(sk, f, f->cwnd);
+		emit_sample(f, tp, ADP_CC_ASKED, 0, 0, 0);
+		f->seq++;
+		return 0;
+	}
 	/* Constant indices, so that each is a direct jump (0.7-1.2 ns) and not a retpoline (13 ns). */
 	switch (index) {
 	case 0:
@@ -374,31 +439,14 @@ ADP_SEC("struct_ops/cong_control") int adp_cc_control(adp_u64 *ctx)
 }
 ADP_STATIC_ASSERT(ADP_SLOTS == 8, "one tail call for each slot in adp_cc_control");
 
-/* Reached only by tail calls; loaded like the network programs. The network has run: f->output is the slot's snapshot's answer to f->input. */
+/* Reached only by tail calls; loaded like the network programs. */
 ADP_SEC("adp_net/cong_control") int adp_cc_apply(adp_u64 *ctx)
 {
 	void *sk = (void *)ctx[0];
-	struct tcp_sock *tp = sk;
 	struct adp_cc_flow *f = adp_bpf_sk_storage_get(&adp_cc_flows, sk, 0, 0);
-	const struct adp_slot *slot;
-	adp_s32 noise = 0, action;
-	adp_u32 index, explore;
 
-	if (!f)
-		return 0;
-	index = f->slot;
-	slot = adp_bpf_map_lookup_elem(&adp_cc_slots, &index);
-	if (!slot)
-		return 0;
-	explore = slot->explore_q16;
-	if (explore)
-		noise = adp_cc_noise(adp_bpf_get_prandom_u32(), explore);
-	action = adp_cc_bpf_act(f, f->output[0], noise);
-	f->cwnd = adp_cc_bpf_cwnd(f, tp->srtt_us >> 3, tp->mss_cache);
-	set_socket(sk, f, f->cwnd);
-	emit_sample(f, tp, 0, noise, action, explore);
-	f->seq++;
-	COUNT(decisions);
+	if (f)
+		apply(sk, f, 0);
 	return 0;
 }
 

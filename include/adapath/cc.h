@@ -129,7 +129,8 @@ enum adp_cc_phase {
 #define ADP_CC_DRAIN_MADE 16u	/* the flow makes room, to see the path's own RTT */
 #define ADP_CC_ASKED 32u	/* userspace was asked and has not answered yet (the policy `userspace`) */
 #define ADP_CC_COMPETES 64u	/* decided beside a flow that fills the queue: the window was held near CUBIC's */
-/* With one of these no network ran: output, noise, action and generation are 0. */
+#define ADP_CC_ANSWERED 128u	/* decided by userspace's answer (the policy `userspace`): the network ran there, in float */
+/* With one of these no network ran: output, noise, action and generation (but of ADP_CC_ASKED: the one asked for) are 0. */
 #define ADP_CC_NOT_DECIDED (ADP_CC_FALLBACK_MADE | ADP_CC_START_MADE | ADP_CC_HELD | ADP_CC_DRAIN_MADE | ADP_CC_ASKED)
 
 /* What one ACK says, from the kernel's own counters (struct tcp_sock and struct rate_sample). */

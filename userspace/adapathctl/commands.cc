@@ -155,6 +155,14 @@ Result<int> Client::status(std::ostream& out, bool json) {
                reply.trainer_connected() ? "connected" : "not connected");
     fmt::print(out, "decisions  {}  fallback {}  reward {:.2f}\n", reply.decisions(), reply.fallbacks(),
                reply.reward());
+    if (reply.has_asking()) {
+        const pb::AskingStatus& asking = reply.asking();
+        fmt::print(out,
+                   "asked      {}  applied {} (p50 {}, p99 {} us after the question)  overtaken {}  unknown {}  thread "
+                   "{:.1f} s\n",
+                   asking.questions(), asking.applied(), asking.apply().p50_us(), asking.apply().p99_us(),
+                   asking.overtaken(), asking.unknown(), asking.cpu_s());
+    }
     if (reply.program_missing() > 0) {
         fmt::print(out, "MISSING    {} decisions fell back because the active slot had no program: report this\n",
                    reply.program_missing());

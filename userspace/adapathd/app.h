@@ -27,6 +27,7 @@ struct DecodedSample {
     uint32_t generation = 0;  // 0 where no snapshot decided
     uint32_t slot = 0;
     bool made_by_network = false;  // a snapshot's run: input and output can be explained by it
+    bool in_float = false;         // of them, those that the snapshot's float model made (backend userspace)
     bool accountable = false;      // what follows may be held against this decision (not in a start-up phase)
     bool judged = false;           // the reward here may be compared with others (the app was not idle)
     std::span<const uint8_t> input;

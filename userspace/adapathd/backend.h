@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "codegen/codegen.h"
 #include "codegen/result.h"
 #include "userspace/adapathd/objective.h"
+#include "userspace/linkem/histogram.h"
 
 namespace adapath {
 
@@ -56,6 +58,18 @@ struct SlotInfo {
     std::vector<ProgramTime> measured{};  // where the backend chose among several: what each was found to cost
 };
 
+// What asking userspace for each decision costs; since the daemon started.
+struct AskingStats {
+    uint64_t questions = 0;
+    uint64_t answers = 0;    // written for the kernel to find
+    uint64_t applied = 0;    // found by an ACK in time
+    uint64_t overtaken = 0;  // the flow asked again first
+    uint64_t unknown = 0;    // questions for a snapshot that is not here, or of an unknown kind
+    Histogram answer_us;     // from the ACK that asked to the answer's being there
+    Histogram applied_us;    // to the ACK that found it
+    double cpu_s = 0;        // of the answering thread
+};
+
 // Monotonic since the kernel side was loaded (not since the daemon started). The names are those of struct adp_stats.
 struct BackendStats {
     uint64_t decisions = 0;
@@ -66,6 +80,7 @@ struct BackendStats {
     uint64_t flows_opened = 0;
     uint64_t flows_closed = 0;
     uint64_t acks = 0;
+    std::optional<AskingStats> asking{};  // where decisions are asked for
 };
 
 class Installer {
@@ -114,7 +129,7 @@ public:
 };
 
 struct Backend {
-    std::string name;                     // "bpf", "kmod", "local"
+    std::string name;                     // "bpf", "userspace", "kmod", "local"
     std::string congestion_control;       // what a socket asks for with TCP_CONGESTION
     bool adopted = false;                 // took over a kernel side that was already running
     bool flow_consistency = false;        // a flow keeps the snapshot that it began with: none is ever on trial
@@ -129,6 +144,9 @@ struct BpfBackendOptions {
     uint32_t ring_bytes = 1 << 20;                      // power of two, at least a page
     uint32_t wakeup_bytes = 64 * 1024;                  // fill mark
     bool flow_consistency = false;                      // a flow keeps the snapshot it began with
+    // For comparison: each decision is asked of this process, which runs the snapshot's float model ("Restructuring
+    // Endhost Congestion Control", SIGCOMM 2018), and applied an answer later. The backend's name is then "userspace".
+    bool ask_userspace = false;
 };
 // Loads and pins the kernel side, or adopts the one that is pinned. Errors say what this machine lacks and what would
 // work. A second daemon on the same pin directory is refused.

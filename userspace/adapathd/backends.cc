@@ -33,7 +33,7 @@ struct BackendKind {
     return Error{fmt::format("this build has no {} backend (it needs {}): use another --backend", name, needs)};
 }
 
-Result<Backend> open_bpf([[maybe_unused]] const pb::DaemonConfig& config) {
+Result<Backend> open_on_bpf([[maybe_unused]] const pb::DaemonConfig& config, [[maybe_unused]] bool ask_userspace) {
 #ifdef ADAPATH_HAVE_BPF
     BpfBackendOptions options;
     options.congestion_control = config.congestion_control();
@@ -41,11 +41,15 @@ Result<Backend> open_bpf([[maybe_unused]] const pb::DaemonConfig& config) {
     options.ring_bytes = config.ring_bytes();
     options.wakeup_bytes = config.wakeup_bytes();
     options.flow_consistency = config.consistency() == "flow";
+    options.ask_userspace = ask_userspace;
     return open_bpf_backend(options);
 #else
-    return not_built("bpf", "libbpf and clang");
+    return not_built(ask_userspace ? "userspace" : "bpf", "libbpf and clang");
 #endif
 }
+
+Result<Backend> open_bpf(const pb::DaemonConfig& config) { return open_on_bpf(config, false); }
+Result<Backend> open_userspace(const pb::DaemonConfig& config) { return open_on_bpf(config, true); }
 
 Result<std::string> remove_bpf([[maybe_unused]] const pb::DaemonConfig& config) {
 #ifdef ADAPATH_HAVE_BPF
@@ -105,11 +109,11 @@ Result<Backend> open_local(const pb::DaemonConfig& config) {
 const std::vector<BackendKind>& kinds() {
     // bpf's CAP_PERFMON: struct_ops programs read kernel structures through their types. kmod needs no CAP_SYS_MODULE:
     // the kernel loads its own modules.
+    static const std::vector<NamedCapability> for_bpf = {
+        {CAP_BPF, "CAP_BPF"}, {CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {CAP_PERFMON, "CAP_PERFMON"}};
     static const std::vector<BackendKind> all = {
-        {"bpf",
-         open_bpf,
-         remove_bpf,
-         {{CAP_BPF, "CAP_BPF"}, {CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {CAP_PERFMON, "CAP_PERFMON"}}},
+        {"bpf", open_bpf, remove_bpf, for_bpf},
+        {"userspace", open_userspace, remove_bpf, for_bpf},
         {"kmod", open_kmod, remove_kmod, {{CAP_NET_ADMIN, "CAP_NET_ADMIN"}}},
         {"local", open_local, nullptr, {}},
     };

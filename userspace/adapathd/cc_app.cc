@@ -37,6 +37,7 @@ public:
         decoded.generation = sample.generation;
         decoded.slot = sample.slot;
         decoded.made_by_network = (sample.flags & ADP_CC_NOT_DECIDED) == 0;
+        decoded.in_float = (sample.flags & ADP_CC_ANSWERED) != 0;
         // What follows a slow start, a drain or a wait for the application is no policy's.
         decoded.accountable = decoded.made_by_network || (sample.flags & ADP_CC_NOT_DECIDED) == ADP_CC_FALLBACK_MADE;
         decoded.judged = (sample.flags & ADP_CC_APP_LIMITED) == 0 && sample.interval.us != 0;

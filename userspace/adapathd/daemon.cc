@@ -273,6 +273,32 @@ void Daemon::train_now() {
     loop_->announce();
 }
 
+namespace {
+
+void fill_latency(const Histogram& from, pb::Latency& to) {
+    to.set_p50_us(from.quantile(0.5));
+    to.set_p99_us(from.quantile(0.99));
+    to.set_max_us(from.max());
+    from.for_each([&](uint64_t up_to_us, uint64_t count) {
+        pb::LatencyBucket* bucket = to.add_buckets();
+        bucket->set_up_to_us(up_to_us);
+        bucket->set_count(count);
+    });
+}
+
+void fill_asking(const AskingStats& from, pb::AskingStatus& to) {
+    to.set_questions(from.questions);
+    to.set_answers(from.answers);
+    to.set_applied(from.applied);
+    to.set_overtaken(from.overtaken);
+    to.set_unknown(from.unknown);
+    fill_latency(from.answer_us, *to.mutable_answer());
+    fill_latency(from.applied_us, *to.mutable_apply());
+    to.set_cpu_s(from.cpu_s);
+}
+
+}  // namespace
+
 void Daemon::fill_status(pb::StatusReply& reply) const {
     const uint64_t now_us = monotonic_us();
     const ActiveSnapshot active = manager_->active();
@@ -297,6 +323,9 @@ void Daemon::fill_status(pb::StatusReply& reply) const {
     reply.set_samples_lost(stats.samples_lost);
     reply.set_program_missing(stats.program_missing);
     reply.set_acks(stats.acks);
+    if (stats.asking) {
+        fill_asking(*stats.asking, *reply.mutable_asking());
+    }
     reply.set_decisions_explained(view.explained);
     reply.set_decisions_unexplained(view.unexplained);
     reply.set_last_unexplained(view.last_unexplained);

@@ -32,7 +32,8 @@ Loop::Loop(const App& app, Collector& collector, SnapshotManager& manager, Sampl
       log_directory_(std::move(log_directory)),
       options_(options),
       events_(std::move(events)),
-      verifier_([this](uint32_t generation) { return manager_.model_of(generation); }),
+      verifier_([this](uint32_t generation) { return manager_.model_of(generation); },
+                [this](uint32_t generation) { return manager_.float_model_of(generation); }),
       log_(std::move(log)),
       policy_(options.watch),
       trial_(options.trial) {

@@ -64,10 +64,11 @@ int main(int argc, char** argv) {
     cli.add_flag("--check-config", check, "Check the configuration, print nothing but errors, exit 0 or 1");
     cli.add_flag("--print-default-config", print_default,
                  "Print the shipped configuration with every field explained, and exit");
-    cli.add_option("--backend", backend,
-                   "Where snapshots run: bpf (kernel, through BPF), kmod (kernel, in adapath.ko) or local (this "
-                   "process, simulated "
-                   "flows, no privileges) [bpf]");
+    cli.add_option(
+        "--backend", backend,
+        "Where snapshots run: bpf (kernel, through BPF), kmod (kernel, in adapath.ko), userspace (this process, "
+        "asked by the kernel for each decision; to compare with) or local (this process, simulated flows, no "
+        "privileges) [bpf]");
     cli.add_option("--state-dir", state_dir, "Directory of sample log, snapshots and lock [/var/lib/adapath]");
     cli.add_option("--socket", socket, "Unix socket for adapathctl and adapath-trainer [/run/adapath/adapathd.sock]");
     cli.add_option("--pin-dir", pin_dir,
@@ -84,10 +85,10 @@ int main(int argc, char** argv) {
     cli.add_flag("--detach-on-exit", detach,
                  "On exit, take the kernel side away as well: sockets opened later get no adapath (bpf), or the "
                  "fallback (kmod)");
-    cli.add_flag(
-        "--remove", remove,
-        "Take away what an ended daemon of this --backend left running, and exit: detach and unpin (bpf), or free "
-        "all slots so that the modules can be unloaded (kmod)");
+    cli.add_flag("--remove", remove,
+                 "Take away what an ended daemon of this --backend left running, and exit: detach and unpin (bpf, "
+                 "userspace), or free "
+                 "all slots so that the modules can be unloaded (kmod)");
     cli.footer(
         "Exit codes: 0 stopped as asked, 1 could not start (the reason is on standard error), 105 and up bad command "
         "line.");

@@ -322,6 +322,19 @@ Result<std::shared_ptr<const QuantModel>> SnapshotManager::model_of(uint32_t gen
     return std::make_shared<const QuantModel>(std::move(snapshot->model));
 }
 
+Result<std::shared_ptr<const FloatModel>> SnapshotManager::float_model_of(uint32_t generation) {
+    std::lock_guard lock(mutex_);
+    const std::string hash = store_.hash_of(generation);
+    if (hash.empty()) {
+        return Error{fmt::format("generation {} is not in this state directory's journal", generation)};
+    }
+    Result<Snapshot> snapshot = store_.load(hash);
+    if (!snapshot) {
+        return snapshot.error();
+    }
+    return std::make_shared<const FloatModel>(std::move(snapshot->reference));
+}
+
 const SlotInfo* SnapshotManager::find_slot(const std::vector<SlotInfo>& slots, uint32_t generation) const {
     for (const SlotInfo& slot : slots) {
         if (generation != 0 && slot.generation == generation &&

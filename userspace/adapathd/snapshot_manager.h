@@ -141,6 +141,7 @@ public:
 
     // For live verification.
     Result<std::shared_ptr<const QuantModel>> model_of(uint32_t generation);
+    Result<std::shared_ptr<const FloatModel>> float_model_of(uint32_t generation);
 
     [[nodiscard]] ActiveSnapshot active() const;
     [[nodiscard]] SnapshotOnTrial on_trial() const;

@@ -20,7 +20,7 @@ constexpr size_t kDetails = 10;
 
 }  // namespace
 
-const Verifier::Entry& Verifier::find(uint32_t generation) {
+Verifier::Entry& Verifier::find(uint32_t generation) {
     uses_++;
     auto found = cache_.find(generation);
     if (found == cache_.end()) {
@@ -41,6 +41,31 @@ const Verifier::Entry& Verifier::find(uint32_t generation) {
     return found->second;
 }
 
+// What the sample's output has to be; an error where that can't be known.
+std::vector<int32_t> Verifier::expected(Entry& entry, const DecodedSample& sample, std::string& error) {
+    if (!sample.in_float) {
+        return interpret(*entry.model, sample.input);
+    }
+    if (!entry.runner) {
+        Result<std::shared_ptr<const FloatModel>> model =
+            load_float_
+                ? load_float_(sample.generation)
+                : Result<std::shared_ptr<const FloatModel>>(Error{"made in float, which is not explained here"});
+        if (model && (*model)->weights.empty()) {
+            model = Error{"made in float, and its snapshot carries no float model"};
+        }
+        if (!model) {
+            error = model.error().message;
+            return {};
+        }
+        entry.runner = std::make_shared<FloatRunner>(**model);
+    }
+    // Only the first output is ever run in float; the others stay 0.
+    std::vector<int32_t> outputs(ADP_MAX_OUTPUTS, 0);
+    outputs[0] = entry.runner->run_q16(sample.input.data());
+    return outputs;
+}
+
 std::string Verifier::explain(const App& app, const DecodedSample& sample) {
     const auto where = [&] {
         return fmt::format("flow {} decision {} generation {}", sample.flow, sample.seq, sample.generation);
@@ -48,18 +73,22 @@ std::string Verifier::explain(const App& app, const DecodedSample& sample) {
     if (sample.generation == 0) {
         return where() + ": made by a network, but names no generation";
     }
-    const Entry& entry = find(sample.generation);
+    Entry& entry = find(sample.generation);
     if (entry.model == nullptr) {
         return where() + ": " + entry.error;
     }
     if (Status fits = app.accepts(entry.model->network); !fits) {
         return where() + ": " + fits.error().message;
     }
-    const std::vector<int32_t> expected = interpret(*entry.model, sample.input);
+    std::string error;
+    const std::vector<int32_t> outputs = expected(entry, sample, error);
+    if (!error.empty()) {
+        return where() + ": " + error;
+    }
     for (size_t i = 0; i < app.output_count(); i++) {
-        if (sample.output[i] != expected[i]) {
+        if (sample.output[i] != outputs[i]) {
             return fmt::format("{}: output {} is {}, the snapshot gives {} for this input", where(), i,
-                               sample.output[i], expected[i]);
+                               sample.output[i], outputs[i]);
         }
     }
     if (!sample.action_sound) {
@@ -74,7 +103,7 @@ Result<VerifyReport> verify_state_directory(const std::string& state_directory, 
     if (!store) {
         return store.error();
     }
-    Verifier verifier([&](uint32_t generation) -> Result<std::shared_ptr<const QuantModel>> {
+    const auto load = [&](uint32_t generation) -> Result<Snapshot> {
         std::string hash = store->hash_of(generation);
         if (hash.empty()) {
             // A running daemon may have installed it after the journal was read.
@@ -86,12 +115,23 @@ Result<VerifyReport> verify_state_directory(const std::string& state_directory, 
         if (hash.empty()) {
             return Error{fmt::format("generation {} is not in {}/generations", generation, state_directory)};
         }
-        Result<Snapshot> snapshot = store->load(hash);
-        if (!snapshot) {
-            return snapshot.error();
-        }
-        return std::make_shared<const QuantModel>(std::move(snapshot->model));
-    });
+        return store->load(hash);
+    };
+    Verifier verifier(
+        [&](uint32_t generation) -> Result<std::shared_ptr<const QuantModel>> {
+            Result<Snapshot> snapshot = load(generation);
+            if (!snapshot) {
+                return snapshot.error();
+            }
+            return std::make_shared<const QuantModel>(std::move(snapshot->model));
+        },
+        [&](uint32_t generation) -> Result<std::shared_ptr<const FloatModel>> {
+            Result<Snapshot> snapshot = load(generation);
+            if (!snapshot) {
+                return snapshot.error();
+            }
+            return std::make_shared<const FloatModel>(std::move(snapshot->reference));
+        });
     VerifyReport report;
     struct Flow {
         uint32_t seq;

@@ -1,5 +1,6 @@
-// Explains decisions: runs the reference interpreter on a sample's input with the snapshot of its generation and
-// compares every output. Used live by the daemon, for every decision, and over a log by `adapathctl verify`.
+// Explains decisions: runs the reference interpreter (backend userspace: the float model) on a sample's input with the
+// snapshot of its generation and compares every output. Used live by the daemon, for every decision, and over a log by
+// `adapathctl verify`.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,7 @@
 
 #include "codegen/codegen.h"
 #include "codegen/result.h"
+#include "models/float_runner.h"
 #include "userspace/adapathd/app.h"
 
 namespace adapath {
@@ -19,7 +21,10 @@ class Verifier {
 public:
     // Finds the model of a generation; its error becomes the reason that decisions of that generation are unexplained.
     using Load = std::function<Result<std::shared_ptr<const QuantModel>>(uint32_t generation)>;
-    explicit Verifier(Load load) : load_(std::move(load)) {}
+    using LoadFloat = std::function<Result<std::shared_ptr<const FloatModel>>(uint32_t generation)>;
+    // `load_float`: for decisions that were made in float; without it they can't be explained.
+    explicit Verifier(Load load, LoadFloat load_float = {})
+        : load_(std::move(load)), load_float_(std::move(load_float)) {}
 
     // Empty = explained; else what differs. Only for samples with made_by_network.
     std::string explain(const App& app, const DecodedSample& sample);
@@ -27,12 +32,15 @@ public:
 private:
     struct Entry {
         std::shared_ptr<const QuantModel> model;  // null: `error` says why
+        std::shared_ptr<FloatRunner> runner;      // made when it is first needed
         std::string error;
         uint64_t used = 0;
     };
-    const Entry& find(uint32_t generation);
+    Entry& find(uint32_t generation);
+    std::vector<int32_t> expected(Entry& entry, const DecodedSample& sample, std::string& error);
 
     Load load_;
+    LoadFloat load_float_;
     std::unordered_map<uint32_t, Entry> cache_;
     uint64_t uses_ = 0;
 };

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "userspace/adapathd/backend.h"
+#include "userspace/bpf_backend/answering.h"
 #include "userspace/bpf_backend/kernel_side.h"
 #include "userspace/bpf_backend/network_program.h"
 
@@ -27,7 +28,15 @@ uint64_t short_hash(const std::string& hex) { return std::stoull(hex.substr(0, 1
 
 class BpfInstaller final : public Installer {
 public:
-    explicit BpfInstaller(std::shared_ptr<KernelSide> side) : side_(std::move(side)) {
+    // With an answerer, the kernel side asks it instead of running programs: a slot then only names a generation.
+    explicit BpfInstaller(std::shared_ptr<KernelSide> side, std::shared_ptr<Answerer> answerer = nullptr)
+        : side_(std::move(side)), answerer_(std::move(answerer)) {
+        if (answerer_) {
+            // The networks went with the process that ran them: the fallback decides until one is installed again.
+            __atomic_store_n(&side_->control()->active, ADP_SLOT_NONE, __ATOMIC_RELEASE);
+            for (uint32_t i = 0; i < ADP_SLOTS; ++i)
+                __atomic_store_n(&side_->slots()[i].generation, 0, __ATOMIC_RELEASE);
+        }
         // Adoption: what an earlier daemon left. The newest generation besides the active one is what to roll back to;
         // the rest may still have readers, so it drains.
         const uint32_t active = load_active();
@@ -54,15 +63,13 @@ public:
         if (!params) return params.error();
         if (params->size() > ADP_PARAMS_BYTES)
             return Error{fmt::format("{} bytes of parameters, a slot holds {}", params->size(), ADP_PARAMS_BYTES)};
-        auto program = programs_.find(snapshot.program_hash);
-        if (program == programs_.end()) {
-            auto loaded = NetworkProgram::load(*side_, snapshot.bpf_object);
-            if (!loaded) return loaded.error();
-            // Not kept before it has passed its check: a bad object must not stay behind under a good hash.
-            if (Status status = (*loaded)->check(snapshot.model, *params, checks); !status) return status.error();
-            program = programs_.emplace(snapshot.program_hash, std::move(*loaded)).first;
-        } else if (Status status = program->second->check(snapshot.model, *params, checks); !status) {
-            return status.error();
+        NetworkProgram* program = nullptr;
+        if (answerer_) {
+            if (Status status = answerer_->learn(generation, snapshot); !status) return status.error();
+        } else {
+            Result<NetworkProgram*> checked = checked_program(snapshot, *params, checks);
+            if (!checked) return checked.error();
+            program = *checked;
         }
 
         uint32_t slot = find_free(snapshot.program_hash);
@@ -75,8 +82,8 @@ public:
         // Empty until it is complete: a daemon that is killed in between leaves nothing that the next one could take
         // for the snapshot that was here before.
         __atomic_store_n(&side_->slots()[slot].generation, 0, __ATOMIC_RELEASE);
-        if (slot_program_[slot] != snapshot.program_hash) {
-            const int fd = program->second->fd();
+        if (program != nullptr && slot_program_[slot] != snapshot.program_hash) {
+            const int fd = program->fd();
             if (bpf_map_update_elem(side_->nets_map.get(), &slot, &fd, BPF_ANY) != 0)
                 return Error{fmt::format("putting the program into slot {}: {}", slot, reason(errno))};
             slot_program_[slot] = snapshot.program_hash;
@@ -177,7 +184,10 @@ public:
             const struct adp_slot& slot = side_->slots()[i];
             const bool free = state_[i] == SlotState::free;
             infos.push_back({i, state_[i], free ? 0 : slot.generation, slot.hash,
-                             __atomic_load_n(&slot.bound, __ATOMIC_RELAXED), slot.params_bytes, free ? "" : "bpf"});
+                             __atomic_load_n(&slot.bound, __ATOMIC_RELAXED), slot.params_bytes,
+                             free        ? ""
+                             : answerer_ ? "float"
+                                         : "bpf"});
         }
         return infos;
     }
@@ -209,6 +219,22 @@ private:
         __atomic_store_n(&side_->control()->canary, ADP_SLOT_NONE, __ATOMIC_RELEASE);
         if (const uint32_t slot = in_state(SlotState::canary); slot != ADP_SLOT_NONE)
             state_[slot] = SlotState::draining;
+    }
+
+    // The network's program, loaded if it is new here, after it has passed its check on these parameters.
+    Result<NetworkProgram*> checked_program(const Snapshot& snapshot, std::span<const uint8_t> params,
+                                            std::span<const InputCodes> checks) {
+        auto program = programs_.find(snapshot.program_hash);
+        if (program == programs_.end()) {
+            auto loaded = NetworkProgram::load(*side_, snapshot.bpf_object);
+            if (!loaded) return loaded.error();
+            // Not kept before it has passed its check: a bad object must not stay behind under a good hash.
+            if (Status status = (*loaded)->check(snapshot.model, params, checks); !status) return status.error();
+            program = programs_.emplace(snapshot.program_hash, std::move(*loaded)).first;
+        } else if (Status status = program->second->check(snapshot.model, params, checks); !status) {
+            return status.error();
+        }
+        return program->second.get();
     }
 
     // Prefers a slot whose program is already the right one: then nothing but memory is written.
@@ -257,6 +283,7 @@ private:
     }
 
     std::shared_ptr<KernelSide> side_;
+    std::shared_ptr<Answerer> answerer_;
     mutable std::mutex mutex_;
     std::array<SlotState, ADP_SLOTS> state_ = {};
     std::array<bool, ADP_SLOTS> prepared_ = {};
@@ -366,15 +393,23 @@ Result<Backend> open_bpf_backend(const BpfBackendOptions& options) {
     if (!opened) return opened.error();
     std::shared_ptr<KernelSide> side = std::move(*opened);
     Backend backend;
-    backend.name = "bpf";
+    backend.name = options.ask_userspace ? "userspace" : "bpf";
     backend.congestion_control = side->congestion_control;
     backend.adopted = side->adopted;
     backend.flow_consistency = side->control()->flow_consistency != 0;
     backend.warnings = side->warnings;
-    backend.installer = std::make_unique<BpfInstaller>(side);
+    const std::shared_ptr<Answerer> answerer =
+        options.ask_userspace ? std::make_shared<Answerer>(side->answers()) : nullptr;
+    backend.installer = std::make_unique<BpfInstaller>(side, answerer);
     auto collector = BpfCollector::open(side);
     if (!collector) return collector.error();
     backend.collector = std::move(*collector);
+    if (answerer) {
+        Result<std::unique_ptr<Collector>> answering =
+            answering_collector(std::move(backend.collector), side->ring_map.get(), answerer, options.wakeup_bytes);
+        if (!answering) return answering.error();
+        backend.collector = std::move(*answering);
+    }
     return backend;
 }
 

@@ -2,6 +2,7 @@
 #include "userspace/bpf_backend/kernel_side.h"
 
 #include <adapath/cc.h>
+#include <adapath/cc_answers.h>
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
@@ -32,7 +33,7 @@ struct Pin {
     const char* name;
     UniqueFd KernelSide::* fd;
 };
-constexpr std::array<Pin, 9> kPins = {{
+constexpr std::array<Pin, 10> kPins = {{
     {"control", &KernelSide::control_map},
     {"slots", &KernelSide::slots_map},
     {"stats", &KernelSide::stats_map},
@@ -41,6 +42,7 @@ constexpr std::array<Pin, 9> kPins = {{
     {"finish", &KernelSide::finish_map},
     {"flows", &KernelSide::flows_map},
     {"flow_ids", &KernelSide::ids_map},
+    {"answers", &KernelSide::answers_map},
     // Last: its pin says that all of the above are complete.
     {"ops", &KernelSide::ops_map},
 }};
@@ -130,7 +132,7 @@ Result<UniqueFd> lock_pin_directory(const std::string& path) {
 
 std::string pin_path(const std::string& directory, const char* name) { return directory + "/" + name; }
 
-Status map_shared(KernelSide& side) {
+Status map_shared(KernelSide& side, bool asks_userspace) {
     const size_t control_bytes = static_cast<size_t>(getpagesize());
     void* control = mmap(nullptr, control_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, side.control_map.get(), 0);
     if (control == MAP_FAILED) return Error{fmt::format("mapping the control map: {}", reason(errno))};
@@ -139,6 +141,11 @@ Status map_shared(KernelSide& side) {
     void* slots = mmap(nullptr, slots_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, side.slots_map.get(), 0);
     if (slots == MAP_FAILED) return Error{fmt::format("mapping the slots: {}", reason(errno))};
     side.slots_mapping = Mapping(slots, slots_bytes);
+    if (!asks_userspace) return {};
+    const size_t answers_bytes = sizeof(uint64_t) * ADP_CC_ANSWERS;
+    void* answers = mmap(nullptr, answers_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, side.answers_map.get(), 0);
+    if (answers == MAP_FAILED) return Error{fmt::format("mapping the answers: {}", reason(errno))};
+    side.answers_mapping = Mapping(answers, answers_bytes);
     return {};
 }
 
@@ -176,7 +183,9 @@ Status load_fresh(KernelSide& side, const BpfBackendOptions& options) {
     if (!skeleton) return Error{fmt::format("opening the cc program: {}", reason(errno))};
     skeleton->rodata->cong_control_has_ack = ops.cong_control_arguments == 4;
     skeleton->rodata->flow_consistency = options.flow_consistency;
+    skeleton->rodata->ask_userspace = options.ask_userspace;
     bpf_map__set_max_entries(skeleton->maps.adp_cc_ring, options.ring_bytes);
+    if (options.ask_userspace) bpf_map__set_max_entries(skeleton->maps.adp_cc_answers, ADP_CC_ANSWERS);
     // The skeleton calls a char array in a struct_ops "unsupported" because it has no setter; the bytes are the live
     // ones.
     auto& name = skeleton->struct_ops.adp_cc_ops->__unsupported_5;
@@ -195,13 +204,14 @@ Status load_fresh(KernelSide& side, const BpfBackendOptions& options) {
         {&KernelSide::finish_map, skeleton->maps.adp_cc_finish},
         {&KernelSide::flows_map, skeleton->maps.adp_cc_flows},
         {&KernelSide::ids_map, skeleton->maps.adp_cc_flow_ids},
+        {&KernelSide::answers_map, skeleton->maps.adp_cc_answers},
         {&KernelSide::ops_map, skeleton->maps.adp_cc_ops},
     }};
     for (auto [member, map] : maps) {
         side.*member = UniqueFd(dup(bpf_map__fd(map)));
         if (!(side.*member).valid()) return Error{fmt::format("keeping map {}: {}", bpf_map__name(map), reason(errno))};
     }
-    if (Status status = map_shared(side); !status) return status;
+    if (Status status = map_shared(side, options.ask_userspace); !status) return status;
     side.control()->abi_version = ADP_ABI_VERSION;
     side.control()->wakeup_bytes = options.wakeup_bytes;
     side.control()->flow_consistency = options.flow_consistency;
@@ -279,7 +289,15 @@ Status adopt(KernelSide& side, const BpfBackendOptions& options) {
             return Error{fmt::format("adopting {}/{}: {}; 'adapathd --remove' clears the directory for a fresh start",
                                      side.pin_directory, pin.name, reason(errno))};
     }
-    if (Status status = map_shared(side); !status) return status;
+    bpf_map_info answers = {};
+    uint32_t answers_info_bytes = sizeof(answers);
+    if (bpf_map_get_info_by_fd(side.answers_map.get(), &answers, &answers_info_bytes) != 0 ||
+        (answers.max_entries == ADP_CC_ANSWERS) != options.ask_userspace)
+        return Error{fmt::format(
+            "the kernel side under {} is backend {}'s: 'adapathd --remove' detaches it (live flows go on with CUBIC), "
+            "then start again; or use another --pin-dir and --cc-name",
+            side.pin_directory, options.ask_userspace ? "bpf" : "userspace")};
+    if (Status status = map_shared(side, options.ask_userspace); !status) return status;
     if (side.control()->abi_version != ADP_ABI_VERSION || side.control()->schema != ADP_CC_SCHEMA)
         return Error{fmt::format(
             "the kernel side under {} has ABI version {} and schema {}, this daemon {} and {}: 'adapathd "

@@ -28,7 +28,8 @@ struct KernelSide {
     UniqueFd finish_map;  // 0 -> adp_cc_apply
     UniqueFd flows_map;
     UniqueFd ids_map;
-    UniqueFd ops_map;  // the struct_ops map: registered while its only element exists
+    UniqueFd answers_map;  // include/adapath/cc_answers.h; one entry where nobody is asked
+    UniqueFd ops_map;      // the struct_ops map: registered while its only element exists
     // Not pinned: an array of maps whose update waits for a grace period, see wait_for_readers().
     UniqueFd grace_outer;
     UniqueFd grace_inner;
@@ -36,6 +37,7 @@ struct KernelSide {
     UniqueFd lock;  // flock on the pin directory: one daemon at a time
     Mapping control_mapping;
     Mapping slots_mapping;
+    Mapping answers_mapping;
     bool adopted = false;
     std::string congestion_control;
     std::string pin_directory;
@@ -43,6 +45,9 @@ struct KernelSide {
 
     [[nodiscard]] struct adp_control* control() const { return control_mapping.as<struct adp_control>(); }
     [[nodiscard]] struct adp_slot* slots() const { return slots_mapping.as<struct adp_slot>(); }
+
+    // An array of ADP_CC_ANSWERS, where the kernel side asks userspace.
+    [[nodiscard]] uint64_t* answers() const { return answers_mapping.as<uint64_t>(); }
 
     // Returns when every decision that was running at the call has ended.
     Status wait_for_readers() const;

@@ -39,6 +39,15 @@ public:
         }
         return max_;
     }
+    // visit(upper end, count) of each bucket that holds anything.
+    template <typename Visit>
+    void for_each(Visit&& visit) const {
+        for (size_t bucket = 0; bucket < counts_.size(); bucket++) {
+            if (counts_[bucket] != 0) {
+                visit(upper_end(bucket), counts_[bucket]);
+            }
+        }
+    }
     BasicHistogram& operator+=(const BasicHistogram& other) {
         for (size_t bucket = 0; bucket < counts_.size(); bucket++) {
             counts_[bucket] += other.counts_[bucket];
