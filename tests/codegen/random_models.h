@@ -20,14 +20,24 @@ inline Network cc_network(const std::vector<LayerShape>& layers) {
     for (int i = 0; i < ADP_CC_HISTORY; ++i) {
         network.inputs.push_back({1.0F / ADP_CC_INFLATION_UNIT, ADP_CC_INFLATION_ZERO});
         network.inputs.push_back({1.0F / ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO});
+        network.inputs.push_back({1.0F / ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO});
         network.inputs.push_back({1.0F / ADP_CC_SEND_UNIT, ADP_CC_SEND_ZERO});
+        network.inputs.push_back({1.0F / ADP_CC_DELIVERY_UNIT, ADP_CC_DELIVERY_ZERO});
+        network.inputs.push_back({1.0F / ADP_CC_LOSS_UNIT, ADP_CC_LOSS_ZERO});
     }
+    network.inputs.push_back({1.0F / ADP_CC_WINDOW_UNIT, ADP_CC_WINDOW_ZERO});
+    network.inputs.push_back({1.0F / ADP_CC_BASE_UNIT, ADP_CC_BASE_ZERO});
+    network.inputs.push_back({1.0F / ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO});
+    network.inputs.push_back({1.0F / ADP_CC_AGE_UNIT, ADP_CC_AGE_ZERO});
+    network.inputs.push_back({1.0F / ADP_CC_WEIGHT_UNIT, ADP_CC_DELAY_WEIGHT_ZERO});
+    network.inputs.push_back({1.0F / ADP_CC_WEIGHT_UNIT, ADP_CC_LOSS_WEIGHT_ZERO});
     network.layers = layers;
     return network;
 }
 
 inline Network aurora_network() {
-    return cc_network({{30, 32, Activation::tanh}, {32, 16, Activation::tanh}, {16, 1, Activation::identity}});
+    return cc_network(
+        {{ADP_CC_INPUTS, 32, Activation::tanh}, {32, 16, Activation::tanh}, {16, 1, Activation::identity}});
 }
 
 // Any network that fits a slot, with every activation at every place.

@@ -69,6 +69,18 @@ TEST(ConfigTest, ShippedFileHoldsEveryDefault) {
     EXPECT_TRUE(differencer.Compare(defaults, *shipped)) << difference;
 }
 
+// What the file shows as the default is what the app does without one.
+TEST(ConfigTest, ShippedObjectiveIsTheAppsOwn) {
+    Result<pb::DaemonConfig> shipped = parse_config(default_config_text(), "adapathd.conf");
+    ASSERT_TRUE(shipped) << shipped.error().message;
+    const App& app = *find_app(shipped->app());
+    Result<Objective> objective = configured_objective(*shipped, app);
+    ASSERT_TRUE(objective) << objective.error().message;
+    for (size_t i = 0; i < app.objective().size(); i++) {
+        EXPECT_NEAR((*objective)[i], app.effective({})[i], 1e-4) << app.objective()[i].name;
+    }
+}
+
 TEST(ConfigTest, EmptyFileIsValid) { EXPECT_EQ(error_of(""), ""); }
 
 TEST(ConfigTest, UnknownFieldNamesFileLineAndField) {

@@ -1,4 +1,5 @@
 // Over the socket: the real server, the real client, adapathctl's commands and their JSON.
+#include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -142,7 +143,7 @@ TEST_F(ServiceTest, OperatorsDay) {
         const nlohmann::json shown =
             ctl([&](Client& client, std::ostream& out) { return client.show(what, out, true); });
         EXPECT_EQ(shown["hash"], first["hash"]) << what;
-        EXPECT_EQ(shown["multiply_accumulates"], 30 * 32 + 32 * 16 + 16);
+        EXPECT_EQ(shown["multiply_accumulates"], ADP_CC_INPUTS * 32 + 32 * 16 + 16);
     }
     const nlohmann::json verified = ctl([](Client& client, std::ostream& out) { return client.verify(out, true); });
     EXPECT_EQ(verified["explained"], 30);
@@ -169,9 +170,58 @@ TEST_F(ServiceTest, PlainTextNamesWhatMatters) {
     ASSERT_TRUE(client.snapshots(out, false).ok());
     ASSERT_TRUE(client.show("", out, false).ok());
     ASSERT_TRUE(client.verify(out, false).ok());
-    for (const char* word : {"generation 1", "30-32-16-1", "unexplained 0", "trainer not connected"}) {
+    for (const std::string& word :
+         {std::string("generation 1"), fmt::format("{}-32-16-1", ADP_CC_INPUTS), std::string("unexplained 0"),
+          std::string("trainer not connected"), "objective  " + hand_.daemon->app().objective_text({})}) {
         EXPECT_NE(out.str().find(word), std::string::npos) << word << " in:\n" << out.str();
     }
+}
+
+TEST_F(ServiceTest, TheObjectiveIsShownAndSet) {
+    const auto weight = [](const nlohmann::json& reply, const std::string& name) {
+        for (const nlohmann::json& one : reply["weights"]) {
+            if (one["name"] == name) {
+                return one["value"].get<double>();
+            }
+        }
+        return -1.0;
+    };
+    nlohmann::json reply =
+        ctl([](Client& client, std::ostream& out) { return client.objective({}, false, out, true); });
+    EXPECT_EQ(reply["weights"].size(), 3U);
+    EXPECT_EQ(reply["source"], "default");
+    reply = ctl([](Client& client, std::ostream& out) { return client.objective({{"delay", 2}}, false, out, true); });
+    EXPECT_EQ(weight(reply, "delay"), 2);
+    EXPECT_EQ(weight(reply, "throughput"), 1);
+    EXPECT_EQ(hand_.datapath->objective_q16()[ADP_CC_DELAY_WEIGHT_INDEX], 2U * 65536);
+    reply = ctl([](Client& client, std::ostream& out) { return client.objective({{"delay", 50}}, false, out, true); });
+    EXPECT_EQ(reply["warnings"].size(), 1U);
+    EXPECT_NE(ctl_error([](Client& client, std::ostream& out) {
+                  return client.objective({{"delay", -2}}, false, out, true);
+              }).find("delay is -2"),
+              std::string::npos);
+    EXPECT_NE(ctl_error([](Client& client, std::ostream& out) {
+                  return client.objective({{"speed", 1}}, false, out, true);
+              }).find("no weight 'speed'"),
+              std::string::npos);
+    std::ostringstream plain;
+    ASSERT_TRUE(Client(socket_).objective({}, false, plain, false).ok());
+    for (const char* word : {"throughput", "delay", "loss", "50", "warning"}) {
+        EXPECT_NE(plain.str().find(word), std::string::npos) << word << " in:\n" << plain.str();
+    }
+    reply = ctl([](Client& client, std::ostream& out) { return client.objective({}, true, out, true); });
+    EXPECT_EQ(weight(reply, "delay"), ADP_CC_DELAY_DEFAULT_Q16 / 65536.0);
+}
+
+TEST_F(ServiceTest, ATrialThatIsNotPossibleIsSaid) {
+    const std::string a = write_file("a.snap", test::file_of(test::random_snapshot(1)));
+    const std::string b = write_file("b.snap", test::file_of(test::random_snapshot(2)));
+    ctl([&](Client& client, std::ostream& out) { return client.install(a, true, "", out, true, true); });
+    const nlohmann::json reply =
+        ctl([&](Client& client, std::ostream& out) { return client.install(b, true, "", out, true, true); });
+    EXPECT_EQ(reply["activated"], true);
+    EXPECT_EQ(reply["on_trial"], false);
+    EXPECT_NE(reply["note"].get<std::string>().find("live flows"), std::string::npos) << reply["note"];
 }
 
 TEST_F(ServiceTest, ErrorsArriveAsSentences) {

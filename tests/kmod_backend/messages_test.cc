@@ -93,6 +93,37 @@ TEST(KmodMessages, EachCommandHoldsWhatItNeeds) {
     EXPECT_EQ(nla_get_u32(attributes_of(configured)[ADP_A_CONSISTENCY]), uint32_t{ADP_CONSISTENT_FLOW});
 }
 
+TEST(KmodMessages, ATrialAndAnObjectiveHoldWhatTheyNeed) {
+    const Message trial = canary_request(kFamily, "cc", 3, 16384);
+    EXPECT_EQ(command_of(trial), ADP_CMD_CANARY);
+    EXPECT_STREQ(nla_get_string(attributes_of(trial)[ADP_A_APP]), "cc");
+    EXPECT_EQ(nla_get_u32(attributes_of(trial)[ADP_A_SLOT]), 3U);
+    EXPECT_EQ(nla_get_u32(attributes_of(trial)[ADP_A_SHARE]), 16384U);
+
+    const std::array<uint32_t, ADP_OBJECTIVES> weights = {65536, 1, 2, 0};
+    const Message objective = objective_request(kFamily, "cc", weights);
+    EXPECT_EQ(command_of(objective), ADP_CMD_CONFIGURE);
+    nlattr* sent = attributes_of(objective)[ADP_A_OBJECTIVE];
+    ASSERT_NE(sent, nullptr);
+    ASSERT_EQ(static_cast<size_t>(nla_len(sent)), sizeof(weights));
+    EXPECT_EQ(std::memcmp(nla_data(sent), weights.data(), sizeof(weights)), 0);
+    EXPECT_EQ(attributes_of(objective)[ADP_A_WAKEUP_BYTES], nullptr) << "what is not named stays";
+
+    // And back: what the module says of both.
+    Message reply = request(kFamily, ADP_CMD_GET_APP, "cc");
+    nla_put_u32(reply.get(), ADP_A_CANARY, 3);
+    nla_put_u32(reply.get(), ADP_A_SHARE, 16384);
+    nla_put(reply.get(), ADP_A_OBJECTIVE, sizeof(weights), weights.data());
+    const Result<AppState> app = parse_app(nlmsg_hdr(reply.get()));
+    ASSERT_TRUE(app.ok()) << app.error().message;
+    EXPECT_EQ(app->canary, 3U);
+    EXPECT_EQ(app->canary_share_q16, 16384U);
+    EXPECT_EQ(app->objective_q16, weights);
+    const Result<AppState> without = parse_app(nlmsg_hdr(request(kFamily, ADP_CMD_GET_APP, "cc").get()));
+    ASSERT_TRUE(without.ok());
+    EXPECT_EQ(without->canary, ADP_SLOT_NONE);
+}
+
 TEST(KmodMessages, ARunHoldsEveryInputAndNeverMoreThanTheKernelTakes) {
     for (const size_t width : {size_t{1}, size_t{30}, size_t{255}, size_t{256}}) {
         const size_t count = run_inputs_per_request(width);

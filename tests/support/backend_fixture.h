@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -87,6 +88,8 @@ protected:
         if ((sample.flags & ADP_CC_NOT_DECIDED) != 0) return;
         ++decisions_;
         ++by_generation_[sample.generation];
+        ++by_flow_[sample.flow][sample.generation];
+        last_objective_ = sample.objective;
         auto model = models_.find(sample.generation);
         if (model == models_.end() ||
             interpret(model->second, std::span<const uint8_t>(sample.input, ADP_CC_INPUTS))[0] != sample.output)
@@ -102,6 +105,28 @@ protected:
         return true;
     }
 
+    // Every flow makes so many decisions from here on; by_flow_ holds just those.
+    bool all_decide(size_t flows, uint64_t decisions) {
+        collect(0ms);
+        by_flow_.clear();
+        return collect_until([&] {
+            size_t done = 0;
+            for (const auto& [flow, generations] : by_flow_) {
+                uint64_t sum = 0;
+                for (const auto& [generation, count] : generations) sum += count;
+                done += sum >= decisions ? 1 : 0;
+            }
+            return done >= flows;
+        });
+    }
+    // Which generation decided for each flow; 0 where more than one did.
+    [[nodiscard]] std::map<uint64_t, uint32_t> deciding() const {
+        std::map<uint64_t, uint32_t> result;
+        for (const auto& [flow, generations] : by_flow_)
+            result[flow] = generations.size() == 1 ? generations.begin()->first : 0;
+        return result;
+    }
+
     Settings settings_;
     Backend backend_;
     std::string congestion_control_;
@@ -109,6 +134,8 @@ protected:
     std::map<uint32_t, QuantModel> models_;
     std::map<uint64_t, uint32_t> next_seq_;
     std::map<uint32_t, uint64_t> by_generation_;
+    std::map<uint64_t, std::map<uint32_t, uint64_t>> by_flow_;
+    adp_cc_objective last_objective_ = {};
     uint64_t samples_ = 0;
     uint64_t decisions_ = 0;
     uint64_t fallbacks_ = 0;

@@ -137,6 +137,128 @@ TEST_F(ADAPATH_BACKEND_SUITE, SnapshotsThatNobodySwitchesToMakeRoom) {
     EXPECT_EQ(backend_.installer->slots()[backend_.installer->active_slot()].generation, 1U);
 }
 
+TEST_F(ADAPATH_BACKEND_SUITE, ATrialIsForAShareOfTheFlowsAndThenForAllOrNone) {
+    open();
+    Installer& installer = *backend_.installer;
+    const auto network = [](uint64_t seed) { return freeze(random_cc_model({32, 16}, Activation::tanh, seed)); };
+    const uint32_t early = install(network(9));
+    EXPECT_FALSE(installer.set_canary(early, 0.5).ok()) << "beside nothing";
+    activate(network(1));
+    const uint32_t old = last_generation_;
+    const uint32_t old_slot = installer.active_slot();
+    std::vector<std::unique_ptr<TcpFlow>> flows;
+    for (int i = 0; i < 8; ++i) flows.push_back(start_flow());
+    ASSERT_TRUE(all_decide(flows.size(), 5));
+
+    const uint32_t slot = install(network(2));
+    const uint32_t fresh = last_generation_;
+    for (const double share : {0.0, -1.0, 1.5, std::nan("")})
+        EXPECT_FALSE(installer.set_canary(slot, share).ok()) << share;
+    EXPECT_FALSE(installer.set_canary(old_slot, 0.5).ok()) << "it decides for all";
+    EXPECT_FALSE(installer.set_canary(ADP_SLOTS, 0.5).ok());
+    for (const double share : {0.3, 0.6}) {
+        Status status = installer.set_canary(slot, share);
+        ASSERT_TRUE(status.ok()) << status.error().message;
+        EXPECT_EQ(installer.slots()[slot].state, SlotState::canary);
+        EXPECT_EQ(installer.active_slot(), old_slot);
+        ASSERT_TRUE(all_decide(flows.size(), 5));  // what was under way
+        ASSERT_TRUE(all_decide(flows.size(), 10));
+        size_t on_trial = 0;
+        for (const auto& [flow, generation] : deciding()) {
+            const bool want = adp_flow_in_share(flow, to_q16(share)) != 0;
+            EXPECT_EQ(generation, want ? fresh : old) << "flow " << flow;
+            on_trial += want ? 1 : 0;
+        }
+        EXPECT_GE(on_trial, 1U);
+        EXPECT_LT(on_trial, flows.size());
+    }
+    // In use: no other beside it, and its slot is nobody else's, whatever is installed.
+    const uint32_t other = install(network(3));
+    EXPECT_FALSE(installer.set_canary(other, 0.5).ok());
+    const Snapshot more = network(4);
+    for (int i = 0; i < 2 * ADP_SLOTS; ++i) {
+        ASSERT_NE(install(more), slot);
+        ASSERT_TRUE(installer.reclaim().ok());
+    }
+    EXPECT_EQ(installer.slots()[slot].generation, fresh);
+
+    // Promoted: for all of them, and the one before is the way back.
+    ASSERT_TRUE(installer.switch_to(slot).ok());
+    EXPECT_EQ(installer.active_slot(), slot);
+    EXPECT_EQ(installer.standby_slot(), old_slot);
+    EXPECT_EQ(installer.slots()[slot].state, SlotState::active);
+    ASSERT_TRUE(all_decide(flows.size(), 5));
+    ASSERT_TRUE(all_decide(flows.size(), 10));
+    for (const auto& [flow, generation] : deciding()) EXPECT_EQ(generation, fresh) << "flow " << flow;
+    EXPECT_FALSE(installer.set_canary(slot, 0.5).ok());
+
+    // Ended: for none of them, and the slot is free after a grace period.
+    const uint32_t bad = install(network(5));
+    const uint32_t bad_generation = last_generation_;
+    ASSERT_TRUE(installer.set_canary(bad, 0.5).ok());
+    ASSERT_TRUE(collect_until([&] { return by_generation_[bad_generation] >= 10; }));
+    ASSERT_TRUE(installer.end_canary().ok());
+    ASSERT_TRUE(installer.end_canary().ok()) << "without a trial, nothing";
+    ASSERT_TRUE(installer.reclaim().ok());
+    EXPECT_NE(installer.slots()[bad].state, SlotState::canary);
+    for (const SlotInfo& info : installer.slots()) EXPECT_NE(info.generation, bad_generation);
+    ASSERT_TRUE(all_decide(flows.size(), 5));
+    ASSERT_TRUE(all_decide(flows.size(), 10));
+    for (const auto& [flow, generation] : deciding()) EXPECT_EQ(generation, fresh) << "flow " << flow;
+
+    // Whatever else changes who decides ends a trial.
+    const uint32_t next = install(network(6));
+    ASSERT_TRUE(installer.set_canary(next, 1).ok());
+    activate(network(7));
+    EXPECT_NE(installer.slots()[next].state, SlotState::canary);
+    ASSERT_TRUE(all_decide(flows.size(), 5));
+    ASSERT_TRUE(all_decide(flows.size(), 10));
+    for (const auto& [flow, generation] : deciding()) EXPECT_EQ(generation, last_generation_) << "flow " << flow;
+    EXPECT_EQ(unexplained_, 0U);
+    EXPECT_EQ(gaps_, 0U);
+    for (auto& flow : flows) EXPECT_TRUE(flow->finish());
+}
+
+TEST_F(ADAPATH_BACKEND_SUITE, AnotherDaemonFindsTheTrialOfOneThatIsGone) {
+    open();
+    activate(freeze(random_cc_model({32, 16}, Activation::tanh, 1)));
+    const uint32_t slot = install(freeze(random_cc_model({32, 16}, Activation::tanh, 2)));
+    ASSERT_TRUE(backend_.installer->set_canary(slot, 0.5).ok());
+    close();
+    open();
+    EXPECT_EQ(backend_.installer->slots()[slot].state, SlotState::canary);
+    EXPECT_EQ(backend_.installer->slots()[backend_.installer->active_slot()].generation, 1U);
+    EXPECT_NE(backend_.installer->standby_slot(), slot) << "nothing to roll back to";
+    ASSERT_TRUE(backend_.installer->end_canary().ok());
+    ASSERT_TRUE(backend_.installer->reclaim().ok());
+    for (const SlotInfo& info : backend_.installer->slots()) EXPECT_NE(info.generation, 2U);
+    // And may have one of its own.
+    const uint32_t own = install(freeze(random_cc_model({32, 16}, Activation::tanh, 3)));
+    EXPECT_TRUE(backend_.installer->set_canary(own, 0.5).ok());
+}
+
+TEST_F(ADAPATH_BACKEND_SUITE, TheObjectiveReachesEveryDecision) {
+    open();
+    activate(freeze(random_cc_model({32, 16}, Activation::tanh, 1)));
+    auto flow = start_flow();
+    ASSERT_NE(flow, nullptr);
+    ASSERT_TRUE(collect_until([&] { return decisions_ >= 5; }));
+    EXPECT_EQ(last_objective_.throughput_q16, uint32_t{ADP_CC_THROUGHPUT_DEFAULT_Q16});
+    EXPECT_EQ(last_objective_.delay_q16, uint32_t{ADP_CC_DELAY_DEFAULT_Q16});
+    Status status = backend_.installer->set_objective({1, 1.5, 20});
+    ASSERT_TRUE(status.ok()) << status.error().message;
+    ASSERT_TRUE(collect_until([&] {
+        return last_objective_.throughput_q16 == 65536 && last_objective_.delay_q16 == 98304 &&
+               last_objective_.loss_q16 == 20 * 65536;
+    }));
+    EXPECT_FALSE(backend_.installer->set_objective({1, -1, 0}).ok());
+    EXPECT_FALSE(backend_.installer->set_objective({1, 257, 0}).ok());
+    ASSERT_TRUE(backend_.installer->set_objective({}).ok());
+    ASSERT_TRUE(collect_until([&] { return last_objective_.loss_q16 == ADP_CC_LOSS_DEFAULT_Q16; }));
+    EXPECT_EQ(unexplained_, 0U);
+    EXPECT_TRUE(flow->finish());
+}
+
 TEST_F(ADAPATH_BACKEND_SUITE, SlotsSayHowTheyAreRun) {
     open();
     activate(freeze(random_cc_model({32, 16}, Activation::tanh, 1)));

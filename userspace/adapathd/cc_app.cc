@@ -20,10 +20,11 @@ public:
     [[nodiscard]] std::span<const ObjectiveWeight> objective() const override {
         static constexpr std::array<ObjectiveWeight, ADP_CC_WEIGHTS> weights = {{
             {"throughput", "of a doubling of the delivery rate", ADP_CC_THROUGHPUT_DEFAULT_Q16 / 65536.0, 1, 1},
-            {"delay", "of queueing for as long as the path's RTT and 20 ms", 0.2, 1.0 / 32, 2},
+            {"delay", "of queueing for as long as the path's RTT and 20 ms", ADP_CC_DELAY_DEFAULT_Q16 / 65536.0,
+             1.0 / 32, 2},
             {"loss", "of the packets that are lost, all being 1", ADP_CC_LOSS_DEFAULT_Q16 / 65536.0, 1, 32},
         }};
-        static_assert(ADP_CC_WEIGHTS <= ADP_OBJECTIVES && ADP_CC_DELAY_DEFAULT_Q16 == 13107);  // 0.2
+        static_assert(ADP_CC_WEIGHTS <= ADP_OBJECTIVES);
         return weights;
     }
 
