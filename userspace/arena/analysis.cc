@@ -241,7 +241,7 @@ std::optional<Ratio> ratio_of(const std::vector<Point>& all, const std::string& 
     return ratio;
 }
 
-// The figures that issue 4 asks for.
+// What Adapath is to reach.
 void add_verdicts(Analysis& analysis, const std::string& policy) {
     const auto find = [&](const char* against) -> const Ratio* {
         for (const Ratio& ratio : analysis.ratios) {
