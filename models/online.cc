@@ -25,6 +25,8 @@ PpoOptions ppo_options(const OnlineOptions& o) {
     p.epochs = o.epochs;
     p.minibatch = o.minibatch;
     p.target_kl = o.target_kl;
+    p.least_explained = o.least_explained;
+    p.anchor = o.anchor;
     p.threads = o.threads;
     p.seed = o.seed;
     return p;

@@ -41,6 +41,10 @@ struct OnlineOptions {
     uint32_t minibatch = 256;
     double clip = 0.15;
     double target_kl = 0.02;
+    // See PpoOptions. The anchor is the checkpoint that the trainer started from: when the link is again what it was
+    // trained for, little has been forgotten.
+    double least_explained = 0.1;
+    double anchor = 0.3;
     double gamma = 0.97;
     double lambda = 0.92;
     // Rewards are taken relative to their flow's running mean over about this many intervals: a flow's absolute rate

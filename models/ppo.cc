@@ -28,6 +28,7 @@ struct Ppo::State {
         : options(seeded(o)),
           random(o.seed),
           policy(policy_model),
+          anchor(policy.model()),
           value(value_model),
           log_sd(torch::full({1}, std::log(o.initial_sd)).set_requires_grad(o.learn_sd)),
           policy_adam(trainable(), torch::optim::AdamOptions(o.policy_rate)),
@@ -56,6 +57,7 @@ struct Ppo::State {
     PpoOptions options;
     Random random;
     Mlp policy;
+    Mlp anchor;
     Mlp value;
     torch::Tensor log_sd;
     torch::optim::Adam policy_adam;
@@ -151,7 +153,7 @@ PpoStats Ppo::update(std::span<const Segment> segments, bool update_policy, cons
         stats.explained = variance > 0 ? 1 - (return_t - first).pow(2).mean().item<double>() / variance : 0;
     }
 
-    const bool policy_wanted = update_policy && stats.explored > 0;
+    const bool policy_wanted = update_policy && stats.explored > 0 && stats.explained >= o.least_explained;
     bool policy_done = !policy_wanted;
     uint64_t policy_batches = 0, value_batches = 0;
     for (uint32_t epoch = 0; epoch < o.epochs; epoch++) {
@@ -192,7 +194,13 @@ PpoStats Ppo::update(std::span<const Segment> segments, bool update_policy, cons
                 policy_done = true;
                 continue;
             }
+            torch::Tensor anchored;
             torch::Tensor loss = -(gain * mask).sum() / count + o.excess * torch::relu(mu.abs() - 1).pow(2).mean();
+            if (o.anchor > 0) {
+                torch::NoGradGuard guard;
+                anchored = s.anchor.forward(xb).squeeze(1);
+            }
+            if (o.anchor > 0) loss = loss + o.anchor * (mu - anchored).pow(2).mean();
             if (o.learn_sd) loss = loss - o.entropy * s.log_sd.sum();
             s.policy_adam.zero_grad();
             loss.backward();

@@ -26,6 +26,12 @@ struct PpoOptions {
     double max_gradient = 0.5;  // norm
     double target_kl = 0.03;    // the passes end early over this
     double excess = 0.05;     // weight of the squared part of the output outside [-1, 1], which the clamp makes useless
+    // The policy moves only in batches whose returns the value network explained so well (share of their variance) before
+    // it learned from them: advantages against a value network that does not know this link yet are noise.
+    double least_explained = -1e9;
+    // Weight of the squared difference to what the policy that it began with would have decided: how far it may go from
+    // there for what a few batches of one link say.
+    double anchor = 0;
     double entropy = 0;       // weight of the entropy bonus; acts only with learn_sd
     bool learn_sd = false;    // the standard deviation is learned too (offline); false = as logged
     double initial_sd = 0.4;  // with learn_sd

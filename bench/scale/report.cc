@@ -13,7 +13,7 @@
 namespace adapath::scale {
 namespace {
 
-using demo::escape_html;
+using escape_html;
 
 constexpr double kWidth = 520;
 constexpr double kHeight = 250;

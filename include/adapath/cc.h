@@ -110,7 +110,8 @@ enum adp_cc_weight {
 #define ADP_CC_WINDOW_SHIFT 8	/* the window is kept in 1/256 packets, so that small ones can grow by less than one */
 
 #define ADP_CC_DRAIN_US 5000000	    /* so long without an empty queue, and the flow makes room */
-#define ADP_CC_DRAIN_MAX_US 2000000 /* for at most so long */
+#define ADP_CC_DRAIN_MIN_US 400000  /* until it is empty, for at least so long */
+#define ADP_CC_DRAIN_MAX_US 2000000 /* and at most so long */
 #define ADP_CC_DRAIN_AGAIN_US 1000000 /* after one that did not empty the queue */
 #define ADP_CC_DRAINS_FAILED 2	    /* in a row, and the queue is somebody else's */
 #define ADP_CC_DRAIN_COMPETE_US 20000000
@@ -619,7 +620,9 @@ ADP_INLINE void adp_cc_begin_drain(struct adp_cc_flow *f, adp_u64 now_us)
 	f->drain_window_q8 = f->window_q8;
 	f->drain_rtt_us = v->rtt_us;
 	f->drain_least_us = ~0u;
-	f->drain_until_us = now_us + adp_min_u64((adp_u64)v->rtt_us + v->rtt_us / 4 + ADP_CC_INTERVAL_MIN_US, ADP_CC_DRAIN_MAX_US);
+	/* As long as what is in flight needs to leave, and no shorter than a scheduler may keep this user waiting. */
+	f->drain_until_us = now_us + adp_min_u64(adp_max_u64((adp_u64)v->rtt_us + v->rtt_us / 4, ADP_CC_DRAIN_MIN_US),
+						 ADP_CC_DRAIN_MAX_US);
 	f->drained_us = now_us;
 	f->window_q8 = (adp_u32)adp_max_u64(adp_min_u64(window_q8 / 2, f->window_q8), ADP_CC_CWND_MIN << ADP_CC_WINDOW_SHIFT);
 	adp_cc_follow_window(f);
