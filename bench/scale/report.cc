@@ -8,12 +8,12 @@
 #include <nlohmann/json.hpp>
 
 #include "codegen/version.h"
-#include "userspace/demo/report.h"
+#include "userspace/harness/page.h"
 
 namespace adapath::scale {
 namespace {
 
-using escape_html;
+
 
 constexpr double kWidth = 520;
 constexpr double kHeight = 250;

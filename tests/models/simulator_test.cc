@@ -184,7 +184,7 @@ TEST(Simulator, FeaturesMeasureOnALteLink) {
     EXPECT_GE(once[ADP_CC_WINDOW - ADP_CC_CONTEXT].size(), 10U);
     EXPECT_GE(once[ADP_CC_AGE - ADP_CC_CONTEXT].size(), 5U);
     // Alone, the default objective: nobody inflates the base, and the weights stay.
-    EXPECT_EQ(*once[ADP_CC_DELAY_WEIGHT - ADP_CC_CONTEXT].rbegin(), ADP_CC_DELAY_WEIGHT_ZERO - 64);  // log2(0.25)
+    EXPECT_EQ(*once[ADP_CC_DELAY_WEIGHT - ADP_CC_CONTEXT].rbegin(), ADP_CC_DELAY_WEIGHT_ZERO);  // log2(1)
     EXPECT_EQ(*once[ADP_CC_LOSS_WEIGHT - ADP_CC_CONTEXT].rbegin(), ADP_CC_LOSS_WEIGHT_ZERO + 96);    // log2(8) = 3
 }
 
