@@ -16,6 +16,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
+#include <google/protobuf/util/json_util.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
@@ -58,6 +59,7 @@ struct Options {
     uint32_t rounds = 2;
     uint32_t ring_bytes = 1 << 20;
     uint32_t interval_ms = 100;
+    std::string backend = "bpf";
     std::string model = ADAPATH_POLICY;
     std::string out = "out/bench/scale";
 };
@@ -200,7 +202,8 @@ private:
         }
         run_times_ = std::move(*run_times);
         daemon_ = std::make_unique<testing::TestDaemon>(
-            "bpf", fmt::format("ring_bytes: {}\ninterval_ms: {}\n", options_.ring_bytes, options_.interval_ms));
+            options_.backend,
+            fmt::format("ring_bytes: {}\ninterval_ms: {}\n", options_.ring_bytes, options_.interval_ms));
         if (Status status = daemon_->start(); !status) {
             return status;
         }
@@ -286,7 +289,7 @@ private:
         point_.fallbacks += after->fallbacks - before.fallbacks;
         point_.samples += after->samples - before.samples;
         point_.samples_lost += after->samples_lost - before.samples_lost;
-        point_.starts = point_.samples + point_.samples_lost - point_.decisions - point_.fallbacks;
+        point_.due += due(*after) - due(before);
         cpu_sum_s_ += cpu_s;
         point_.daemon_cpu_percent = 100 * cpu_sum_s_ / point_.adapath.seconds;
         if (first) {
@@ -302,7 +305,15 @@ private:
         point_.status_bytes = status->ByteSizeLong();
         point_.sequence_gaps = status->sequence_gaps();
         point_.unexplained = status->decisions_unexplained();
+        if (status->has_asking()) {
+            (void)google::protobuf::util::MessageToJsonString(status->asking(), &point_.asking);
+        }
         return seconds < point_.adapath.seconds ? Status() : Error{"no time was measured"};
+    }
+
+    // Intervals that ended. Where userspace is asked, an applied answer is a second sample of the same.
+    [[nodiscard]] uint64_t due(const adp_stats& counters) const {
+        return counters.samples + counters.samples_lost - (options_.backend == "userspace" ? counters.decisions : 0);
     }
 
     // Reads the counters again and again, so that most windows hold no decision while there are few flows.
@@ -321,11 +332,10 @@ private:
             }
             const RunTimes spent = now - times;
             const auto acks = spent.find("adp_cc_control");
-            const uint64_t due =
-                counters_now->samples + counters_now->samples_lost - counters->samples - counters->samples_lost;
+            const uint64_t ended = due(*counters_now) - due(*counters);
             if (acks != spent.end()) {
                 point_.windows.add(static_cast<double>(total(spent).ns), static_cast<double>(acks->second.runs),
-                                   static_cast<double>(due));
+                                   static_cast<double>(ended));
             }
             times = now;
             counters = counters_now;
@@ -465,6 +475,7 @@ int run(const Options& options, StopToken& stop) {
     settings.machine =
         fmt::format("{} x {}", sysconf(_SC_NPROCESSORS_ONLN), first_value("/proc/cpuinfo", "model name"));
     std::getline(std::ifstream("/proc/loadavg"), settings.load);
+    settings.backend = options.backend;
     settings.rtt_ms = options.rtt_ms;
     settings.packets_per_s = options.packets_per_s;
     settings.seconds = options.seconds;
@@ -548,6 +559,10 @@ int main(int argc, char** argv) {
     app.add_option("--ring-bytes", options.ring_bytes, "The daemon's ring_bytes; a power of two")
         ->capture_default_str();
     app.add_option("--interval-ms", options.interval_ms, "The daemon's interval_ms")->capture_default_str();
+    app.add_option("--backend", options.backend,
+                   "Who decides: bpf, the kernel; userspace, the daemon, asked for each decision")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"bpf", "userspace"}));
     app.add_option("--model", options.model, "Model file of the policy that decides")->capture_default_str();
     app.add_option("--out", options.out, "Directory of scale.json and scale.html; made if missing")
         ->capture_default_str();

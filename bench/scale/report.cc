@@ -8,19 +8,11 @@
 #include <nlohmann/json.hpp>
 
 #include "codegen/version.h"
+#include "userspace/harness/chart.h"
 #include "userspace/harness/page.h"
 
 namespace adapath::scale {
 namespace {
-
-
-
-constexpr double kWidth = 520;
-constexpr double kHeight = 250;
-constexpr double kLeft = 62;
-constexpr double kRight = kWidth - 12;
-constexpr double kTop = 12;
-constexpr double kBase = kHeight - 34;
 
 struct Series {
     std::string name;
@@ -34,7 +26,7 @@ std::string number(double value) {
                                                                 : fmt::format("{:.2f}", value);
 }
 
-// Over the number of flows on a logarithmic axis; upwards from zero, linear.
+// Over the number of flows on a logarithmic axis; upwards from zero.
 std::string chart(const std::string& title, const std::string& unit, const std::vector<Point>& points,
                   const std::vector<Series>& all) {
     double high = 0;
@@ -43,49 +35,29 @@ std::string chart(const std::string& title, const std::string& unit, const std::
             high = std::isfinite(value) ? std::max(high, value) : high;
         }
     }
-    const double raw = std::max(high, 1e-3) / 4;
-    const double power = std::pow(10, std::floor(std::log10(raw)));
-    const double step = power * (raw <= power ? 1 : raw <= 2 * power ? 2 : raw <= 5 * power ? 5 : 10);
-    const double top = std::max(step, std::ceil(high / step - 1e-9) * step);
-    const double first = std::log10(static_cast<double>(points.front().flows));
-    const double last = std::max(std::log10(static_cast<double>(points.back().flows)), first + 1);
-    const auto x = [&](uint64_t flows) {
-        return kLeft + 14 + (kRight - kLeft - 34) * (std::log10(static_cast<double>(flows)) - first) / (last - first);
-    };
-    const auto y = [&](double value) { return kBase - (kBase - kTop) * value / top; };
-
-    std::string body;
-    for (int tick = 0; tick <= static_cast<int>(std::lround(top / step)); tick++) {
-        const double v = step * tick;
-        body += fmt::format("<line class='grid' x1='{}' x2='{}' y1='{:.1f}' y2='{:.1f}'/>", kLeft, kRight, y(v), y(v));
-        body += fmt::format("<text x='{}' y='{:.1f}' text-anchor='end'>{}</text>", kLeft - 7, y(v) + 3.5, number(v));
-    }
-    for (const Point& point : points) {
-        body += fmt::format("<text x='{:.1f}' y='{:.1f}' text-anchor='middle'>{}</text>", x(point.flows), kBase + 16,
-                            point.flows);
-    }
-    body +=
-        fmt::format("<text x='{:.1f}' y='{:.1f}' text-anchor='middle'>flows</text>", (kLeft + kRight) / 2, kHeight - 3);
+    const double step = nice_step(std::max(high, 1e-3), 4);
+    const auto fewest = static_cast<double>(points.front().flows);
+    Chart picture(
+        {.width = 520, .height = 240},
+        {.low = fewest, .high = std::max(static_cast<double>(points.back().flows), 10 * fewest), .logarithmic = true},
+        {.low = 0, .high = std::max(step, std::ceil(high / step) * step)});
+    picture.axes(unit, " flows");
     std::string keys;
     for (const Series& series : all) {
-        std::string path, dots;
+        ChartLine line;
         for (size_t i = 0; i < points.size(); i++) {
-            if (!std::isfinite(series.values[i])) {
-                continue;
+            if (std::isfinite(series.values[i])) {
+                line.push_back({static_cast<double>(points[i].flows), series.values[i]});
             }
-            const double px = x(points[i].flows), py = y(series.values[i]);
-            path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", px, py);
-            dots +=
-                fmt::format("<circle cx='{:.1f}' cy='{:.1f}' r='3.5'><title>{} flows, {}: {} {}</title></circle>", px,
-                            py, points[i].flows, escape_html(series.name), number(series.values[i]), escape_html(unit));
         }
-        body += fmt::format("<g class='{}'><path d='{}'/>{}</g>", series.css, path, dots);
+        picture.curve(line, "curve " + series.css, 1e18);
+        for (const ChartPoint& at : line) {
+            picture.dot(at, 3.5, series.css, fmt::format("{} flows, {}: {} {}", at.x, series.name, number(at.y), unit));
+        }
         keys += fmt::format("<span class='key {}'>{}</span>", series.css, escape_html(series.name));
     }
-    return fmt::format(
-        "<figure><figcaption><b>{}</b> ({}) {}</figcaption><svg viewBox='0 0 {} {}' role='img' aria-label='{}'>{}"
-        "</svg></figure>",
-        escape_html(title), escape_html(unit), keys, kWidth, kHeight, escape_html(title), body);
+    return fmt::format("<figure class='panel'><figcaption><b>{}</b>{}</figcaption>{}</figure>", escape_html(title),
+                       all.size() > 1 ? keys : "", picture.svg("", title));
 }
 
 template <typename Value>
@@ -171,7 +143,6 @@ double Point::ns_per_decision() const {
 }
 
 double Point::ns_per_decision_by_difference() const {
-    const uint64_t due = samples + samples_lost;
     const double beyond =
         static_cast<double>(total(adapath.times).ns) - ns_per_ack() * static_cast<double>(adapath.acks);
     return due != 0 ? beyond / static_cast<double>(due) : std::nan("");
@@ -226,7 +197,7 @@ std::string to_json(const Settings& settings, const std::vector<Point>& points) 
                        {"never_due", json_of(p.never_due)},
                        {"cubic", json_of(p.cubic)},
                        {"decisions", p.decisions},
-                       {"starts", p.starts},
+                       {"intervals_ended", p.due},
                        {"fallbacks", p.fallbacks},
                        {"samples", p.samples},
                        {"samples_lost", p.samples_lost},
@@ -238,6 +209,7 @@ std::string to_json(const Settings& settings, const std::vector<Point>& points) 
                        {"status_bytes", p.status_bytes},
                        {"status_ms", p.status_ms},
                        {"emulator_late_p99_us", p.late_p99_us},
+                       {"asking", p.asking.empty() ? nlohmann::json() : nlohmann::json::parse(p.asking)},
                        {"socket_option_memory_bytes_per_flow", p.option_memory_bytes},
                        {"maps", maps},
                        {"slab_growth", slabs},
@@ -246,6 +218,7 @@ std::string to_json(const Settings& settings, const std::vector<Point>& points) 
     const nlohmann::json document = {{"adapath", kVersion},
                                      {"kernel", settings.kernel},
                                      {"machine", settings.machine},
+                                     {"backend", settings.backend},
                                      {"load_averages", settings.load},
                                      {"rtt_ms", settings.rtt_ms},
                                      {"packets_per_s", settings.packets_per_s},
@@ -278,10 +251,10 @@ std::string to_page(const Settings& settings, const std::vector<Point>& points) 
           of(points, [](const Point& p) { return static_cast<double>(p.daemon_peak_bytes) / 1e6; })}});
     charts += chart("Samples", "per second", points,
                     {{"made", "one", of(points, [](const Point& p) { return p.per_second(p.samples); })},
-                     {"lost", "bad", of(points, [](const Point& p) { return p.per_second(p.samples_lost); })}});
+                     {"lost", "lost", of(points, [](const Point& p) { return p.per_second(p.samples_lost); })}});
     std::string rows = "<tr>";
     for (const Column& column : columns()) {
-        rows += fmt::format("<th>{}<br><i>{}</i></th>", column.name, column.unit);
+        rows += fmt::format("<th>{}<br>{}</th>", column.name, column.unit);
     }
     rows += "</tr>";
     for (const Point& point : points) {
@@ -296,35 +269,23 @@ std::string to_page(const Settings& settings, const std::vector<Point>& points) 
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Adapath: the cost of scale</title>
 <style>
-:root {{ color-scheme: light dark; --page: #f6f7f8; --panel: #fff; --ink: #1b2026; --muted: #66707c; --line: #e4e7eb;
-  --one: #1d5fd1; --two: #a8761a; --three: #7a3fc4; --bad: #d02a2a; }}
-@media (prefers-color-scheme: dark) {{ :root {{ --page: #12161b; --panel: #1a2027; --ink: #e7ebef; --muted: #97a2ae;
-  --line: #2b333c; --one: #6ea8ff; --two: #d9ab4e; --three: #b78cf0; --bad: #f06464; }} }}
-body {{ margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, "Liberation Sans", sans-serif; }}
-main {{ max-width: 1120px; margin: 0 auto; padding: 28px 20px 60px; }}
-h1 {{ font-size: 26px; margin: 0 0 6px; }} p {{ color: var(--muted); font-size: 13.5px; max-width: 80em; }}
-.charts {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 14px; }}
-figure {{ margin: 0; background: var(--panel); border: 1px solid var(--line); border-radius: 10px; padding: 10px 14px; }}
-figcaption {{ font-size: 13.5px; }} svg {{ width: 100%; height: auto; }}
-svg text {{ font-size: 11px; fill: var(--muted); }} .grid {{ stroke: var(--line); }}
-path {{ fill: none; stroke-width: 2; stroke: currentColor; }} circle {{ fill: currentColor; }}
-.one {{ color: var(--one); }} .two {{ color: var(--two); }} .three {{ color: var(--three); }} .bad {{ color: var(--bad); }}
-.key {{ font-size: 12.5px; margin-left: 12px; }} .key:empty {{ display: none; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; margin-top: 16px; font-size: 13px; font-variant-numeric: tabular-nums; }}
-th, td {{ text-align: right; padding: 4px 12px; border-bottom: 1px solid var(--line); }} th i {{ color: var(--muted); font-weight: 400; }}
+{}.charts {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 14px; margin: 18px 0; }}
+.curve {{ fill: none; stroke-width: 2; stroke: currentColor; }} circle {{ fill: currentColor; }}
+.one {{ color: var(--delivered); }} .two {{ color: var(--reward); }} .three {{ color: var(--rtt); }} .lost {{ color: var(--bad); }}
+.key::before {{ background: currentColor; }}
 </style>
-<main><h1>The cost of scale</h1>
-<p>{}; kernel {}; Adapath {}; load averages at the start {}. Round trip {} ms, {} packets/s over all flows, {} rounds of {} s each.
-Times are the kernel's own count of what each BPF program ran (bpf_stats): trampolines and the rest of TCP are not in them, the counting itself is
-(the column "empty run"; the net ratio is without it). An ACK at which nothing is due is measured with the same program on the same flows in which no
-interval ends. What a decision adds is fitted over windows of some milliseconds where many of them hold none, else it is what the deciding program took
-beyond its ACKs, over its decisions.</p>
-<div class="charts">{}</div><div class="wide"><table>{}</table></div></main></html>
+<main><header><h1>The cost of scale <span class="product">Adapath</span></h1>
+<p class="facts">{}; kernel {}; Adapath {}; backend {}; load averages at the start {}. Round trip {} ms, {} packets/s over all flows, {} rounds of
+{} s each.</p></header>
+<p class="hint">Times are the kernel's own count of what each BPF program ran (bpf_stats): trampolines and the rest of TCP are not in them, the counting
+itself is (the column "empty run"; the net ratio is without it). An ACK at which nothing is due is measured with the same program on the same flows in
+which no interval ends. What a decision adds is fitted over windows of some milliseconds where many of them hold none, else it is what the deciding
+program took beyond its ACKs, over its decisions.</p>
+<div class="charts">{}</div><div class="scroll"><table>{}</table></div></main></html>
 )page",
-        escape_html(settings.machine), escape_html(settings.kernel), kVersion, escape_html(settings.load),
-        number(settings.rtt_ms), number(settings.packets_per_s), settings.rounds, number(settings.seconds), charts,
-        rows);
+        page_style, escape_html(settings.machine), escape_html(settings.kernel), kVersion,
+        escape_html(settings.backend), escape_html(settings.load), number(settings.rtt_ms),
+        number(settings.packets_per_s), settings.rounds, number(settings.seconds), charts, rows);
 }
 
 }  // namespace adapath::scale

@@ -47,8 +47,8 @@ struct Point {
     RunTime empty;  // a program that does nothing, at the same ACKs: what counting a run takes by itself
 
     // While adapath ran, from its counters.
-    uint64_t decisions = 0;  // by the network
-    uint64_t starts = 0;     // intervals of slow start: a sample, no network
+    uint64_t decisions = 0;  // by the network; the rest of `due` were slow start, drains, waits for the application
+    uint64_t due = 0;        // intervals that ended
     uint64_t fallbacks = 0;
     uint64_t samples = 0;
     uint64_t samples_lost = 0;
@@ -59,6 +59,7 @@ struct Point {
     uint64_t daemon_peak_bytes = 0;
     uint64_t status_bytes = 0;  // of the reply to GetStatus
     double status_ms = 0;
+    std::string asking;      // backend userspace: what the daemon says of questions and answers, JSON
     double late_p99_us = 0;  // the emulator's own delay
 
     double option_memory_bytes = 0;  // a flow, charged to its socket for the daemon's kernel side alone
@@ -102,6 +103,7 @@ struct Settings {
     uint32_t rounds = 0;
     uint32_t ring_bytes = 0;
     uint32_t interval_ms = 0;
+    std::string backend;
     std::string kernel;
     std::string machine;
     std::string load;  // averages, at the start
