@@ -13,6 +13,9 @@ namespace {
 
 // Nothing is concluded sooner: a bad answer takes some round trips to show.
 constexpr double kEarliestSeconds = 1.5;
+// Before its seconds are over a trial is ended only by a loss of so many times the limit: each look is another chance
+// to be wrong.
+constexpr double kEarlyFactor = 1.5;
 // A trial that can't be judged for want of decisions is over after so many times its seconds.
 constexpr double kPatience = 4;
 // Rewards in the window before a flow counts.
@@ -161,10 +164,12 @@ Trial::Verdict Trial::assess(uint64_t now_us) {
         return {Outcome::passed, fmt::format("not judged: only {} and {} decisions in {:.0f} s", canary_.decisions,
                                              others_.decisions, elapsed_s)};
     }
-    if (elapsed_s >= std::min(kEarliestSeconds, options_.seconds) && c.difference < -c.limit) {
+    const bool early = elapsed_s < options_.seconds;
+    if (elapsed_s >= std::min(kEarliestSeconds, options_.seconds) &&
+        c.difference < -c.limit * (early ? kEarlyFactor : 1)) {
         return {Outcome::failed, text_of(c)};
     }
-    if (elapsed_s < options_.seconds) {
+    if (early) {
         return {};
     }
     knowledge_.margin_factor = options_.watch_factor;

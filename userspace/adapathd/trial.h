@@ -28,7 +28,7 @@ struct TrialOptions {
     double seconds = 5;
     uint32_t min_decisions = 40;
     double margin = 1.0;
-    double noise_factor = 2.0;
+    double noise_factor = 1.0;
     double watch_factor = 1.5;  // of the watch's margin, after a trial that was passed
 };
 
