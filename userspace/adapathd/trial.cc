@@ -16,6 +16,10 @@ constexpr double kEarliestSeconds = 1.5;
 // Before its seconds are over a trial is ended only by a loss of so many times the limit: each look is another chance
 // to be wrong.
 constexpr double kEarlyFactor = 1.5;
+// What is worse than the margin, but within the noise, has so many times its seconds to come out of it.
+constexpr double kGreyFactor = 3;
+// With fewer flows than these what they differ by among themselves is guessed from both sides.
+constexpr uint64_t kNoiseFlows = 3;
 // A trial that can't be judged for want of decisions is over after so many times its seconds.
 constexpr double kPatience = 4;
 // Rewards in the window before a flow counts.
@@ -126,12 +130,17 @@ Trial::Comparison Trial::compare() const {
     c.others = means_of(others_);
     c.difference = c.canary.mean - c.others.mean;
     c.limit = options_.margin;
-    const uint64_t flows = c.canary.flows + c.others.flows;
-    if (c.canary.flows > 0 && c.others.flows > 0 && flows > 2) {
-        const double variance = (c.canary.squares + c.others.squares) / static_cast<double>(flows - 2);
-        c.limit += options_.noise_factor * std::sqrt(variance * (1.0 / static_cast<double>(c.canary.flows) +
-                                                                 1.0 / static_cast<double>(c.others.flows)));
+    if (c.canary.flows == 0 || c.others.flows == 0) {
+        return c;
     }
+    // What flows differ by under what is known: a bad snapshot must not hide behind a scatter of its own making.
+    const uint64_t flows = c.canary.flows + c.others.flows;
+    const double variance = c.others.flows >= kNoiseFlows ? c.others.squares / static_cast<double>(c.others.flows - 1)
+                            : flows > 2 ? (c.canary.squares + c.others.squares) / static_cast<double>(flows - 2)
+                                        : 0;
+    c.limit +=
+        options_.noise_factor *
+        std::sqrt(variance * (1.0 / static_cast<double>(c.canary.flows) + 1.0 / static_cast<double>(c.others.flows)));
     return c;
 }
 
@@ -171,6 +180,12 @@ Trial::Verdict Trial::assess(uint64_t now_us) {
     }
     if (early) {
         return {};
+    }
+    if (c.difference < -options_.margin) {
+        return elapsed_s < kGreyFactor * options_.seconds
+                   ? Verdict{}
+                   : Verdict{Outcome::failed,
+                             fmt::format("{}; worse than the margin for {:.0f} s", text_of(c), elapsed_s)};
     }
     knowledge_.margin_factor = options_.watch_factor;
     knowledge_.shared_loss = std::max(0.0, -std::max(c.canary.mean, c.others.mean));
