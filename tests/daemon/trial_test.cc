@@ -199,7 +199,7 @@ TEST(TrialTest, FalseAlarmsAreRare) {
 
 TEST(TrialTest, FewDecisionsConcludeNothing) {
     TrialOptions options;
-    options.min_decisions = 400;
+    options.min_decisions = 250;
     SideBySide run(4, options);
     EXPECT_EQ(run.feed(10, [](uint64_t, bool on_trial, double) { return on_trial ? -9.0 : 0.0; }).outcome,
               Trial::Outcome::undecided);
@@ -246,7 +246,7 @@ TEST(TrialTest, OthersGenerationsDoNotCount) {
         run.trial.add(1, 77, -50, run.now_us);
         run.trial.add(2, 0, -50, run.now_us);
     }
-    EXPECT_EQ(run.trial.describe(), "0 and 0 decisions so far");
+    EXPECT_EQ(run.trial.describe(), "0 decisions a flow on trial so far, 0 a flow of the others");
     run.trial.end();
     EXPECT_EQ(run.trial.generation(), 0U);
     EXPECT_EQ(run.trial.describe(), "");
