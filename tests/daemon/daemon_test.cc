@@ -785,6 +785,77 @@ TEST_F(TrialDaemonTest, WhatIsTrustedStaysSo) {
     EXPECT_FALSE(reply.watch().starts_with("watched")) << reply.watch();
 }
 
+// Over the real thing: eight simulated flows on one uplink that moves by itself, the queue between them.
+TEST_F(TrialDaemonTest, SimulatedFlowsOfTheShareAreOnTrial) {
+    pb::DaemonConfig config;
+    config.set_backend("local");
+    config.set_state_directory(directory_.path());
+    config.set_interval_ms(20);
+    config.mutable_local()->set_flows(kFlows);
+    config.mutable_local()->set_mean_mbit(40);
+    config.mutable_canary()->set_seconds(3600);
+    Result<std::unique_ptr<Daemon>> opened = Daemon::open(config);
+    ASSERT_TRUE(opened) << opened.error().message;
+    Daemon& daemon = **opened;
+    const auto steps = [&](double seconds, const std::function<bool()>& done) {
+        const uint64_t end_us = monotonic_us() + static_cast<uint64_t>(seconds * 1e6);
+        while (!done() && monotonic_us() < end_us) {
+            EXPECT_TRUE(daemon.step().ok());
+        }
+        return done();
+    };
+    const auto counters = [&] { return daemon.snapshots().counters(); };
+    // Which flows a generation has decided for, from the log as it is written.
+    const auto flows_of = [&](uint32_t generation) {
+        std::set<uint64_t> flows;
+        EXPECT_TRUE(read_sample_log(
+                        directory_ / "samples", daemon.app(),
+                        [&](std::span<const std::byte> records, const std::string&) {
+                            for (size_t at = 0; at < records.size(); at += daemon.app().record_bytes()) {
+                                const DecodedSample sample =
+                                    daemon.app().decode(records.subspan(at, daemon.app().record_bytes()));
+                                if (sample.made_by_network && sample.generation == generation) {
+                                    flows.insert(sample.flow);
+                                }
+                            }
+                            return true;
+                        },
+                        nullptr)
+                        .ok());
+        return flows;
+    };
+    // One that holds what it has; every flow gets a past.
+    const InstallResult first = *daemon.snapshots().install(test::file_of(test::constant_snapshot(0)), true, true, "");
+    ASSERT_TRUE(first.activated);
+    const uint64_t begin_us = monotonic_us();
+    ASSERT_TRUE(steps(60, [&] {
+        const LoopView view = daemon.loop().view();
+        return monotonic_us() - begin_us > 5000000 && view.flows.size() == kFlows && view.explained > 400;
+    }));
+    // On trial for just the share of them, and nobody else, for as long as it takes.
+    const InstallResult fresh =
+        *daemon.snapshots().install(test::file_of(test::constant_snapshot(0.02F)), true, true, "");
+    ASSERT_TRUE(fresh.on_trial) << fresh.note;
+    std::set<uint64_t> in_share;
+    std::set<uint64_t> all;
+    for (const FlowView& flow : daemon.loop().view().flows) {
+        all.insert(flow.flow);
+        if (adp_flow_in_share(flow.flow, to_q16(fresh.share)) != 0) {
+            in_share.insert(flow.flow);
+        }
+    }
+    ASSERT_GE(in_share.size(), 1U);
+    ASSERT_LT(in_share.size(), kFlows);
+    ASSERT_TRUE(steps(20, [&] { return flows_of(fresh.generation).size() == in_share.size(); }));
+    steps(2, [] { return false; });
+    EXPECT_EQ(flows_of(fresh.generation), in_share);
+    EXPECT_EQ(daemon.snapshots().active().generation, first.generation);
+    // Promoted: for all.
+    ASSERT_TRUE(daemon.snapshots().switch_to("", fresh.generation, "").ok());
+    ASSERT_TRUE(steps(20, [&] { return flows_of(fresh.generation) == all; }));
+    EXPECT_EQ(daemon.loop().view().unexplained, 0U);
+}
+
 // ---- the objective ----
 
 TEST_F(DaemonTest, TheObjectiveTakesEffectAtOnceAndIsKept) {

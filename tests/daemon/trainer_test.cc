@@ -16,13 +16,19 @@ using namespace std::chrono_literals;
 
 class TrainerTest : public ::testing::Test {
 protected:
-    void start_daemon() {
+    void start_daemon(bool trials = false) {
         pb::DaemonConfig config;
         config.set_backend("local");
         config.set_state_directory(directory_ / "state");
         config.set_socket(socket_);
         config.set_interval_ms(20);
         config.mutable_local()->set_speed(20);
+        // What is learned in a test is worth nothing: nobody is to judge it, unless the test is about that.
+        config.mutable_watch()->set_rollback(false);
+        config.mutable_canary()->set_mode(trials ? "auto" : "off");
+        config.mutable_canary()->set_seconds(1);
+        config.mutable_canary()->set_min_decisions(10);
+        config.mutable_canary()->set_margin(100);
         Result<std::unique_ptr<Daemon>> daemon = Daemon::open(config);
         ASSERT_TRUE(daemon) << daemon.error().message;
         daemon_ = std::move(*daemon);
@@ -118,6 +124,24 @@ TEST_F(TrainerTest, TrainOffLearnsNothingAndTrainNowSends) {
     const uint64_t frozen = trainer->counters().frozen;
     daemon_->train_now();
     ASSERT_TRUE(step_until(*trainer, [&] { return trainer->counters().frozen > frozen; }));
+}
+
+TEST_F(TrainerTest, WhatIsOnTrialIsWaitedForAndFollowed) {
+    start_daemon(true);
+    std::unique_ptr<Trainer> trainer = this->trainer();
+    ASSERT_TRUE(step_until(*trainer, [&] { return status().trials() >= 1; })) << trainer->progress();
+    const uint64_t sent = trainer->counters().installed;
+    while (status().canary_generation() != 0 && trainer->step(20ms)) {
+        EXPECT_EQ(trainer->counters().installed, sent) << "another one while one is on trial";
+    }
+    ASSERT_TRUE(step_until(*trainer, [&] { return status().trials_passed() >= 2; })) << trainer->progress();
+    EXPECT_EQ(status().trials_failed(), 0U);
+    EXPECT_EQ(status().decisions_unexplained(), 0U) << status().last_unexplained();
+    // One that is rolled back from its trial: learning goes on from what decides, and the next is sent.
+    ASSERT_TRUE(step_until(*trainer, [&] { return status().canary_generation() != 0; })) << trainer->progress();
+    ASSERT_TRUE(daemon_->snapshots().roll_back("by hand", false).ok());
+    const uint64_t trials = status().trials();
+    ASSERT_TRUE(step_until(*trainer, [&] { return status().trials() > trials; })) << trainer->progress();
 }
 
 TEST_F(TrainerTest, MissingCheckpointIsNamed) {

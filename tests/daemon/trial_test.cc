@@ -152,17 +152,30 @@ TEST(TrialTest, ALinkThatRisesHidesNothing) {
               Trial::Outcome::failed);
 }
 
-TEST(TrialTest, WhatFlowsDifferByAmongThemselvesIsNoReason) {
-    // The same loss: clear where the flows of a side agree, within what they differ by where they do not.
-    const auto outcome = [](double spread) {
-        SideBySide run;
-        return run
-            .feed(20, [=](uint64_t flow, bool on_trial,
-                          double) { return (flow % 4 < 2 ? spread : -spread) + (on_trial ? -1.6 : 0.0); })
-            .outcome;
+TEST(TrialTest, WhatFlowsDifferByAmongThemselvesGivesItTime) {
+    // The same loss: clear where flows agree; where they do not it may come out of it, and does, or does not.
+    const auto rewards = [](double spread, double until_s) {
+        return [=](uint64_t flow, bool on_trial, double t) {
+            return (flow % 4 < 2 ? spread : -spread) + (on_trial && t < until_s ? -1.6 : 0.0);
+        };
     };
-    EXPECT_EQ(outcome(0), Trial::Outcome::failed);
-    EXPECT_EQ(outcome(2), Trial::Outcome::passed);
+    SideBySide clear;
+    EXPECT_EQ(clear.feed(60, rewards(0, 60)).outcome, Trial::Outcome::failed);
+    EXPECT_LE(clear.elapsed_s(), clear.options.seconds + 0.1);
+    SideBySide recovers;
+    EXPECT_EQ(recovers.feed(60, rewards(2, 8)).outcome, Trial::Outcome::passed);
+    EXPECT_GT(recovers.elapsed_s(), recovers.options.seconds + 1);
+    SideBySide stays;
+    EXPECT_EQ(stays.feed(60, rewards(2, 60)).outcome, Trial::Outcome::failed);
+    EXPECT_GT(stays.elapsed_s(), stays.options.seconds + 1);
+}
+
+TEST(TrialTest, ABadOneCantHideBehindItsOwnScatter) {
+    SideBySide run;
+    EXPECT_EQ(run.feed(60, [](uint64_t flow, bool on_trial,
+                              double) { return on_trial ? (flow % 2 == 0 ? -0.2 : -8.0) : 0.0; })
+                  .outcome,
+              Trial::Outcome::failed);
 }
 
 TEST(TrialTest, FalseAlarmsAreRare) {
@@ -186,7 +199,7 @@ TEST(TrialTest, FalseAlarmsAreRare) {
 
 TEST(TrialTest, FewDecisionsConcludeNothing) {
     TrialOptions options;
-    options.min_decisions = 400;
+    options.min_decisions = 250;
     SideBySide run(4, options);
     EXPECT_EQ(run.feed(10, [](uint64_t, bool on_trial, double) { return on_trial ? -9.0 : 0.0; }).outcome,
               Trial::Outcome::undecided);
@@ -233,7 +246,7 @@ TEST(TrialTest, OthersGenerationsDoNotCount) {
         run.trial.add(1, 77, -50, run.now_us);
         run.trial.add(2, 0, -50, run.now_us);
     }
-    EXPECT_EQ(run.trial.describe(), "0 and 0 decisions so far");
+    EXPECT_EQ(run.trial.describe(), "0 decisions a flow on trial so far, 0 a flow of the others");
     run.trial.end();
     EXPECT_EQ(run.trial.generation(), 0U);
     EXPECT_EQ(run.trial.describe(), "");

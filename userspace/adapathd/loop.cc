@@ -18,8 +18,8 @@ constexpr size_t kGenerations = 4096;
 constexpr uint64_t kFlowShownUs = 60'000'000;
 constexpr uint64_t kFlowKeptUs = 600'000'000;
 constexpr uint64_t kSecondUs = 1'000'000;
-constexpr size_t kFlowsTold = 8;  // new ones of one batch that are told of one by one
-constexpr uint64_t kFlowLiveUs = 5 * kSecondUs;
+constexpr size_t kFlowsTold = 8;                  // new ones of one batch that are told of one by one
+constexpr uint64_t kFlowLiveUs = 10 * kSecondUs;  // an outage of the link does not make a flow idle
 constexpr size_t kPastRewards = 32768;
 
 }  // namespace

@@ -13,8 +13,18 @@ namespace {
 
 // Nothing is concluded sooner: a bad answer takes some round trips to show.
 constexpr double kEarliestSeconds = 1.5;
-// A trial that can't be judged for want of decisions is over after so many times its seconds.
-constexpr double kPatience = 4;
+// Before its seconds are over a trial is ended only by a loss of so many times the limit: each look is another chance
+// to be wrong.
+constexpr double kEarlyFactor = 1.5;
+// What is worse than the margin, but within the noise, has so many times its seconds to come out of it.
+constexpr double kGreyFactor = 3;
+// With fewer flows than these what they differ by among themselves is guessed from both sides.
+constexpr uint64_t kNoiseFlows = 3;
+// After so many times its seconds a trial whose flows decide much less often than the others is over, and at the latest
+// one that can't be judged for want of decisions.
+constexpr double kStallFactor = 4;
+constexpr double kStallShare = 0.25;
+constexpr double kPatience = 12;
 // Rewards in the window before a flow counts.
 constexpr size_t kFlowMin = 3;
 
@@ -123,12 +133,17 @@ Trial::Comparison Trial::compare() const {
     c.others = means_of(others_);
     c.difference = c.canary.mean - c.others.mean;
     c.limit = options_.margin;
-    const uint64_t flows = c.canary.flows + c.others.flows;
-    if (c.canary.flows > 0 && c.others.flows > 0 && flows > 2) {
-        const double variance = (c.canary.squares + c.others.squares) / static_cast<double>(flows - 2);
-        c.limit += options_.noise_factor * std::sqrt(variance * (1.0 / static_cast<double>(c.canary.flows) +
-                                                                 1.0 / static_cast<double>(c.others.flows)));
+    if (c.canary.flows == 0 || c.others.flows == 0) {
+        return c;
     }
+    // What flows differ by under what is known: a bad snapshot must not hide behind a scatter of its own making.
+    const uint64_t flows = c.canary.flows + c.others.flows;
+    const double variance = c.others.flows >= kNoiseFlows ? c.others.squares / static_cast<double>(c.others.flows - 1)
+                            : flows > 2 ? (c.canary.squares + c.others.squares) / static_cast<double>(flows - 2)
+                                        : 0;
+    c.limit +=
+        options_.noise_factor *
+        std::sqrt(variance * (1.0 / static_cast<double>(c.canary.flows) + 1.0 / static_cast<double>(c.others.flows)));
     return c;
 }
 
@@ -147,25 +162,37 @@ Trial::Verdict Trial::assess(uint64_t now_us) {
     }
     const double elapsed_s = now_us > begun_us_ ? static_cast<double>(now_us - begun_us_) / 1e6 : 0;
     const Comparison c = compare();
-    const bool others_decided = others_.decisions >= options_.min_decisions && c.others.flows > 0;
-    if (canary_.decisions < options_.min_decisions || c.canary.flows == 0 || !others_decided) {
-        if (elapsed_s < kPatience * options_.seconds) {
+    // Of each side's flows on average: what a snapshot does adds up decision by decision, and on a long path these are
+    // rare.
+    const double decisions = canary_.per_flow();
+    const double others = others_.per_flow();
+    if (std::min(decisions, others) < options_.min_decisions || c.canary.flows == 0 || c.others.flows == 0) {
+        const bool stalled = elapsed_s >= kStallFactor * options_.seconds && others >= options_.min_decisions &&
+                             decisions < kStallShare * others;
+        if (!stalled && elapsed_s < kPatience * options_.seconds) {
             return {};
         }
-        if (others_decided) {
-            return {Outcome::failed,
-                    fmt::format("its flows made {} decisions in {:.0f} s, the others {}: too few to judge it by",
-                                canary_.decisions, elapsed_s, others_.decisions)};
+        const std::string figures = fmt::format(
+            "{:.0f} decisions a flow on trial in {:.0f} s, {:.0f} a flow of the others", decisions, elapsed_s, others);
+        if (others >= options_.min_decisions) {
+            return {Outcome::failed, figures + ": it holds its flows up"};
         }
         // Where the flows have gone there is nothing left to protect, nor to compare: as with few flows.
-        return {Outcome::passed, fmt::format("not judged: only {} and {} decisions in {:.0f} s", canary_.decisions,
-                                             others_.decisions, elapsed_s)};
+        return {Outcome::passed, figures + ": too few to judge it by"};
     }
-    if (elapsed_s >= std::min(kEarliestSeconds, options_.seconds) && c.difference < -c.limit) {
+    const bool early = elapsed_s < options_.seconds;
+    if (elapsed_s >= std::min(kEarliestSeconds, options_.seconds) &&
+        c.difference < -c.limit * (early ? kEarlyFactor : 1)) {
         return {Outcome::failed, text_of(c)};
     }
-    if (elapsed_s < options_.seconds) {
+    if (early) {
         return {};
+    }
+    if (c.difference < -options_.margin) {
+        return elapsed_s < kGreyFactor * options_.seconds
+                   ? Verdict{}
+                   : Verdict{Outcome::failed,
+                             fmt::format("{}; worse than the margin for {:.0f} s", text_of(c), elapsed_s)};
     }
     knowledge_.margin_factor = options_.watch_factor;
     knowledge_.shared_loss = std::max(0.0, -std::max(c.canary.mean, c.others.mean));
@@ -178,7 +205,8 @@ std::string Trial::describe() const {
     }
     const Comparison c = compare();
     return c.canary.flows == 0 || c.others.flows == 0
-               ? fmt::format("{} and {} decisions so far", canary_.decisions, others_.decisions)
+               ? fmt::format("{:.0f} decisions a flow on trial so far, {:.0f} a flow of the others", canary_.per_flow(),
+                             others_.per_flow())
                : text_of(c);
 }
 

@@ -26,9 +26,9 @@ struct TrialOptions {
     uint32_t min_flows = 4;
     double share = 0.25;
     double seconds = 5;
-    uint32_t min_decisions = 40;
+    uint32_t min_decisions = 40;  // of a flow, on average
     double margin = 1.0;
-    double noise_factor = 2.0;
+    double noise_factor = 1.0;
     double watch_factor = 1.5;  // of the watch's margin, after a trial that was passed
 };
 
@@ -77,6 +77,9 @@ private:
     struct Side {
         Flows flows;
         uint64_t decisions = 0;  // since the trial began
+        [[nodiscard]] double per_flow() const {
+            return flows.empty() ? 0 : static_cast<double>(decisions) / static_cast<double>(flows.size());
+        }
     };
     struct Means {
         double mean = 0;
