@@ -190,8 +190,8 @@ TEST_F(UserspaceBackend, AKernelSideOfTheOtherKindIsNotTakenOver) {
                                      daemon.directory() + "/other",
                                      "--socket",
                                      daemon.directory() + "/other.sock"};
-    Result<demo::Child> child =
-        demo::Child::start({.name = "adapathd", .argv = argv, .log = daemon.directory() + "/other.log"});
+    Result<Child> child =
+        Child::start({.name = "adapathd", .argv = argv, .log = daemon.directory() + "/other.log"});
     ASSERT_TRUE(child.ok());
     ASSERT_TRUE(child->wait_exit(20s * slowness()));
     EXPECT_EQ(child->exit_code(), 1);
