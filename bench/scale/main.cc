@@ -236,7 +236,7 @@ private:
         if (!trace) {
             return trace.error();
         }
-        Result<std::unique_ptr<testing::Uplink>> uplink = testing::Uplink::create(
+        Result<std::unique_ptr<Uplink>> uplink = Uplink::create(
             std::move(*trace), {.delay_ms = options_.rtt_ms / 2, .queue_bytes = uint64_t{64} << 20, .loss = 0});
         if (!uplink) {
             return uplink.error();
@@ -431,7 +431,7 @@ private:
     Programs programs_;
     std::unique_ptr<CongestionControl> cubic_;
     std::unique_ptr<CongestionControl> never_due_;
-    std::unique_ptr<testing::Uplink> uplink_;
+    std::unique_ptr<Uplink> uplink_;
     std::unique_ptr<Flows> flows_;
 };
 

@@ -114,6 +114,9 @@ enum adp_cc_weight {
 #define ADP_CC_DRAIN_AGAIN_US 1000000 /* after one that did not empty the queue */
 #define ADP_CC_DRAINS_FAILED 2	    /* in a row, and the queue is somebody else's */
 #define ADP_CC_DRAIN_COMPETE_US 20000000
+#define ADP_CC_COMPETE_CHECK_US 4000000	 /* at most so long until the RTT shows whether there is a neighbour */
+#define ADP_CC_COMPETE_QUIET_US 20000000 /* after competing with nobody; doubled each time in a row, up to 16 times */
+#define ADP_CC_COMPETE_RTT_US 2000000	 /* no neighbour is followed beyond this */
 
 enum adp_cc_phase {
 	ADP_CC_START = 0,
@@ -200,13 +203,19 @@ struct adp_cc_flow {
 	adp_u32 drain_window_q8; /* what to go back to after the drain; 0 = none is under way */
 	adp_u32 drain_least_us;	 /* least RTT since it began */
 	adp_u32 drain_rtt_us;	 /* mean RTT just before it */
+	adp_u32 path_us;	 /* what the last drain before competing had left; 0 = never competed */
 	adp_u64 drain_until_us;
 	adp_u64 drained_us;	 /* when the queue was last seen empty, or a drain began */
 	adp_u32 drain_lost;	      /* packets lost since the last drain */
 	adp_u32 peak_q8;	      /* decaying maximum of the window */
-	adp_u32 path_us;	      /* what the last drain before competing had left; 0 = never competed */
-	struct adp_cc_objective objective;
+	adp_u32 compete_window_q8;    /* window and least RTT of the drain before; 0 = the neighbour is known to be there */
+	adp_u32 compete_nobody;	      /* times in a row that there was no neighbour */
+	adp_u32 compete_rtt_us;
 	adp_u32 pad0;
+	adp_u64 compete_check_us;
+	adp_u64 quiet_until_us;	      /* no drain and no competition before */
+	struct adp_cc_objective objective;
+	adp_u32 pad1;
 	struct adp_cc_interval interval; /* the last closed one */
 	struct adp_cubic cubic;
 	adp_s32 output[ADP_MAX_OUTPUTS]; /* of the network, Q16; only the first is used */
@@ -307,9 +316,15 @@ ADP_INLINE void adp_cc_init(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 mss, 
 	f->path_us = 0;
 	f->drain_lost = 0;
 	f->peak_q8 = 0;
+	f->compete_window_q8 = 0;
+	f->compete_nobody = 0;
+	f->compete_rtt_us = 0;
+	f->compete_check_us = 0;
+	f->quiet_until_us = 0;
 	f->drain_until_us = 0;
 	f->drained_us = now_us;
 	f->pad0 = 0;
+	f->pad1 = 0;
 	adp_cc_set_objective(f, 0, 0, 0);
 	for (i = 0; i < ADP_CC_HISTORY; i++) {
 		f->input[i * ADP_CC_FEATURES + ADP_CC_INFLATION] = ADP_CC_INFLATION_ZERO;
@@ -442,6 +457,8 @@ ADP_INLINE void adp_cc_look_at_queue(struct adp_cc_flow *f, adp_u64 now_us)
 	}
 	if (!f->age)
 		f->compete = 0;
+	if (!f->compete)
+		f->compete_window_q8 = 0;
 	if (f->drain_window_q8 && v->least_us < f->drain_least_us)
 		f->drain_least_us = v->least_us;
 }
@@ -540,6 +557,8 @@ ADP_INLINE adp_u32 adp_cc_clamp_window(const struct adp_cc_flow *f, adp_u64 wind
 	if (f->compete) {
 		floor = (adp_u64)f->cubic.cwnd << ADP_CC_WINDOW_SHIFT;
 		ceiling = floor / 4 * 5;
+		if (v->rtt_us > ADP_CC_COMPETE_RTT_US)
+			floor = 0;
 	}
 	floor = adp_max_u64(floor, ADP_CC_CWND_MIN << ADP_CC_WINDOW_SHIFT);
 	window_q8 = adp_min_u64(adp_max_u64(window_q8, floor), adp_max_u64(ceiling, floor));
@@ -612,9 +631,10 @@ ADP_INLINE void adp_cc_begin_drain(struct adp_cc_flow *f, adp_u64 now_us)
  * longer, which looks alike at first: then the queue turns out to be this flow's own after a while of competing with nobody, and
  * what the drain before had left is known for the path's own RTT from then on.
  */
-ADP_INLINE void adp_cc_end_drain(struct adp_cc_flow *f, adp_u32 delivered)
+ADP_INLINE void adp_cc_end_drain(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 delivered)
 {
 	adp_u32 least = f->drain_least_us;
+	adp_u32 drained_q8 = f->window_q8;
 	int much = least > adp_cc_clear_us(&f->interval) || f->drain_lost;
 
 	f->window_q8 = f->drain_window_q8;
@@ -637,6 +657,9 @@ ADP_INLINE void adp_cc_end_drain(struct adp_cc_flow *f, adp_u32 delivered)
 			f->compete = 1;
 			f->path_us = least;
 			f->base_us = least;
+			f->compete_window_q8 = drained_q8;
+			f->compete_rtt_us = least;
+			f->compete_check_us = now_us + adp_min_u64(4 * (adp_u64)f->interval.rtt_us, ADP_CC_COMPETE_CHECK_US);
 			/*
 			 * From what the flow held before it gave way, and as a new flow beside that neighbour would: by slow start until
 			 * the first loss.
@@ -649,6 +672,31 @@ ADP_INLINE void adp_cc_end_drain(struct adp_cc_flow *f, adp_u32 delivered)
 	adp_cc_follow_window(f);
 	/* The queue has just been emptied, and the window comes back at once: not in a burst that a short queue would drop. */
 	f->rate = adp_max_u64(f->rate / 8 * 5, ADP_CC_RATE_MIN);
+}
+
+/*
+ * Is there a neighbour at all? Beside one the RTT is the neighbour's, whatever this flow's window. Alone (or with others that gave
+ * way too, on a link so slow that two packets each are a long queue) it follows the window: where that is eight times the drain's or
+ * more, a quarter of it in the RTT is enough to tell (half is still on its way).
+ */
+ADP_INLINE void adp_cc_check_neighbour(struct adp_cc_flow *f, adp_u64 now_us)
+{
+	if (!f->compete_window_q8 || now_us < f->compete_check_us)
+		return;
+	/* 2^32 * 2^30 */
+	if (f->window_q8 >= 8 * (adp_u64)f->compete_window_q8 &&
+	    (adp_u64)f->interval.rtt_us * 4 * f->compete_window_q8 >= (adp_u64)f->compete_rtt_us * f->window_q8) {
+		f->compete = 0;
+		f->failed_drains = 0;
+		f->window_q8 = f->compete_window_q8;
+		f->base_us = f->interval.min_rtt_us;
+		f->quiet_until_us = now_us + ((adp_u64)ADP_CC_COMPETE_QUIET_US << adp_min_u64(f->compete_nobody, 4));
+		f->compete_nobody++;
+		adp_cc_follow_window(f);
+	} else {
+		f->compete_nobody = 0;
+	}
+	f->compete_window_q8 = 0;
 }
 
 /*
@@ -672,11 +720,13 @@ ADP_INLINE adp_u32 adp_cc_prepare(struct adp_cc_flow *f, adp_u64 now_us, adp_u32
 	if (f->drain_window_q8) {
 		if (f->age && now_us < f->drain_until_us)
 			return ADP_CC_DRAIN_MADE;
-		adp_cc_end_drain(f, delivered);
+		adp_cc_end_drain(f, now_us, delivered);
 		return ADP_CC_DRAIN_MADE;
 	}
+	if (f->compete)
+		adp_cc_check_neighbour(f, now_us);
 	/* Not within the last period, and a boundary of the clock that all flows share lies between then and now. */
-	if (now_us - f->drained_us >= period / 2 && now_us / period != f->drained_us / period) {
+	if (now_us >= f->quiet_until_us && now_us - f->drained_us >= period / 2 && now_us / period != f->drained_us / period) {
 		adp_cc_begin_drain(f, now_us);
 		return ADP_CC_DRAIN_MADE;
 	}

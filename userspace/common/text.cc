@@ -21,10 +21,11 @@ bool is_hex(std::string_view text) {
 
 uint64_t hash_prefix(std::string_view hash) {
     uint64_t value = 0;
-    if (hash.size() < 16 || !is_hex(hash.substr(0, 16))) {
+    const std::string_view digits = hash.substr(0, 16);
+    if (digits.size() < 16 || !is_hex(digits)) {
         return 0;
     }
-    std::from_chars(hash.data(), hash.data() + 16, value, 16);
+    std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
     return value;
 }
 

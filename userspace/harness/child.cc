@@ -58,6 +58,9 @@ Result<Child> Child::start(const ChildOptions& options) {
         return Error{fmt::format("{}: can't write: {}", options.log, strerror(errno))};
     }
     const UniqueFd input(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    if (!input.valid()) {
+        return Error{fmt::format("{}: can't open /dev/null: {}", options.name, strerror(errno))};
+    }
     int pipe_fds[2] = {-1, -1};
     if (options.read_output && pipe2(pipe_fds, O_CLOEXEC) != 0) {
         return Error{fmt::format("{}: can't make a pipe: {}", options.name, strerror(errno))};

@@ -34,7 +34,7 @@ Status check_programs(const QuantModel& model, std::span<const InputCodes> check
         if (at < expected.size()) {
             return Error{fmt::format("the {} program gives {} where the reference interpreter gives {}, for input {}",
                                      name, (*outputs)[at], expected[at],
-                                     fmt::join(checks[at / model.network.output_count()], ","))};
+                                     fmt::join(checks[at * checks.size() / expected.size()], ","))};
         }
     }
     return {};

@@ -9,7 +9,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 
 namespace adapath {
@@ -18,6 +20,8 @@ namespace {
 Status run_in(const Namespace* where, const std::function<Status()>& work) {
     return where != nullptr ? where->run(work) : work();
 }
+
+constexpr std::chrono::milliseconds application_tick{20};
 
 Error failed(const char* what) { return Error{fmt::format("{}: {}", what, std::strerror(errno))}; }
 
@@ -82,8 +86,17 @@ void TcpFlow::run() {
     });
     write_thread_ = std::thread([this] {
         std::array<char, 16384> buffer = {};
+        using Clock = std::chrono::steady_clock;
+        Clock::time_point next = Clock::now();
         while (!stop_) {
-            const ssize_t put = send(sender_.get(), buffer.data(), buffer.size(), MSG_NOSIGNAL);
+            size_t want = buffer.size();
+            if (const uint64_t most = application_bytes_per_s_; most != 0) {
+                // A little every 20 ms, as an application that has little to say; what it could not write it forgets.
+                next = std::max(next + application_tick, Clock::now());
+                std::this_thread::sleep_until(next);
+                want = std::clamp<uint64_t>(most * application_tick / std::chrono::seconds(1), 1, buffer.size());
+            }
+            const ssize_t put = send(sender_.get(), buffer.data(), want, MSG_NOSIGNAL);
             if (put <= 0) break;
             sent_ += static_cast<uint64_t>(put);
         }

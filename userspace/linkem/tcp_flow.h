@@ -47,6 +47,8 @@ public:
     TcpFlow(const TcpFlow&) = delete;
     TcpFlow& operator=(const TcpFlow&) = delete;
 
+    // The application writes at most so much from now on; 0 (as at first) = all that the socket takes.
+    void limit_application(uint64_t bytes_per_s) { application_bytes_per_s_ = bytes_per_s; }
     // Stops sending and waits until all has arrived; false if anything is missing.
     bool finish();
     // Ends it at once; what is on its way is lost.
@@ -64,6 +66,7 @@ private:
     UniqueFd sender_;
     UniqueFd receiver_;
     std::atomic<bool> stop_ = false;
+    std::atomic<uint64_t> application_bytes_per_s_ = 0;
     std::atomic<uint64_t> sent_ = 0;
     std::atomic<uint64_t> received_ = 0;
     std::thread read_thread_;
