@@ -30,8 +30,8 @@ struct PolicyContext {
 // Of a policy that is asked in userspace for each decision. Percentiles are of its whole life so far.
 struct PolicyAsking {
     uint64_t questions = 0;
-    uint64_t applied = 0;    // answers that an ACK found in time
-    uint64_t overtaken = 0;  // the flow asked again first
+    uint64_t applied = 0;                           // answers that an ACK found in time
+    uint64_t overtaken = 0;                         // the flow asked again first
     uint64_t answer_p50_us = 0, answer_p99_us = 0;  // from the ACK that asked to the answer's being there
     uint64_t apply_p50_us = 0, apply_p99_us = 0;    // to the ACK that applied it
 };
