@@ -90,7 +90,7 @@ Status DaemonPolicy::start() {
         // It was needed to freeze the checkpoint.
         trainer_.reset();
     }
-    if (settings_.backend == "bpf") {
+    if (settings_.backend != "kmod") {
         auto programs = struct_ops_programs("/sys/fs/bpf/" + congestion_control_ + "/ops");
         if (!programs) {
             return programs.error();
@@ -228,6 +228,16 @@ Result<PolicyCost> DaemonPolicy::cost() {
     cost.acks = status->acks();
     cost.switches = status->switches_parameter() + status->switches_network();
     cost.rollbacks = status->rollbacks();
+    if (status->has_asking()) {
+        const pb::AskingStatus& asking = status->asking();
+        cost.asking = PolicyAsking{.questions = asking.questions(),
+                                   .applied = asking.applied(),
+                                   .overtaken = asking.overtaken(),
+                                   .answer_p50_us = asking.answer().p50_us(),
+                                   .answer_p99_us = asking.answer().p99_us(),
+                                   .apply_p50_us = asking.apply().p50_us(),
+                                   .apply_p99_us = asking.apply().p99_us()};
+    }
     return cost;
 }
 

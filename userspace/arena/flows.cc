@@ -25,6 +25,7 @@ Status start_flow(Running& running, size_t index, const GroupSettings& settings)
     options.to = &running.uplink->server();
     options.address = uplink_server_address;
     options.not_sent_low = settings.not_sent_low;
+    options.realtime = true;
     auto flow = TcpFlow::start(options);
     if (!flow) {
         return flow.error();

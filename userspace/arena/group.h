@@ -31,7 +31,7 @@ struct GroupSettings {
     std::string bin;
     std::string work;  // for the programs' logs
     uint64_t tcp_buffer_bytes = 64 << 20;
-    int not_sent_low = 64 * 1024;
+    int not_sent_low = 256 * 1024;
 };
 
 struct CellOutcome {

@@ -22,15 +22,22 @@ private:
 
 }  // namespace
 
-std::vector<std::string> policy_names() { return {"cubic", "bbr", "adapath", "adapath-online"}; }
+std::vector<std::string> policy_names() { return {"cubic", "bbr", "adapath", "adapath-online", "userspace"}; }
 
 Result<std::unique_ptr<Policy>> make_policy(const std::string& name, const PolicyContext& context) {
     if (name == "cubic" || name == "bbr") {
         return std::unique_ptr<Policy>(std::make_unique<KernelPolicy>(name));
     }
-    if (name == "adapath" || name == "adapath-online") {
-        return std::unique_ptr<Policy>(std::make_unique<DaemonPolicy>(
-            DaemonPolicySettings{.name = name, .backend = "bpf", .learns = name == "adapath-online"}, context));
+    const DaemonPolicySettings daemons[] = {
+        {.name = "adapath", .backend = "bpf", .learns = false},
+        {.name = "adapath-online", .backend = "bpf", .learns = true},
+        // The same checkpoint in float in the daemon, which the kernel asks for each decision.
+        {.name = "userspace", .backend = "userspace", .learns = false},
+    };
+    for (const DaemonPolicySettings& settings : daemons) {
+        if (name == settings.name) {
+            return std::unique_ptr<Policy>(std::make_unique<DaemonPolicy>(settings, context));
+        }
     }
     return Error{
         fmt::format("--policy {}: there is none of that name; there are: {}", name, fmt::join(policy_names(), ", "))};

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <sys/types.h>
 #include <vector>
@@ -26,6 +27,15 @@ struct PolicyContext {
     StopToken* stop = nullptr;
 };
 
+// Of a policy that is asked in userspace for each decision. Percentiles are of its whole life so far.
+struct PolicyAsking {
+    uint64_t questions = 0;
+    uint64_t applied = 0;                           // answers that an ACK found in time
+    uint64_t overtaken = 0;                         // the flow asked again first
+    uint64_t answer_p50_us = 0, answer_p99_us = 0;  // from the ACK that asked to the answer's being there
+    uint64_t apply_p50_us = 0, apply_p99_us = 0;    // to the ACK that applied it
+};
+
 // What a policy used since it was started; differences of two are a cell's.
 struct PolicyCost {
     double daemon_cpu_s = 0;   // utime + stime of adapathd
@@ -37,6 +47,7 @@ struct PolicyCost {
     uint64_t acks = 0;
     uint64_t switches = 0;
     uint64_t rollbacks = 0;
+    std::optional<PolicyAsking> asking;
 };
 
 class Policy {

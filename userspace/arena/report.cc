@@ -307,6 +307,28 @@ std::string traces_table(const Analysis& analysis) {
     return fmt::format("<table>{}</table>", rows);
 }
 
+// What each decision waits for where the daemon is asked for it.
+std::string asking_table(const Analysis& analysis) {
+    std::string rows;
+    for (const Point& p : analysis.bulk) {
+        const Json cost = (*p.line)["figures"].value("cost", Json::object());
+        if (!cost.contains("asking")) {
+            continue;
+        }
+        const Json& asking = cost["asking"];
+        const auto count = [&](const char* key) { return cell(fmt::format("{:.0f}", asking.value(key, 0.0))); };
+        rows += fmt::format("<tr><td class='p'>{}</td>", escape_html(p.trace)) + cell(std::to_string(p.seed)) +
+                fmt::format("<td class='p'>{}</td>", policy_name(p.policy)) + count("questions") + count("applied") +
+                count("overtaken") + count("answer_p50_us") + count("answer_p99_us") + count("apply_p50_us") +
+                count("apply_p99_us") + "</tr>";
+    }
+    return rows.empty() ? ""
+                        : fmt::format("<table>{}{}</table>",
+                                      head({"trace", "seed", "policy", "questions", "applied", "overtaken",
+                                            "answer p50, µs", "p99", "applied after p50, µs", "p99"}),
+                                      rows);
+}
+
 std::string video_table(const Analysis& analysis) {
     std::string rows = head({"trace", "seed", "policy", "frame delay p50, ms", "p95, ms", "late", "stalls",
                              "stalled, ms", "skipped", "Mbit/s", "mean QP", "missed for CPU"});
@@ -643,6 +665,9 @@ std::string to_html(const Analysis& analysis) {
         sections += panel("Sharing a link", fairness_charts(analysis));
     }
     if (!analysis.bulk.empty()) {
+        if (const std::string asking = asking_table(analysis); !asking.empty()) {
+            sections += panel("What asking userspace costs a decision", asking, "panel scroll");
+        }
         sections += panel("Every cell", traces_table(analysis), "panel scroll");
     }
     return fmt::format(fmt::runtime(report_page), fmt::arg("title", "Adapath arena"), fmt::arg("style", page_style),

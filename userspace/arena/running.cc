@@ -28,6 +28,16 @@ Json cost_json(const PolicyCost& before, const PolicyCost& after, uint64_t recei
         json["bpf_ns_per_run"] = runs == 0 ? 0 : std::round(bpf_s * 1e9 / static_cast<double>(runs));
         datapath_s += bpf_s;
     }
+    if (after.asking) {
+        const PolicyAsking first = before.asking.value_or(PolicyAsking{});
+        json["asking"] = {{"questions", after.asking->questions - first.questions},
+                          {"applied", after.asking->applied - first.applied},
+                          {"overtaken", after.asking->overtaken - first.overtaken},
+                          {"answer_p50_us", after.asking->answer_p50_us},
+                          {"answer_p99_us", after.asking->answer_p99_us},
+                          {"apply_p50_us", after.asking->apply_p50_us},
+                          {"apply_p99_us", after.asking->apply_p99_us}};
+    }
     if (received_bytes > 0) {
         const double megabytes = static_cast<double>(received_bytes) / 1e6;
         // With and without learning: the trainer may run on another machine.

@@ -1,7 +1,6 @@
 // adapath-linkem: a trace-driven link between two network namespaces. Options, devices, reports; the link itself is in
 // link.h and the loop in emulator.h.
 #include <fmt/format.h>
-#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -15,6 +14,7 @@
 #include "userspace/common/stop.h"
 #include "userspace/linkem/emulator.h"
 #include "userspace/linkem/endpoint.h"
+#include "userspace/linkem/realtime.h"
 
 namespace {
 
@@ -117,12 +117,6 @@ Result<Namespace> side_namespace(const std::string& name, const char* side) {
     }
     return name.empty() ? Namespace::create(Namespace::unique_name(std::string("adapath-") + side))
                         : Namespace::open_or_create(name);
-}
-
-// So that other work on the machine does not move the packets' times. The packets' own work is far below one CPU.
-bool become_realtime() {
-    const sched_param parameters{.sched_priority = 1};
-    return sched_setscheduler(0, SCHED_FIFO, &parameters) == 0;
 }
 
 int emulate(const Options& options, StopEvent& stop) {

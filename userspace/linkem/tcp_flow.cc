@@ -14,6 +14,8 @@
 #include <chrono>
 #include <cstring>
 
+#include "userspace/linkem/realtime.h"
+
 namespace adapath {
 namespace {
 
@@ -44,7 +46,7 @@ TcpFlowOptions over_loopback(const std::string& congestion_control) {
 Result<std::unique_ptr<TcpFlow>> TcpFlow::start(const TcpFlowOptions& options) {
     std::unique_ptr<TcpFlow> flow(new TcpFlow);
     if (Status status = flow->connect(options); !status) return status.error();
-    flow->run();
+    flow->run(options.realtime);
     return flow;
 }
 
@@ -78,13 +80,15 @@ Status TcpFlow::connect(const TcpFlowOptions& options) {
     return receiver_.valid() ? Status() : failed("accept");
 }
 
-void TcpFlow::run() {
-    read_thread_ = std::thread([this] {
+void TcpFlow::run(bool realtime) {
+    read_thread_ = std::thread([this, realtime] {
+        if (realtime) (void)become_realtime();
         std::array<char, 65536> buffer;
         ssize_t got = 0;
         while ((got = read(receiver_.get(), buffer.data(), buffer.size())) > 0) received_ += static_cast<uint64_t>(got);
     });
-    write_thread_ = std::thread([this] {
+    write_thread_ = std::thread([this, realtime] {
+        if (realtime) (void)become_realtime();
         std::array<char, 16384> buffer = {};
         using Clock = std::chrono::steady_clock;
         Clock::time_point next = Clock::now();

@@ -24,6 +24,8 @@ struct TcpFlowOptions {
     int send_buffer = 0;            // bytes
     int not_sent_low = 0;           // bytes (TCP_NOTSENT_LOWAT)
     uint64_t most_bytes_per_s = 0;  // SO_MAX_PACING_RATE
+    // Ask for SCHED_FIFO, so that on a busy machine the application is never what a flow waits for.
+    bool realtime = false;
 };
 
 // Loopback has no bottleneck, and unbounded flows would leave a small machine no time for the test itself. Ethernet's
@@ -59,7 +61,7 @@ public:
 private:
     TcpFlow() = default;
     Status connect(const TcpFlowOptions& options);
-    void run();
+    void run(bool realtime);
     void join();
 
     UniqueFd listener_;

@@ -1,11 +1,10 @@
 // See uplink.h.
 #include "userspace/linkem/uplink.h"
 
-#include <sched.h>
-
 #include <algorithm>
 
 #include "userspace/linkem/endpoint.h"
+#include "userspace/linkem/realtime.h"
 
 namespace adapath {
 namespace {
@@ -89,8 +88,7 @@ Result<std::unique_ptr<Uplink>> Uplink::create(Trace up, const UplinkOptions& op
 void Uplink::start() {
     thread_ = std::thread([this] {
         if (realtime_) {
-            const sched_param parameters{.sched_priority = 1};
-            (void)sched_setscheduler(0, SCHED_FIFO, &parameters);  // of this thread; refused without the privilege
+            (void)become_realtime();
         }
         (void)emulator_->run();
     });
