@@ -100,11 +100,17 @@ ordered_json counters_json(const DirectionStats& stats) {
     };
 }
 
+// Whole microseconds: more digits are of no use in a log.
+double seconds(uint64_t ns) {
+    const uint64_t us = ns / 1000;
+    return static_cast<double>(us) / 1e6;
+}
+
 ordered_json stats_json(const char* kind, const EmulatorStats& stats) {
     return {
         {"event", kind},
-        {"from_s", static_cast<double>(stats.from_ns / 1000) / 1e6},
-        {"to_s", static_cast<double>(stats.to_ns / 1000) / 1e6},
+        {"from_s", seconds(stats.from_ns)},
+        {"to_s", seconds(stats.to_ns)},
         {"up", counters_json(stats.up)},
         {"down", counters_json(stats.down)},
     };

@@ -76,7 +76,7 @@ struct Trainer::Stream {
     std::thread thread;
 };
 
-Trainer::Trainer(const TrainerOptions& options, FloatModel policy, FloatModel value)
+Trainer::Trainer(const TrainerOptions& options, const FloatModel& policy, const FloatModel& value)
     : options_(options), start_(policy) {
     online_ = std::make_unique<OnlineTrainer>(policy, value, options.online);
     grpc::ChannelArguments arguments;
@@ -122,7 +122,7 @@ Result<std::unique_ptr<Trainer>> Trainer::open(const TrainerOptions& options) {
     } else {
         spdlog::warn("{}: the value network begins anew", read.error().message);
     }
-    return std::unique_ptr<Trainer>(new Trainer(options, std::move(*policy), std::move(value)));
+    return std::unique_ptr<Trainer>(new Trainer(options, *policy, value));
 }
 
 bool Trainer::connect() {

@@ -58,7 +58,7 @@ public:
 
 private:
     struct Stream;
-    Trainer(const TrainerOptions& options, FloatModel policy, FloatModel value);
+    Trainer(const TrainerOptions& options, const FloatModel& policy, const FloatModel& value);
 
     bool connect();
     void disconnect();

@@ -114,10 +114,11 @@ Json second_json(const StreamStats& stats, const StreamInterval& interval) {
 
 Json summary_json(const CameraStats& stats) {
     uint64_t ns = stats.end_ns > stats.start_ns ? stats.end_ns - stats.start_ns : 0;
+    const uint64_t ms = ns / 1'000'000;
     Json json = {{"camera", stats.camera},
                  {"local_port", stats.local_port},
                  {"cc", stats.congestion_control},
-                 {"seconds", static_cast<double>(ns / 1'000'000) / 1000},
+                 {"seconds", static_cast<double>(ms) / 1000},
                  {"frames_encoded", stats.frames_encoded},
                  {"frames_sent", stats.frames_sent},
                  {"frames_skipped", stats.frames_skipped},
@@ -136,6 +137,7 @@ Json summary_json(const CameraStats& stats) {
 
 Json summary_json(const StreamStats& stats) {
     uint64_t ns = stats.last_ns - stats.first_ns;
+    const uint64_t ms = ns / 1'000'000;
     Json json = {{"camera", stats.camera},
                  {"peer", stats.peer},
                  {"frames_sent", stats.frames_sent},
@@ -146,7 +148,7 @@ Json summary_json(const StreamStats& stats) {
                  {"frames_undecoded", stats.frames_undecoded()},
                  {"frames_skipped", stats.frames_skipped},
                  {"bytes", stats.bytes},
-                 {"seconds", static_cast<double>(ns / 1'000'000) / 1000},
+                 {"seconds", static_cast<double>(ms) / 1000},
                  {"kbps", kbps(stats.bytes, ns)},
                  {"delay_ms", delay_json(stats.delay)},
                  {"stalls", stats.stalls},
