@@ -12,7 +12,9 @@
 namespace adapath {
 namespace {
 
-using namespace testing_support;
+using testing_support::cc_network;
+using testing_support::kernel_codes;
+using testing_support::random_weights;
 
 struct Inputs {
     std::vector<InputCodes> all;
@@ -27,7 +29,7 @@ Inputs inputs(uint64_t seed) {
 
 TEST(Freeze, DeliversASealedSnapshotThatComputesWhatTheInterpreterSays) {
     std::mt19937_64 random(1);
-    FloatModel model = random_weights(aurora_network(), random);
+    FloatModel model = random_weights(cc_network(), random);
     Inputs in = inputs(2);
     Freezer freezer;
     FreezeOptions options;
@@ -74,19 +76,19 @@ TEST(Freeze, NewWeightsCompileNothing) {
     FreezeOptions options;
     options.fidelity_limit = 0;
     Result<Snapshot> first =
-        freezer.freeze(random_weights(aurora_network(), random), in.calibration(), in.held_out(), options);
+        freezer.freeze(random_weights(cc_network(), random), in.calibration(), in.held_out(), options);
     ASSERT_TRUE(first) << first.error().message;
-    const HostProgram* program = freezer.host_program(aurora_network()).value();
+    const HostProgram* program = freezer.host_program(cc_network()).value();
     Result<Snapshot> second =
-        freezer.freeze(random_weights(aurora_network(), random), in.calibration(), in.held_out(), options);
+        freezer.freeze(random_weights(cc_network(), random), in.calibration(), in.held_out(), options);
     ASSERT_TRUE(second) << second.error().message;
 
-    EXPECT_EQ(freezer.host_program(aurora_network()).value(), program) << "the program was made again";
+    EXPECT_EQ(freezer.host_program(cc_network()).value(), program) << "the program was made again";
     EXPECT_EQ(first->program_hash, second->program_hash);
     EXPECT_EQ(first->bpf_object, second->bpf_object);
     EXPECT_NE(first->hash, second->hash);
 
-    Network other = aurora_network();
+    Network other = cc_network();
     other.layers[0].activation = Activation::relu;
     Result<const HostProgram*> other_program = freezer.host_program(other);
     ASSERT_TRUE(other_program);
@@ -95,7 +97,7 @@ TEST(Freeze, NewWeightsCompileNothing) {
 
 TEST(Freeze, IsRepeatable) {
     std::mt19937_64 random(5);
-    FloatModel model = random_weights(aurora_network(), random);
+    FloatModel model = random_weights(cc_network(), random);
     Inputs in = inputs(6);
     Freezer one;
     Freezer two;
@@ -105,7 +107,7 @@ TEST(Freeze, IsRepeatable) {
 
 TEST(Freeze, ServesThreadsAtOnce) {
     std::mt19937_64 random(7);
-    FloatModel model = random_weights(aurora_network(), random);
+    FloatModel model = random_weights(cc_network(), random);
     Inputs in = inputs(8);
     Freezer freezer;
     std::string hashes[2];
@@ -121,7 +123,7 @@ TEST(Freeze, ServesThreadsAtOnce) {
 // An app without glue for the kernel (as qp) has a host program only.
 TEST(Freeze, AppWithoutKernelSideHasNoBpfObject) {
     std::mt19937_64 random(9);
-    Network network = aurora_network();
+    Network network = cc_network();
     network.app = "elsewhere";
     Inputs in = inputs(10);
     Freezer freezer;
@@ -141,7 +143,7 @@ void expect_refusal(const FloatModel& model, const FreezeOptions& options, std::
 
 TEST(Freeze, RefusesWithReasons) {
     std::mt19937_64 random(11);
-    FloatModel good = random_weights(aurora_network(), random);
+    FloatModel good = random_weights(cc_network(), random);
     Inputs in = inputs(12);
 
     FloatModel bad = good;
@@ -155,8 +157,8 @@ TEST(Freeze, RefusesWithReasons) {
     expect_refusal(bad, {}, in.calibration(), "15");
 
     expect_refusal(good, {}, {}, "calibration");
-    std::vector<InputCodes> wrong(3, InputCodes(30, 1));
-    wrong[2].resize(29);
+    std::vector<InputCodes> wrong(3, InputCodes(ADP_CC_INPUTS, 1));
+    wrong[2].pop_back();
     expect_refusal(good, {}, wrong, "vector 2");
 
     FreezeOptions strict;
@@ -166,7 +168,7 @@ TEST(Freeze, RefusesWithReasons) {
     noisy.explore = std::numeric_limits<float>::quiet_NaN();
     expect_refusal(good, noisy, in.calibration(), "explore");
 
-    Network wide = cc_network({{30, 200, Activation::tanh}, {200, 1, Activation::identity}});
+    Network wide = cc_network({{ADP_CC_INPUTS, 200, Activation::tanh}, {200, 1, Activation::identity}});
     FreezeOptions any;
     any.fidelity_limit = 0;
     expect_refusal(random_weights(wide, random), any, in.calibration(), "stack");

@@ -15,7 +15,7 @@
 namespace adapath {
 namespace {
 
-using testing_support::aurora_network;
+using testing_support::cc_network;
 using testing_support::random_network;
 using testing_support::random_weights;
 using testing_support::uniform_codes;
@@ -198,10 +198,10 @@ TEST(Pack, ChunksFillTheirLanes) {
     }
 }
 
-TEST(Pack, AuroraFitsASlotAndKeepsItsShape) {
-    const Result<NetworkLayout> layout = network_layout(aurora_network());
+TEST(Pack, CcFitsASlotAndKeepsItsShape) {
+    const Result<NetworkLayout> layout = network_layout(cc_network());
     ASSERT_TRUE(layout.ok());
-    EXPECT_EQ(layout->layers[0].row_words, 1U + 10 + 2);
+    EXPECT_EQ(layout->layers[0].row_words, 1U + ADP_CC_INPUTS / 3 + 2);
     EXPECT_EQ(layout->layers[1].row_words, 3U + 11 + 2);
     EXPECT_EQ(layout->layers[2].row_words, 2U + 6 + 2);
     EXPECT_EQ(layout->layers[0].table_offset, layout->layers[1].table_offset) << "tanh twice, one table";

@@ -1,6 +1,7 @@
 // What validate() and prove() refuse, and what they say.
 #include <limits>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <adapath/abi.h>
@@ -12,7 +13,6 @@
 namespace adapath {
 namespace {
 
-using testing_support::aurora_network;
 using testing_support::cc_network;
 using testing_support::random_network;
 using testing_support::random_weights;
@@ -20,8 +20,8 @@ using testing_support::uniform_codes;
 
 QuantModel sound_model() {
     std::mt19937_64 random(5);
-    const FloatModel model = random_weights(aurora_network(), random);
-    return *quantise(model, uniform_codes(30, 100, random));
+    const FloatModel model = random_weights(cc_network(), random);
+    return *quantise(model, uniform_codes(ADP_CC_INPUTS, 100, random));
 }
 
 void expect_refused(const Status& status, const std::string& part) {
@@ -72,50 +72,50 @@ TEST(Prove, TheBoundIsExact) {
 }
 
 TEST(Validate, Networks) {
-    Network network = aurora_network();
+    Network network = cc_network();
     EXPECT_TRUE(validate(network).ok());
 
     network.app = "cc\"\n#include";
     expect_refused(validate(network), "app name");
-    network = aurora_network();
+    network = cc_network();
     network.inputs.pop_back();
-    expect_refused(validate(network), "layer 1: 30 inputs, the network gives 29");
-    network = aurora_network();
+    expect_refused(validate(network), fmt::format("layer 1: {} inputs, the network gives {}", ADP_CC_INPUTS, ADP_CC_INPUTS - 1));
+    network = cc_network();
     network.layers[1].inputs = 31;
     expect_refused(validate(network), "layer 2: 31 inputs, layer 1 gives 32");
-    network = aurora_network();
+    network = cc_network();
     network.layers[2].outputs = ADP_MAX_OUTPUTS + 1;
     expect_refused(validate(network), "layer 3: 5 outputs");
-    network = aurora_network();
+    network = cc_network();
     network.layers[0].activation = static_cast<Activation>(4);
     expect_refused(validate(network), "activation 4");
-    network = aurora_network();
+    network = cc_network();
     network.inputs[3].scale = std::numeric_limits<float>::quiet_NaN();
     expect_refused(validate(network), "scale of input 3");
-    network = aurora_network();
+    network = cc_network();
     network.layers.clear();
     expect_refused(validate(network), "0 layers");
-    network = aurora_network();
+    network = cc_network();
     network.layers[0].outputs = 0xffffffff;
     expect_refused(validate(network), "4294967295 outputs");
 
     const Result<NetworkLayout> large = network_layout(
-        cc_network({{30, 256, Activation::relu}, {256, 256, Activation::relu}, {256, 1, Activation::identity}}));
+        cc_network({{ADP_CC_INPUTS, 256, Activation::relu}, {256, 256, Activation::relu}, {256, 1, Activation::identity}}));
     ASSERT_FALSE(large.ok());
     EXPECT_NE(large.error().message.find("a slot holds 65472"), std::string::npos) << large.error().message;
 }
 
 TEST(Validate, FloatModels) {
     std::mt19937_64 random(7);
-    FloatModel model = random_weights(aurora_network(), random);
+    FloatModel model = random_weights(cc_network(), random);
     EXPECT_TRUE(validate(model).ok());
     model.weights[1][5] = std::numeric_limits<float>::infinity();
     expect_refused(validate(model), "layer 2: weight 5 is inf");
-    EXPECT_FALSE(quantise(model, uniform_codes(30, 10, random)).ok());
-    model = random_weights(aurora_network(), random);
+    EXPECT_FALSE(quantise(model, uniform_codes(ADP_CC_INPUTS, 10, random)).ok());
+    model = random_weights(cc_network(), random);
     model.biases[0].pop_back();
     expect_refused(validate(model), "layer 1: 31 biases, the network has 32");
-    model = random_weights(aurora_network(), random);
+    model = random_weights(cc_network(), random);
     model.weights.pop_back();
     expect_refused(validate(model), "2 layers");
 }

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdio>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "codegen/codegen.h"
@@ -11,7 +12,6 @@
 namespace adapath {
 namespace {
 
-using testing_support::aurora_network;
 using testing_support::cc_network;
 using testing_support::kernel_codes;
 using testing_support::random_network;
@@ -49,16 +49,16 @@ Spread p99_over_models(const Network& network, double gain, uint64_t seed, int m
 }
 
 // From weights as they are before training (gain 0.6 is PyTorch's default) to a saturated network.
-TEST(Quantise, AuroraOnKernelLikeInputsIsWithinTheLimit) {
+TEST(Quantise, CcOnKernelLikeInputsIsWithinTheLimit) {
     for (const double gain : {0.6, 1.0, 2.0}) {
-        EXPECT_LT(p99_over_models(aurora_network(), gain, 11, 20).worst, kLimit) << "gain " << gain;
+        EXPECT_LT(p99_over_models(cc_network(), gain, 11, 20).worst, kLimit) << "gain " << gain;
     }
 }
 
 // Where activations use a tenth of their range, their codes' rounding weighs ten times as much: no trained network is
 // like this, and freeze refuses what is over the limit, but it must not fall apart.
 TEST(Quantise, FaintActivations) {
-    const Spread spread = p99_over_models(aurora_network(), 0.3, 11, 20);
+    const Spread spread = p99_over_models(cc_network(), 0.3, 11, 20);
     EXPECT_LT(spread.median, 1.5 * kLimit);
     EXPECT_LT(spread.worst, 3 * kLimit);
 }
@@ -67,23 +67,23 @@ TEST(Quantise, EveryActivationHiddenAndLast) {
     using enum Activation;
     for (const Activation activation : {identity, relu, tanh, sigmoid}) {
         EXPECT_LT(
-            p99_over_models(cc_network({{30, 24, activation}, {24, 12, activation}, {12, 2, identity}}), 1.5, 14, 8)
+            p99_over_models(cc_network({{ADP_CC_INPUTS, 24, activation}, {24, 12, activation}, {12, 2, identity}}), 1.5, 14, 8)
                 .worst,
             2 * kLimit);
-        EXPECT_LT(p99_over_models(cc_network({{30, 24, tanh}, {24, 2, activation}}), 1.5, 15, 8).worst, 2 * kLimit);
+        EXPECT_LT(p99_over_models(cc_network({{ADP_CC_INPUTS, 24, tanh}, {24, 2, activation}}), 1.5, 15, 8).worst, 2 * kLimit);
     }
 }
 
-// Only the rounding of 30 weights, with nothing after it that could make up for it.
+// Only the rounding of a row's weights, with nothing after it that could make up for it.
 TEST(Quantise, OneLayer) {
-    const Spread spread = p99_over_models(cc_network({{30, 1, Activation::identity}}), 1, 16, 10);
+    const Spread spread = p99_over_models(cc_network({{ADP_CC_INPUTS, 1, Activation::identity}}), 1, 16, 10);
     EXPECT_LT(spread.median, kLimit / 2);
     EXPECT_LT(spread.worst, kLimit);
 }
 
 TEST(Quantise, IsDeterministic) {
     std::mt19937_64 random(17);
-    const FloatModel model = random_weights(aurora_network(), random);
+    const FloatModel model = random_weights(cc_network(), random);
     const std::vector<InputCodes> calibration = kernel_codes(300, random);
     const Result<QuantModel> first = quantise(model, calibration);
     const Result<QuantModel> second = quantise(model, calibration);
@@ -99,7 +99,7 @@ TEST(Quantise, IsDeterministic) {
 // network.
 TEST(Quantise, CalibrationThatStandsStill) {
     std::mt19937_64 random(18);
-    const FloatModel model = random_weights(aurora_network(), random);
+    const FloatModel model = random_weights(cc_network(), random);
     const std::vector<InputCodes> still(50, kernel_codes(1, random)[0]);
     const Result<QuantModel> quant = quantise(model, still);
     ASSERT_TRUE(quant.ok()) << quant.error().message;
@@ -110,33 +110,33 @@ TEST(Quantise, CalibrationThatStandsStill) {
 TEST(Quantise, ExtremeWeights) {
     std::mt19937_64 random(19);
     const std::vector<InputCodes> calibration = kernel_codes(200, random);
-    FloatModel zero = random_weights(aurora_network(), random, 0);
+    FloatModel zero = random_weights(cc_network(), random, 0);
     zero.biases[2][0] = 0.25F;
     const Result<QuantModel> quant = quantise(zero, calibration);
     ASSERT_TRUE(quant.ok()) << quant.error().message;
     EXPECT_NEAR(interpret(*quant, calibration[0])[0], 16384, 1);
 
     // Relus that never fire in the calibration.
-    FloatModel dead = random_weights(cc_network({{30, 8, Activation::relu}, {8, 1, Activation::identity}}), random);
+    FloatModel dead = random_weights(cc_network({{ADP_CC_INPUTS, 8, Activation::relu}, {8, 1, Activation::identity}}), random);
     std::fill(dead.biases[0].begin(), dead.biases[0].end(), -1000.0F);
     const Result<QuantModel> silent = quantise(dead, calibration);
     ASSERT_TRUE(silent.ok()) << silent.error().message;
     EXPECT_TRUE(prove(*silent).ok());
     EXPECT_NEAR(interpret(*silent, calibration[0])[0] / 65536.0, dead.biases[1][0], 1e-3);
 
-    const Result<QuantModel> huge = quantise(random_weights(aurora_network(), random, 1e6), calibration);
+    const Result<QuantModel> huge = quantise(random_weights(cc_network(), random, 1e6), calibration);
     ASSERT_FALSE(huge.ok());
     EXPECT_NE(huge.error().message.find("layer 1 row 0: multiplier"), std::string::npos) << huge.error().message;
 }
 
 TEST(Quantise, RefusesCalibrationThatDoesNotFit) {
     std::mt19937_64 random(20);
-    const FloatModel model = random_weights(aurora_network(), random);
+    const FloatModel model = random_weights(cc_network(), random);
     EXPECT_FALSE(quantise(model, {}).ok());
-    const std::vector<InputCodes> wrong(3, InputCodes(29));
+    const std::vector<InputCodes> wrong(3, InputCodes(ADP_CC_INPUTS - 1));
     const Result<QuantModel> result = quantise(model, wrong);
     ASSERT_FALSE(result.ok());
-    EXPECT_NE(result.error().message.find("vector 0 has 29 codes"), std::string::npos) << result.error().message;
+    EXPECT_NE(result.error().message.find(fmt::format("vector 0 has {} codes", ADP_CC_INPUTS - 1)), std::string::npos) << result.error().message;
 }
 
 // Against figures worked out by hand: weights, thresholds and rounding of one neuron.
@@ -196,7 +196,7 @@ TEST(Fidelity, OfAKnownError) {
 // usual.
 TEST(Quantise, TakesMilliseconds) {
     std::mt19937_64 random(13);
-    const FloatModel model = random_weights(aurora_network(), random);
+    const FloatModel model = random_weights(cc_network(), random);
     const std::vector<InputCodes> calibration = kernel_codes(2000, random);
     double least = INFINITY;
     for (int run = 0; run < 7; ++run) {
@@ -205,12 +205,12 @@ TEST(Quantise, TakesMilliseconds) {
         const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
         least = std::min(least, took.count());
     }
-    std::printf("quantise 30-32-16-1 with 2000 calibration vectors: %.1f ms\n", least);
+    std::printf("quantise %s with 2000 calibration vectors: %.1f ms\n", describe(model.network).c_str(), least);
     EXPECT_LT(least, 30);
 }
 
 TEST(Quantise, InputsThatCalibrationNeverSaw) {
-    EXPECT_LT(p99_over_models(aurora_network(), 1, 12, 10, true).median, 2 * kLimit);
+    EXPECT_LT(p99_over_models(cc_network(), 1, 12, 10, true).median, 2 * kLimit);
 }
 
 }  // namespace

@@ -10,34 +10,18 @@
 #include <adapath/cc.h>
 
 #include "codegen/codegen.h"
+#include "models/cc_model.h"
 
 namespace adapath::testing_support {
 
+// The product's own network: its inputs are coded as the trained policy's are.
+inline Network cc_network() { return adapath::cc_network(); }
+
+// The same inputs with other layers behind them.
 inline Network cc_network(const std::vector<LayerShape>& layers) {
-    Network network;
-    network.app = "cc";
-    network.feature_schema = ADP_CC_SCHEMA;
-    for (int i = 0; i < ADP_CC_HISTORY; ++i) {
-        network.inputs.push_back({1.0F / ADP_CC_INFLATION_UNIT, ADP_CC_INFLATION_ZERO});
-        network.inputs.push_back({1.0F / ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO});
-        network.inputs.push_back({1.0F / ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO});
-        network.inputs.push_back({1.0F / ADP_CC_SEND_UNIT, ADP_CC_SEND_ZERO});
-        network.inputs.push_back({1.0F / ADP_CC_DELIVERY_UNIT, ADP_CC_DELIVERY_ZERO});
-        network.inputs.push_back({1.0F / ADP_CC_LOSS_UNIT, ADP_CC_LOSS_ZERO});
-    }
-    network.inputs.push_back({1.0F / ADP_CC_WINDOW_UNIT, ADP_CC_WINDOW_ZERO});
-    network.inputs.push_back({1.0F / ADP_CC_BASE_UNIT, ADP_CC_BASE_ZERO});
-    network.inputs.push_back({1.0F / ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO});
-    network.inputs.push_back({1.0F / ADP_CC_AGE_UNIT, ADP_CC_AGE_ZERO});
-    network.inputs.push_back({1.0F / ADP_CC_WEIGHT_UNIT, ADP_CC_DELAY_WEIGHT_ZERO});
-    network.inputs.push_back({1.0F / ADP_CC_WEIGHT_UNIT, ADP_CC_LOSS_WEIGHT_ZERO});
+    Network network = cc_network();
     network.layers = layers;
     return network;
-}
-
-inline Network aurora_network() {
-    return cc_network(
-        {{ADP_CC_INPUTS, 32, Activation::tanh}, {32, 16, Activation::tanh}, {16, 1, Activation::identity}});
 }
 
 // Any network that fits a slot, with every activation at every place.
@@ -129,7 +113,6 @@ inline std::vector<InputCodes> kernel_codes(size_t count, std::mt19937_64& rando
             flow.window_q8 = static_cast<adp_u32>(std::clamp(256 * load * capacity, 512.0, 256.0 * 100000));
             flow.age = queue > 0.1 * capacity ? flow.age + 1 : 0;
             flow.interval.sent = static_cast<adp_u32>(std::max(sent, 0.0));
-            flow.interval.delivered = static_cast<adp_u32>(std::max(delivered, 0.0));
             flow.interval.delivered = static_cast<adp_u32>(std::max(delivered, 0.0));
             adp_cc_push_features(&flow, before);
             adp_cc_fill_context(&flow);

@@ -16,7 +16,7 @@ namespace adapath {
 namespace {
 
 namespace fs = std::filesystem;
-using testing_support::aurora_network;
+using testing_support::cc_network;
 using testing_support::random_network;
 using testing_support::random_weights;
 using testing_support::uniform_codes;
@@ -101,15 +101,15 @@ TEST(Snapshot, ComesBackAsItWas) {
 }
 
 TEST(Snapshot, NamesFollowContent) {
-    const Snapshot first = *seal(make_snapshot(aurora_network(), 1));
+    const Snapshot first = *seal(make_snapshot(cc_network(), 1));
     EXPECT_EQ(first.hash.size(), 64U);
-    EXPECT_EQ(seal(make_snapshot(aurora_network(), 1))->hash, first.hash);
+    EXPECT_EQ(seal(make_snapshot(cc_network(), 1))->hash, first.hash);
     EXPECT_EQ(seal(first)->hash, first.hash) << "sealing twice changes nothing";
 
-    const Snapshot other = *seal(make_snapshot(aurora_network(), 2));
+    const Snapshot other = *seal(make_snapshot(cc_network(), 2));
     EXPECT_NE(other.hash, first.hash);
     EXPECT_EQ(other.program_hash, first.program_hash) << "new weights, same program";
-    Network wider = aurora_network();
+    Network wider = cc_network();
     wider.layers[0].outputs = wider.layers[1].inputs = 33;
     EXPECT_NE(seal(make_snapshot(wider, 1))->program_hash, first.program_hash);
 
@@ -121,8 +121,8 @@ TEST(Snapshot, NamesFollowContent) {
 TEST(Snapshot, FilesAreReplacedWhole) {
     const Folder folder;
     const std::string path = folder.file("a.snap");
-    const Snapshot first = *seal(make_snapshot(aurora_network(), 1));
-    const Snapshot second = *seal(make_snapshot(aurora_network(), 2));
+    const Snapshot first = *seal(make_snapshot(cc_network(), 1));
+    const Snapshot second = *seal(make_snapshot(cc_network(), 2));
     ASSERT_TRUE(write_snapshot(first, path).ok());
     ASSERT_TRUE(write_snapshot(second, path).ok());
     const Result<Snapshot> back = read_snapshot(path);
@@ -142,7 +142,7 @@ TEST(Snapshot, FilesAreReplacedWhole) {
 }
 
 TEST(Snapshot, ReasonsAreDistinct) {
-    const std::string bytes = serialise(make_snapshot(aurora_network(), 1)).value();
+    const std::string bytes = serialise(make_snapshot(cc_network(), 1)).value();
     EXPECT_EQ(message_of(bytes), "accepted");
     EXPECT_EQ(message_of("\x7f"
                          "ELF\x02\x01\x01 and more"),
@@ -166,7 +166,7 @@ TEST(Snapshot, ReasonsAreDistinct) {
 // Where the hash is right, the content may still be hostile.
 TEST(Snapshot, AHashMakesNothingTrue) {
     pb::Snapshot sound;
-    to_proto(*seal(make_snapshot(aurora_network(), 1)), &sound);
+    to_proto(*seal(make_snapshot(cc_network(), 1)), &sound);
     ASSERT_TRUE(from_proto(sound).ok());
     const auto refusal = [&](auto change) {
         pb::Snapshot message = sound;
@@ -200,8 +200,8 @@ TEST(Snapshot, AHashMakesNothingTrue) {
 
 TEST(Snapshot, EveryFlippedBitIsNoticed) {
     const google::protobuf::LogSilencer quiet;  // it says on stderr what it refuses
-    Network network = aurora_network();
-    network.layers = {{30, 2, Activation::identity}};  // small, so that every bit can have its turn
+    Network network = cc_network();
+    network.layers = {{ADP_CC_INPUTS, 2, Activation::identity}};  // small, so that every bit can have its turn
     const std::string bytes = serialise(make_snapshot(network, 1)).value();
     for (size_t bit = 0; bit < bytes.size() * 8; ++bit) {
         std::string flipped = bytes;
@@ -293,13 +293,13 @@ TEST(Snapshot, RandomBytes) {
 }
 
 TEST(Snapshot, WhatCouldNotBeReadIsNotWritten) {
-    Snapshot snapshot = make_snapshot(aurora_network(), 1);
-    snapshot.probes.push_back(InputCodes(29));
+    Snapshot snapshot = make_snapshot(cc_network(), 1);
+    snapshot.probes.push_back(InputCodes(ADP_CC_INPUTS - 1));
     EXPECT_FALSE(serialise(snapshot).ok());
-    snapshot = make_snapshot(aurora_network(), 1);
+    snapshot = make_snapshot(cc_network(), 1);
     snapshot.model.layers[0].weights[0] = -128;
     EXPECT_FALSE(serialise(snapshot).ok());
-    snapshot = make_snapshot(aurora_network(), 1);
+    snapshot = make_snapshot(cc_network(), 1);
     snapshot.bpf_object.resize(17 << 20);
     EXPECT_FALSE(serialise(snapshot).ok());
 }
@@ -308,7 +308,7 @@ TEST(FloatModelFile, ComesBackAndRefusesOthers) {
     const Folder folder;
     const std::string path = folder.file("cc.adapt");
     std::mt19937_64 random(41);
-    const FloatModel model = random_weights(aurora_network(), random);
+    const FloatModel model = random_weights(cc_network(), random);
     ASSERT_TRUE(write_float_model(model, path).ok());
     const Result<FloatModel> back = read_float_model(path);
     ASSERT_TRUE(back.ok()) << back.error().message;
@@ -316,7 +316,7 @@ TEST(FloatModelFile, ComesBackAndRefusesOthers) {
     EXPECT_EQ(back->weights, model.weights);
     EXPECT_EQ(back->biases, model.biases);
 
-    ASSERT_TRUE(write_snapshot(make_snapshot(aurora_network(), 1), path).ok());
+    ASSERT_TRUE(write_snapshot(make_snapshot(cc_network(), 1), path).ok());
     const Result<FloatModel> wrong = read_float_model(path);
     ASSERT_FALSE(wrong.ok());
     EXPECT_NE(wrong.error().message.find("not an Adapath float model"), std::string::npos) << wrong.error().message;

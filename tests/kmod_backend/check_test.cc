@@ -16,7 +16,7 @@ class KmodCheck : public ::testing::Test {
 protected:
     void SetUp() override {
         std::mt19937_64 random(1);
-        const Network network = testing_support::aurora_network();
+        const Network network = testing_support::cc_network();
         checks_ = testing_support::uniform_codes(network.input_count(), 20, random);
         Result<QuantModel> model = quantise(testing_support::random_weights(network, random), checks_);
         ASSERT_TRUE(model.ok()) << model.error().message;
