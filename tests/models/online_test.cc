@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "models/cc_model.h"
 #include "models/float_runner.h"
 #include "models/ppo.h"
@@ -54,6 +56,9 @@ OnlineOptions small_options() {
     o.recent = 512;
     o.value_first = 1;
     o.stable_batches = 2;
+    // A fresh value network explains nothing at first: what is tested with these is what comes after that.
+    o.least_explained = -1e9;
+    o.anchor = 0;
     return o;
 }
 
@@ -113,6 +118,43 @@ TEST(Online, TheValueNetworkLearnsFirst) {
     const OnlineStats stats = trainer.step();
     EXPECT_GT(stats.change, 0);
     EXPECT_NE(trainer.current().weights, policy.weights);
+}
+
+TEST(Online, ThePolicyWaitsForAValueNetworkThatKnowsTheLink) {
+    const FloatModel policy = fresh_policy();
+    OnlineOptions o = small_options();
+    o.least_explained = 0.999;  // never reached
+    OnlineTrainer trainer(policy, no_value(), o);
+    Gateway gateway(1);
+    for (int i = 0; i < 3; i++) {
+        trainer.add(gateway.run(policy, 1, 0.3, 300));
+        EXPECT_TRUE(trainer.step().trained);
+    }
+    EXPECT_EQ(trainer.current().weights, policy.weights);
+    EXPECT_NE(trainer.value().weights, no_value().weights);
+}
+
+// A strong anchor: whatever the batches say, the policy decides nearly what it decided before.
+TEST(Online, TheAnchorHoldsThePolicyNearItsCheckpoint) {
+    const FloatModel policy = fresh_policy();
+    double moved[2] = {};
+    for (int anchored = 0; anchored < 2; anchored++) {
+        OnlineOptions o = small_options();
+        o.policy_rate = 3e-3;
+        o.anchor = anchored ? 30 : 0;
+        OnlineTrainer trainer(policy, no_value(), o);
+        Gateway gateway(1);
+        for (int i = 0; i < 8; i++) {
+            trainer.add(gateway.run(trainer.current(), 1 + i, 0.4, 300));
+            EXPECT_TRUE(trainer.step().trained);
+        }
+        const FloatModel now = trainer.current();
+        FloatRunner before(policy);
+        FloatRunner after(now);
+        for (const InputCodes& codes : trainer.recent_codes())
+            moved[anchored] += std::abs(before.run(codes.data()) - after.run(codes.data()));
+    }
+    EXPECT_LT(moved[1], moved[0] / 2);
 }
 
 TEST(Online, StableWhenOutputsStopMoving) {
