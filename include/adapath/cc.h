@@ -127,7 +127,7 @@ enum adp_cc_phase {
 
 /* adp_cc_sample.flags */
 #define ADP_CC_FALLBACK_MADE 1u /* no snapshot: the fallback decided */
-#define ADP_CC_APP_LIMITED 2u	/* the application did not fill the pipe during most of the interval */
+#define ADP_CC_APP_LIMITED 2u	/* the application did not fill the pipe during most of the interval, nor the window at any time */
 #define ADP_CC_START_MADE 4u	/* slow start */
 #define ADP_CC_HELD 8u		/* the application is the limit: the window stays as it is */
 #define ADP_CC_DRAIN_MADE 16u	/* the flow makes room, to see the path's own RTT */
@@ -216,7 +216,7 @@ struct adp_cc_flow {
 	adp_u64 compete_check_us;
 	adp_u64 quiet_until_us;	      /* no drain and no competition before */
 	struct adp_cc_objective objective;
-	adp_u32 pad1;
+	adp_u32 filled;		      /* 0 or 1: the window was in use to the last packet at some ACK of the interval */
 	struct adp_cc_interval interval; /* the last closed one */
 	struct adp_cubic cubic;
 	adp_s32 output[ADP_MAX_OUTPUTS]; /* of the network, Q16; only the first is used */
@@ -325,7 +325,7 @@ ADP_INLINE void adp_cc_init(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 mss, 
 	f->drain_until_us = 0;
 	f->drained_us = now_us;
 	f->pad0 = 0;
-	f->pad1 = 0;
+	f->filled = 0;
 	adp_cc_set_objective(f, 0, 0, 0);
 	for (i = 0; i < ADP_CC_HISTORY; i++) {
 		f->input[i * ADP_CC_FEATURES + ADP_CC_INFLATION] = ADP_CC_INFLATION_ZERO;
@@ -353,6 +353,7 @@ ADP_INLINE void adp_cc_on_idle_restart(struct adp_cc_flow *f, adp_u64 now_us, ad
 	f->rtt_count = 0;
 	f->least_us = ~0u;
 	f->acks = 0;
+	f->filled = 0;
 	f->limited_acks = 0;
 	f->lost = 0;
 	/* Nothing stands in a queue that was not sent to. */
@@ -478,6 +479,9 @@ ADP_INLINE enum adp_cc_event adp_cc_on_ack(struct adp_cc_flow *f, const struct a
 	}
 	f->acks++;
 	f->limited_acks += a->app_limited ? 1 : 0;
+	/* An eighth is left free where a segment of several packets does not fit any more. */
+	if (f->phase != ADP_CC_FALLBACK && (adp_u64)a->in_flight + a->acked >= f->cwnd - f->cwnd / 8)
+		f->filled = 1;
 	f->lost += a->lost;
 	if (f->phase == ADP_CC_FALLBACK || f->compete)
 		adp_cubic_on_ack(&f->cubic, a->now_us, a->acked, a->lost, a->delivered, a->in_flight,
@@ -513,7 +517,8 @@ ADP_INLINE enum adp_cc_event adp_cc_on_ack(struct adp_cc_flow *f, const struct a
 	v->lost = f->lost;
 	v->rate = f->rate;
 	v->mss = a->mss;
-	v->app_limited = f->limited_acks * 2 > f->acks;
+	/* A camera writes a frame at a time: what counts is whether the window was ever in its way (RFC 7661's validated phase). */
+	v->app_limited = f->limited_acks * 2 > f->acks && !f->filled;
 	adp_cc_look_at_queue(f, a->now_us);
 
 	/*
@@ -533,6 +538,7 @@ ADP_INLINE enum adp_cc_event adp_cc_on_ack(struct adp_cc_flow *f, const struct a
 	f->rtt_count = 0;
 	f->least_us = ~0u;
 	f->acks = 0;
+	f->filled = 0;
 	f->limited_acks = 0;
 	f->lost = 0;
 	return ADP_CC_INTERVAL_CLOSED;

@@ -52,6 +52,14 @@ int main(int argc, char** argv) {
         ->capture_default_str()
         ->check(CLI::Range(0.0, 1.0));
     cli.add_option("--policy-rate", options.online.policy_rate, "Learning rate of the policy")->capture_default_str();
+    cli.add_option("--least-explained", options.online.least_explained,
+                   "The policy moves only after batches whose rewards the value network explained so well (share of "
+                   "their variance; -100 = always)")
+        ->capture_default_str();
+    cli.add_option("--anchor", options.online.anchor,
+                   "How strongly the policy is held to what the checkpoint would decide; 0 = not")
+        ->capture_default_str()
+        ->check(CLI::NonNegativeNumber);
     cli.add_option("--min-interval", options.min_interval_s, "Seconds between two snapshots")
         ->capture_default_str()
         ->check(CLI::NonNegativeNumber);
