@@ -26,9 +26,8 @@ constexpr double kStallFactor = 4;
 constexpr double kStallShare = 0.25;
 constexpr double kPatience = 12;
 // Rewards in the window before a flow counts.
-constexpr size_t kFlowMin = 3;
-
-double window_seconds(const TrialOptions& options) { return std::max(1.0, options.seconds / 2); }
+constexpr uint64_t kFlowMin = 3;
+constexpr uint64_t kBlockUs = 500000;
 
 }  // namespace
 
@@ -66,6 +65,7 @@ void Trial::begin(uint32_t generation, uint32_t active, Baselines baselines, uin
     generation_ = generation;
     active_ = active;
     begun_us_ = now_us;
+    newest_us_ = now_us;
     baselines_ = std::move(baselines);
 }
 
@@ -94,28 +94,32 @@ void Trial::add(uint64_t flow, uint32_t generation, double reward, uint64_t time
         return;
     }
     Side& side = generation == generation_ ? canary_ : others_;
-    std::deque<Reward>& rewards = side.flows[flow];
-    rewards.push_back({std::max(time_us, begun_us_), reward - baseline->second});
-    side.decisions++;
-    const auto window_us = static_cast<uint64_t>(window_seconds(options_) * 1e6);
-    while (rewards.front().time_us + window_us < rewards.back().time_us) {
-        rewards.pop_front();
+    newest_us_ = std::max(newest_us_, time_us);
+    const uint64_t index = std::max(time_us, begun_us_) / kBlockUs;
+    std::vector<Block>& blocks = side.flows[flow];
+    if (blocks.empty() || blocks.back().index < index) {
+        blocks.push_back({index, 0, 0});
     }
+    blocks.back().sum += reward - baseline->second;
+    blocks.back().count++;
+    side.decisions++;
 }
 
-Trial::Means Trial::means_of(const Side& side) {
+Trial::Means Trial::means_of(const Side& side, uint64_t from) {
     std::vector<double> means;
     Means result;
-    for (const auto& [flow, rewards] : side.flows) {
-        if (rewards.size() < kFlowMin) {
+    for (const auto& [flow, blocks] : side.flows) {
+        double sum = 0;
+        uint64_t count = 0;
+        for (auto block = blocks.rbegin(); block != blocks.rend() && block->index >= from; ++block) {
+            sum += block->sum;
+            count += block->count;
+        }
+        if (count < kFlowMin) {
             continue;
         }
-        double sum = 0;
-        for (const Reward& reward : rewards) {
-            sum += reward.deviation;
-        }
-        means.push_back(sum / static_cast<double>(rewards.size()));
-        result.decisions += rewards.size();
+        means.push_back(sum / static_cast<double>(count));
+        result.decisions += count;
     }
     result.flows = means.size();
     for (const double mean : means) {
@@ -129,8 +133,9 @@ Trial::Means Trial::means_of(const Side& side) {
 
 Trial::Comparison Trial::compare() const {
     Comparison c;
-    c.canary = means_of(canary_);
-    c.others = means_of(others_);
+    const uint64_t from = (begun_us_ + (newest_us_ - begun_us_) / 2) / kBlockUs;
+    c.canary = means_of(canary_, from);
+    c.others = means_of(others_, from);
     c.difference = c.canary.mean - c.others.mean;
     c.limit = options_.margin;
     if (c.canary.flows == 0 || c.others.flows == 0) {

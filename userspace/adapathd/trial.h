@@ -11,7 +11,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -69,11 +68,13 @@ public:
     [[nodiscard]] std::string describe() const;
 
 private:
-    struct Reward {
-        uint64_t time_us;
-        double deviation;  // from the flow's baseline
+    // A flow's deviations from its baseline within half a second.
+    struct Block {
+        uint64_t index = 0;
+        double sum = 0;
+        uint64_t count = 0;
     };
-    using Flows = std::unordered_map<uint64_t, std::deque<Reward>>;  // the last half of a trial's seconds
+    using Flows = std::unordered_map<uint64_t, std::vector<Block>>;  // all of a trial
     struct Side {
         Flows flows;
         uint64_t decisions = 0;  // since the trial began
@@ -93,7 +94,10 @@ private:
         double difference = 0;
         double limit = 0;
     };
-    [[nodiscard]] static Means means_of(const Side& side);
+    // Over the blocks from that one on.
+    [[nodiscard]] static Means means_of(const Side& side, uint64_t from);
+    // Over the latter half of the trial so far: what a snapshot does adds up, and the beginning is still the other's
+    // doing.
     [[nodiscard]] Comparison compare() const;
     [[nodiscard]] std::string text_of(const Comparison& c) const;
 
@@ -101,6 +105,7 @@ private:
     uint32_t generation_ = 0;
     uint32_t active_ = 0;
     uint64_t begun_us_ = 0;
+    uint64_t newest_us_ = 0;  // of a reward
     Baselines baselines_;
     Side canary_;
     Side others_;
