@@ -33,6 +33,9 @@ FloatModel some_model(uint64_t seed) {
     return model;
 }
 
+// Such a network may do worse than CUBIC before it, and be rolled back for it.
+constexpr const char* kNoWatch = "watch { rollback: false }";
+
 class UserspaceBackend : public ::testing::Test {
 protected:
     void SetUp() override {
@@ -111,14 +114,14 @@ Logged read_log(const std::string& state, const std::map<uint32_t, FloatModel>& 
 }
 
 TEST_F(UserspaceBackend, EveryDecisionIsTheFloatModelsAcrossSwitches) {
-    TestDaemon daemon("userspace");
+    TestDaemon daemon("userspace", kNoWatch);
     ASSERT_TRUE(daemon.start().ok());
     start_flows(daemon, 3);
     std::map<uint32_t, FloatModel> models;
     for (uint32_t generation = 1; generation <= 4; generation++) {
         models[generation] = some_model(generation);
         install(daemon, models[generation]);
-        ASSERT_TRUE(wait_applied(daemon, 100)) << "generation " << generation << " decides nothing";
+        ASSERT_TRUE(wait_applied(daemon, 100)) << "generation " << generation << " decides too little";
     }
     Result<pb::StatusReply> status = daemon.status();
     ASSERT_TRUE(status.ok());
@@ -151,7 +154,7 @@ TEST_F(UserspaceBackend, EveryDecisionIsTheFloatModelsAcrossSwitches) {
 }
 
 TEST_F(UserspaceBackend, FlowsSurviveTheDaemonAndAreDecidedForAgainWhenItIsBack) {
-    TestDaemon daemon("userspace");
+    TestDaemon daemon("userspace", kNoWatch);
     ASSERT_TRUE(daemon.start().ok());
     start_flows(daemon, 2);
     install(daemon, some_model(1));
@@ -190,8 +193,7 @@ TEST_F(UserspaceBackend, AKernelSideOfTheOtherKindIsNotTakenOver) {
                                      daemon.directory() + "/other",
                                      "--socket",
                                      daemon.directory() + "/other.sock"};
-    Result<Child> child =
-        Child::start({.name = "adapathd", .argv = argv, .log = daemon.directory() + "/other.log"});
+    Result<Child> child = Child::start({.name = "adapathd", .argv = argv, .log = daemon.directory() + "/other.log"});
     ASSERT_TRUE(child.ok());
     ASSERT_TRUE(child->wait_exit(20s * slowness()));
     EXPECT_EQ(child->exit_code(), 1);
