@@ -465,14 +465,6 @@ ADP_SEC("struct_ops/undo_cwnd") int adp_cc_undo_cwnd(adp_u64 *ctx)
 	return tp->snd_cwnd;
 }
 
-/* Two segments a burst take 25 ms at 1 Mbit/s: send singly below that. */
-ADP_SEC("struct_ops/min_tso_segs") int adp_cc_min_tso_segs(adp_u64 *ctx)
-{
-	const struct sock *s = (void *)ctx[0];
-
-	return s->sk_pacing_rate < 150000 ? 1 : 2;
-}
-
 ADP_SEC("struct_ops/cwnd_event") int adp_cc_cwnd_event(adp_u64 *ctx)
 {
 	void *sk = (void *)ctx[0];
@@ -497,7 +489,6 @@ ADP_SEC(".struct_ops") struct tcp_congestion_ops adp_cc_ops = {
 	.cong_control = (void *)adp_cc_control,
 	.ssthresh = (void *)adp_cc_ssthresh,
 	.undo_cwnd = (void *)adp_cc_undo_cwnd,
-	.min_tso_segs = (void *)adp_cc_min_tso_segs,
 	.cwnd_event = (void *)adp_cc_cwnd_event,
 	.name = "adapath",
 };

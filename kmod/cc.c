@@ -24,8 +24,6 @@
 /* Samples a CPU's ring holds: 10 s of 10 flows at the shortest interval, in 150 KiB. */
 #define RING_RECORDS 1024
 #define WAKEUP_BYTES (64 * 1024)
-/* Below this rate (bytes/s) two segments a burst take 25 ms: send singly. */
-#define SINGLE_SEGMENT_RATE 150000
 
 struct cc_net {
 	atomic64_t opened;
@@ -249,11 +247,6 @@ static u32 cc_undo_cwnd(struct sock *sk)
 	return tcp_snd_cwnd(tcp_sk(sk));
 }
 
-static u32 cc_min_tso_segs(struct sock *sk)
-{
-	return READ_ONCE(sk->sk_pacing_rate) < SINGLE_SEGMENT_RATE ? 1 : 2;
-}
-
 static void cc_cwnd_event(struct sock *sk, enum tcp_ca_event event)
 {
 	const struct tcp_sock *tp = tcp_sk(sk);
@@ -272,7 +265,6 @@ static struct tcp_congestion_ops cc_ops __read_mostly = {
 	.cong_control = cc_control,
 	.ssthresh = cc_ssthresh,
 	.undo_cwnd = cc_undo_cwnd,
-	.min_tso_segs = cc_min_tso_segs,
 	.cwnd_event = cc_cwnd_event,
 };
 

@@ -366,9 +366,8 @@ private:
     }
 
     void send_burst(Flow& f) {
-        // sk_pacing_rate >> 10: about a millisecond's worth (tcp_tso_autosize), at least the BPF program's
-        // min_tso_segs.
-        const uint64_t least = f.cc.rate < 150'000 ? 1 : 2;
+        // sk_pacing_rate >> 10: about a millisecond's worth (tcp_tso_autosize), at least tcp_min_tso_segs.
+        const uint64_t least = 2;
         const uint64_t quantum = std::clamp<uint64_t>((f.cc.rate >> 10) / f.options.mss, least, 44);
         uint64_t n = 0;
         while (n < quantum && f.in_flight < f.cwnd && has_data(f)) {

@@ -176,52 +176,57 @@ struct adp_cc_objective {
 
 /* State of one flow. Owned by its socket's lock; no CPU shares it. */
 struct adp_cc_flow {
-	adp_u64 id;	    /* unique on this machine while the pins live, from 1 */
+	/*
+	 * All that an ACK touches at which nothing is due: 56 bytes, since socket storage puts 8 of the kernel's own in front of them, and
+	 * with a thousand flows each further cache line is a miss.
+	 */
 	adp_u64 rate;	    /* pacing rate, bytes/s */
-	adp_u64 bandwidth;  /* decaying maximum of the delivery rate, bytes/s: bounds the rate from above */
 	adp_u64 start_us;   /* of the interval */
 	adp_u64 rtt_sum_us; /* of the interval's samples */
 	adp_u32 rtt_count;
 	adp_u32 acks;
 	adp_u32 limited_acks; /* of them, how many were app-limited */
+	adp_u32 least_us;     /* least RTT sample of the interval so far; ~0 = none */
+	adp_u32 phase;	      /* enum adp_cc_phase */
+	adp_u32 compete;      /* 0 or 1 */
+	adp_u32 cwnd;			 /* packets; in force until the interval's end (start and run) */
+	adp_u32 total_acks;		 /* since the flow began; wraps */
+	adp_u32 filled;			 /* 0 or 1: the window was in use to the last packet at some ACK of the interval */
 	adp_u32 lost;
+
+	adp_u64 id;	    /* unique on this machine while the pins live, from 1 */
+	adp_u64 bandwidth;  /* decaying maximum of the delivery rate, bytes/s: bounds the rate from above */
 	adp_u32 sent_base;    /* counters at the interval's start */
 	adp_u32 delivered_base;
 	adp_u32 rtt_us;	      /* mean of the last interval with a sample */
 	adp_u32 seq;	      /* decisions and fallback intervals so far; a gap in the log is a lost sample */
 	adp_u32 slot;	      /* that the present decision uses (consistency `flow`: that the flow is bound to) */
 	adp_u32 generation;
-	adp_u32 phase;	      /* enum adp_cc_phase */
 	adp_u32 slow_rounds;  /* start phase: rounds without growth of the delivery rate */
 	adp_u32 local_port;   /* host order: tells flows apart for humans */
 	adp_u32 remote_port;
 	adp_u32 window_q8;    /* 1/256 packets; decides in `run` */
-	adp_u32 least_us;     /* least RTT sample of the interval so far; ~0 = none */
 	adp_u32 base_us;      /* see struct adp_cc_interval; 0 = not known yet */
 	adp_u32 age;	      /* intervals since the queue was seen empty */
-	adp_u32 compete;      /* 0 or 1 */
 	adp_u32 failed_drains;
 	adp_u32 drain_window_q8; /* what to go back to after the drain; 0 = none is under way */
 	adp_u32 drain_least_us;	 /* least RTT since it began */
 	adp_u32 drain_rtt_us;	 /* mean RTT just before it */
 	adp_u32 path_us;	 /* what the last drain before competing had left; 0 = never competed */
+	adp_u32 compete_rtt_us;
 	adp_u64 drain_until_us;
 	adp_u64 drained_us;	 /* when the queue was last seen empty, or a drain began */
 	adp_u32 drain_lost;	      /* packets lost since the last drain */
 	adp_u32 peak_q8;	      /* decaying maximum of the window */
 	adp_u32 compete_window_q8;    /* window and least RTT of the drain before; 0 = the neighbour is known to be there */
 	adp_u32 compete_nobody;	      /* times in a row that there was no neighbour */
-	adp_u32 compete_rtt_us;
-	adp_u32 pad0;
 	adp_u64 compete_check_us;
 	adp_u64 quiet_until_us;	      /* no drain and no competition before */
 	struct adp_cc_objective objective;
-	adp_u32 filled;		      /* 0 or 1: the window was in use to the last packet at some ACK of the interval */
+	adp_u32 pad0;
 	struct adp_cc_interval interval; /* the last closed one */
 	struct adp_cubic cubic;
 	adp_s32 output[ADP_MAX_OUTPUTS]; /* of the network, Q16; only the first is used */
-	adp_u32 cwnd;			 /* packets; in force until the interval's end (start and run) */
-	adp_u32 total_acks;		 /* since the flow began; wraps */
 	adp_u8 input[ADP_CC_INPUTS];	 /* enum adp_cc_feature for each interval, oldest first; enum adp_cc_context */
 };
 
@@ -480,9 +485,10 @@ ADP_INLINE enum adp_cc_event adp_cc_on_ack(struct adp_cc_flow *f, const struct a
 	f->acks++;
 	f->limited_acks += a->app_limited ? 1 : 0;
 	/* An eighth is left free where a segment of several packets does not fit any more. */
-	if (f->phase != ADP_CC_FALLBACK && (adp_u64)a->in_flight + a->acked >= f->cwnd - f->cwnd / 8)
+	if (!f->filled && f->phase != ADP_CC_FALLBACK && (adp_u64)a->in_flight + a->acked >= f->cwnd - f->cwnd / 8)
 		f->filled = 1;
-	f->lost += a->lost;
+	if (a->lost)
+		f->lost += a->lost;
 	if (f->phase == ADP_CC_FALLBACK || f->compete)
 		adp_cubic_on_ack(&f->cubic, a->now_us, a->acked, a->lost, a->delivered, a->in_flight,
 				 f->compete ? 0 : a->rtt_us, a->min_rtt_us); /* no HyStart: the neighbour's queue would end it at once */

@@ -153,9 +153,19 @@ int run(Options& options) {
     if (options.trainer_arguments.empty()) {
         // A minute is all there is: smaller batches, and a smaller difference is worth a switch, than in a gateway that
         // runs for days.
-        options.trainer_arguments = {
-            "--batch",       "48",    "--stable-batches", "2", "--stable-change",   "0.03", "--necessary-loss", "0.01",
-            "--policy-rate", "0.001", "--min-interval",   "4", "--least-explained", "-100"};
+        options.trainer_arguments = {"--batch",
+                                     "48",
+                                     "--stable-batches",
+                                     "2",
+                                     "--stable-change",
+                                     "0.03",
+                                     "--necessary-loss",
+                                     "0.01",
+                                     "--policy-rate",
+                                     "0.001",
+                                     "--min-interval",
+                                     "4",
+                                     "--least-explained=-100"};
     }
     for (std::vector<std::string>* list : {&options.policies, &options.pairs}) {
         std::vector<std::string> once;
