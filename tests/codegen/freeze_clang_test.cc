@@ -24,7 +24,7 @@ struct Inputs {
 
 Inputs inputs(uint64_t seed) {
     std::mt19937_64 random(seed);
-    return {kernel_codes(1024, random)};
+    return {kernel_codes(2048, random)};  // as many as the trainer keeps (OnlineOptions::recent)
 }
 
 TEST(Freeze, DeliversASealedSnapshotThatComputesWhatTheInterpreterSays) {

@@ -423,6 +423,10 @@ TEST_F(DaemonTest, AdversarialSnapshotsAreRolledBackWithinSeconds) {
     config.set_backend("local");
     config.set_state_directory(directory_.path());
     config.set_interval_ms(20);
+    // Two packets a round trip must be far less than a flow's share of the link, and a full queue must weigh: by the
+    // default objective neither costs more than the watch puts up with on the default link.
+    config.mutable_local()->set_mean_mbit(60);
+    config.mutable_objective()->set_delay(1);
     Result<FloatModel> checkpoint = read_float_model(ADAPATH_CHECKPOINT "/policy.model");
     ASSERT_TRUE(checkpoint) << checkpoint.error().message;
     const Snapshot good = test::freeze_light(*checkpoint);

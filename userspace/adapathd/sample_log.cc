@@ -58,9 +58,9 @@ SampleLog::Position SampleLog::position() const {
     return files_.empty() ? Position{} : Position{files_.back().name, files_.back().bytes};
 }
 
-// Begins the next file and removes the oldest ones over the limit. A restart begins a new file too: the tail of the
+// Begins the next file, for `needed_bytes` now and its share in all, and removes the oldest ones over the limit. A restart begins a new file too: the tail of the
 // last may be cut off, and records are whole only from a header on.
-Status SampleLog::roll() {
+Status SampleLog::roll(uint64_t needed_bytes) {
     const std::string name = fmt::format("{:010}{}", next_number_, kSuffix);
     const std::string path = directory_ + "/" + name;
     UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644));
@@ -82,8 +82,9 @@ Status SampleLog::roll() {
     next_number_++;
     fd_ = std::move(fd);
     files_.push_back(File{name, sizeof(header)});
+    const uint64_t reserved = std::max(file_limit_bytes_, needed_bytes);
     uint64_t total = bytes();
-    while (files_.size() > 1 && total + file_limit_bytes_ > limit_bytes_) {
+    while (files_.size() > 1 && total + reserved > limit_bytes_) {
         const std::string oldest = directory_ + "/" + files_.front().name;
         if (unlink(oldest.c_str()) != 0 && errno != ENOENT) {
             return Error{errno_text(oldest)};
@@ -98,8 +99,10 @@ Status SampleLog::append(std::span<const std::byte> records) {
     if (records.empty()) {
         return {};
     }
-    if (!fd_.valid() || files_.back().bytes >= file_limit_bytes_) {
-        if (Status status = roll(); !status) {
+    // Before a file passes its share, not after: by a batch too much in each, all together would pass the limit.
+    if (!fd_.valid() ||
+        (files_.back().bytes > sizeof(LogHeader) && files_.back().bytes + records.size() > file_limit_bytes_)) {
+        if (Status status = roll(records.size()); !status) {
             return status;
         }
     }

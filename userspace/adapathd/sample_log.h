@@ -52,7 +52,7 @@ private:
         uint64_t bytes = 0;
     };
     SampleLog() = default;
-    Status roll();
+    Status roll(uint64_t needed_bytes);
 
     std::string directory_;
     const App* app_ = nullptr;
