@@ -188,14 +188,14 @@ struct adp_cc_flow {
 	adp_u32 limited_acks; /* of them, how many were app-limited */
 	adp_u32 least_us;     /* least RTT sample of the interval so far; ~0 = none */
 	adp_u32 phase;	      /* enum adp_cc_phase */
-	adp_u32 compete;      /* 0 or 1 */
+	adp_u16 compete;      /* 0 or 1 */
+	adp_u16 filled;	      /* 0 or 1: the window was in use to the last packet at some ACK of the interval */
 	adp_u32 cwnd;			 /* packets; in force until the interval's end (start and run) */
 	adp_u32 total_acks;		 /* since the flow began; wraps */
-	adp_u32 filled;			 /* 0 or 1: the window was in use to the last packet at some ACK of the interval */
-	adp_u32 lost;
 
 	adp_u64 id;	    /* unique on this machine while the pins live, from 1 */
 	adp_u64 bandwidth;  /* decaying maximum of the delivery rate, bytes/s: bounds the rate from above */
+	adp_u32 lost;
 	adp_u32 sent_base;    /* counters at the interval's start */
 	adp_u32 delivered_base;
 	adp_u32 rtt_us;	      /* mean of the last interval with a sample */
@@ -213,17 +213,16 @@ struct adp_cc_flow {
 	adp_u32 drain_least_us;	 /* least RTT since it began */
 	adp_u32 drain_rtt_us;	 /* mean RTT just before it */
 	adp_u32 path_us;	 /* what the last drain before competing had left; 0 = never competed */
-	adp_u32 compete_rtt_us;
 	adp_u64 drain_until_us;
 	adp_u64 drained_us;	 /* when the queue was last seen empty, or a drain began */
 	adp_u32 drain_lost;	      /* packets lost since the last drain */
 	adp_u32 peak_q8;	      /* decaying maximum of the window */
-	adp_u32 compete_window_q8;    /* window and least RTT of the drain before; 0 = the neighbour is known to be there */
+	adp_u32 compete_window_q8;    /* window of the drain before; 0 = the neighbour is known to be there */
 	adp_u32 compete_nobody;	      /* times in a row that there was no neighbour */
 	adp_u64 compete_check_us;
 	adp_u64 quiet_until_us;	      /* no drain and no competition before */
 	struct adp_cc_objective objective;
-	adp_u32 pad0;
+	adp_u32 compete_rtt_us; /* least RTT of the drain before competing */
 	struct adp_cc_interval interval; /* the last closed one */
 	struct adp_cubic cubic;
 	adp_s32 output[ADP_MAX_OUTPUTS]; /* of the network, Q16; only the first is used */
@@ -329,7 +328,6 @@ ADP_INLINE void adp_cc_init(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 mss, 
 	f->quiet_until_us = 0;
 	f->drain_until_us = 0;
 	f->drained_us = now_us;
-	f->pad0 = 0;
 	f->filled = 0;
 	adp_cc_set_objective(f, 0, 0, 0);
 	for (i = 0; i < ADP_CC_HISTORY; i++) {
