@@ -805,7 +805,6 @@ TEST_F(TrialDaemonTest, SimulatedFlowsOfTheShareAreOnTrial) {
         }
         return done();
     };
-    const auto counters = [&] { return daemon.snapshots().counters(); };
     // Which flows a generation has decided for, from the log as it is written.
     const auto flows_of = [&](uint32_t generation) {
         std::set<uint64_t> flows;
