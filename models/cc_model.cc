@@ -22,9 +22,9 @@ Network cc_network(const std::vector<uint32_t>& hidden) {
     network.inputs.push_back({1.0F / 32, 5 * ADP_CC_WINDOW_UNIT});  // 32 packets
     network.inputs.push_back({1.0F / 32, 5 * ADP_CC_BASE_UNIT});    // 33 ms
     network.inputs.push_back({1.0F / ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO});
-    network.inputs.push_back({1.0F / 64, 3 * ADP_CC_AGE_UNIT});          // 7 intervals
+    network.inputs.push_back({1.0F / 64, 3 * ADP_CC_AGE_UNIT});            // 7 intervals
     network.inputs.push_back({1.0F / 64, ADP_CC_DELAY_WEIGHT_ZERO - 64});  // 1/4
-    network.inputs.push_back({1.0F / 64, 96});                           // 8
+    network.inputs.push_back({1.0F / 64, 96});                             // 8
     uint32_t width = ADP_CC_INPUTS;
     for (uint32_t h : hidden) {
         network.layers.push_back({width, h, Activation::tanh});

@@ -25,8 +25,8 @@ float teacher_action(const CcCodes& codes) {
         (static_cast<float>(codes[ADP_CC_DELAY_WEIGHT]) - ADP_CC_DELAY_WEIGHT_ZERO) / ADP_CC_WEIGHT_UNIT;
     const float loss_weight =
         (static_cast<float>(codes[ADP_CC_LOSS_WEIGHT]) - ADP_CC_LOSS_WEIGHT_ZERO) / ADP_CC_WEIGHT_UNIT;
-    // What may stand in the queue, as log2 of the RTT's ratio: from 0.9 (87 % over the base) where delay hardly counts to
-    // 0.2 where it counts twice as much as throughput.
+    // What may stand in the queue, as log2 of the RTT's ratio: from 0.9 (87 % over the base) where delay hardly counts
+    // to 0.2 where it counts twice as much as throughput.
     const float target = std::clamp(0.35F - 0.12F * delay_weight, 0.2F, 0.9F);
     const float rising = (inflation(0) + inflation(1)) / 2;
     // The least of two intervals, because bursts of a radio link's scheduler make single intervals look late.
@@ -81,8 +81,8 @@ float CcEnvironments::Link::reward(const adp_cc_sample& s) {
     const double weight = s.objective.throughput_q16 / 65536.0;
     const double offered =
         simulator->offered_bytes(now_s - window_s, now_s) / window_s / static_cast<double>(rates.size());
-    double reward = adp_cc_reward(&s.interval, &s.objective) / 65536.0 -
-                    weight * (std::log2(std::max(offered, 1500.0)) - 14);
+    double reward =
+        adp_cc_reward(&s.interval, &s.objective) / 65536.0 - weight * (std::log2(std::max(offered, 1500.0)) - 14);
     if (rates.size() > 1) {
         // The last second or so of every flow.
         const double rate = std::max<double>(static_cast<double>(adp_cc_delivery_rate(&s.interval)), s.interval.mss);

@@ -25,9 +25,9 @@ public:
 
     // Every link makes `decisions` decisions by the model with noise of standard deviation `sd`. The rewards in the
     // steps are adp_cc_reward() minus log2 of what the link offered (mean of at least half a second, per flow): no
-    // action can change the difference, and without it the spread between links would drown what the actions change. On a
-    // link with several flows (CUBIC neighbours count) half of the throughput's weight is all flows' mean log rate, which
-    // is largest where the shares are equal: what one takes from a smaller one costs it more than it gains.
+    // action can change the difference, and without it the spread between links would drown what the actions change. On
+    // a link with several flows (CUBIC neighbours count) half of the throughput's weight is all flows' mean log rate,
+    // which is largest where the shares are equal: what one takes from a smaller one costs it more than it gains.
     std::vector<Segment> collect(const FloatModel& policy, double sd, uint32_t decisions);
     // The same, decided by the teacher.
     std::vector<Segment> collect_teacher(double sd, uint32_t decisions);
@@ -35,7 +35,8 @@ public:
 
 private:
     struct Link;
-    std::vector<Segment> collect_with(const std::function<PolicyFunction()>& make_policy, double sd, uint32_t decisions);
+    std::vector<Segment> collect_with(const std::function<PolicyFunction()>& make_policy, double sd,
+                                      uint32_t decisions);
     static void renew(Link& link);
     std::vector<std::unique_ptr<Link>> links_;
     const int threads_;

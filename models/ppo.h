@@ -25,9 +25,9 @@ struct PpoOptions {
     uint32_t minibatch = 1024;  // steps
     double max_gradient = 0.5;  // norm
     double target_kl = 0.03;    // the passes end early over this
-    double excess = 0.05;     // weight of the squared part of the output outside [-1, 1], which the clamp makes useless
-    // The policy moves only in batches whose returns the value network explained so well (share of their variance) before
-    // it learned from them: advantages against a value network that does not know this link yet are noise.
+    double excess = 0.05;  // weight of the squared part of the output outside [-1, 1], which the clamp makes useless
+    // The policy moves only in batches whose returns the value network explained so well (share of their variance)
+    // before it learned from them: advantages against a value network that does not know this link yet are noise.
     double least_explained = -1e9;
     // Weight of the squared difference to what the policy that it began with would have decided: how far it may go from
     // there for what a few batches of one link say.

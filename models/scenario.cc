@@ -99,8 +99,10 @@ std::unique_ptr<Simulator> make_simulator(const Scenario& s) {
     for (size_t i = 0; i < flows.size(); i++) {
         flows[i].cubic = i >= s.flows;
         flows[i].start_s = flows[i].cubic ? 5 : 3.0 * static_cast<double>(i);
-        if (flows[i].cubic) flows[i].end_s = 25;
-        else flows[i].source.bytes_per_s = s.source_bytes_per_s;
+        if (flows[i].cubic)
+            flows[i].end_s = 25;
+        else
+            flows[i].source.bytes_per_s = s.source_bytes_per_s;
     }
     auto simulator = std::make_unique<Simulator>(std::move(link), std::move(flows), s.seed);
     simulator->set_objective(s.objective);

@@ -13,8 +13,8 @@ namespace adapath {
 
 enum class LinkKind : uint8_t {
     constant,
-    lte,    // the LTE-like generator of codegen/trace
-    steps,  // every 2-10 s another rate, from the nominal one down to a twentieth of it
+    lte,     // the LTE-like generator of codegen/trace
+    steps,   // every 2-10 s another rate, from the nominal one down to a twentieth of it
     bursts,  // served for a part of each period only, as by a scheduler that has many users to serve
 };
 
@@ -25,19 +25,19 @@ struct Scenario {
     double queue_s = 0.2;  // of mean capacity
     double loss = 0;
     double ack_tick_s = 0;
-    double period_s = 0.1;  // bursts: of the service, ...
-    double duty = 0.5;      // ... and the share of it that is served
-    uint32_t flows = 1;  // all driven by the same policy; the second and later start 3 s apart
-    uint32_t cubic_flows = 0;     // neighbours that fill the queue; they start 5 s after and end after 20 s
-    double source_bytes_per_s = 0;  // of each flow's application; 0 = it always has data
+    double period_s = 0.1;            // bursts: of the service, ...
+    double duty = 0.5;                // ... and the share of it that is served
+    uint32_t flows = 1;               // all driven by the same policy; the second and later start 3 s apart
+    uint32_t cubic_flows = 0;         // neighbours that fill the queue; they start 5 s after and end after 20 s
+    double source_bytes_per_s = 0;    // of each flow's application; 0 = it always has data
     adp_cc_objective objective = {};  // all 0: cc.h's defaults
     uint64_t seed = 1;
 };
 
 // 0.5-100 Mbit/s, RTT 5-300 ms, queues of 0.2-5 bandwidth-delay products or 5-2000 ms, loss of 0-1 % on a third of the
-// links and up to 10 % on a few, two fifths of them LTE-like, one in seven in steps, one in seven served in bursts, ACKs in
-// clumps of 2-60 ms on some, one link in five with 2 or 3 flows, one in five with a CUBIC neighbour, one in twelve with an application that is at times the
-// limit. Weights of delay of 1/32 to 2 and of loss of 1 to 32.
+// links and up to 10 % on a few, two fifths of them LTE-like, one in seven in steps, one in seven served in bursts,
+// ACKs in clumps of 2-60 ms on some, one link in five with 2 or 3 flows, one in five with a CUBIC neighbour, one in
+// twelve with an application that is at times the limit. Weights of delay of 1/32 to 2 and of loss of 1 to 32.
 [[nodiscard]] Scenario random_scenario(Random& random);
 // One flow on an LTE-like link without random loss: what the project is for.
 [[nodiscard]] Scenario random_lte_scenario(Random& random);

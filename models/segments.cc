@@ -22,7 +22,9 @@ CcCodes codes_of(const adp_cc_sample& s) {
 
 SegmentBuilder::SegmentBuilder(RewardFunction reward) : reward_(std::move(reward)) {
     if (!reward_)
-        reward_ = [](const adp_cc_sample& s) { return static_cast<float>(adp_cc_reward(&s.interval, &s.objective)) / 65536.0F; };
+        reward_ = [](const adp_cc_sample& s) {
+            return static_cast<float>(adp_cc_reward(&s.interval, &s.objective)) / 65536.0F;
+        };
 }
 
 void SegmentBuilder::add(const adp_cc_sample& sample) {

@@ -60,7 +60,8 @@ std::string score_row(const std::string& name, const Score& s) {
 std::string objectives(const std::vector<Scenario>& links, const FloatModel& model) {
     FloatRunner runner(model);
     std::string text =
-        "\n## One network, several objectives\n\nThe LTE-like held-out links, by the weight of delay (throughput 1, loss "
+        "\n## One network, several objectives\n\nThe LTE-like held-out links, by the weight of delay (throughput 1, "
+        "loss "
         "8; the default is 1):\n\n| delay | delivered | p95 queueing, ms | mean queueing, ms |\n|---|---|---|---|\n";
     for (double delay : {1.0 / 32, 0.125, 0.25, 0.5, 1.0, 2.0}) {
         std::vector<Score> scores;
@@ -90,9 +91,12 @@ std::string card(const Options& o, const std::vector<CurvePoint>& curve, const C
         "training goes on from).\n";
     text += fmt::format(
         "- Data: none recorded. {:.0f} simulated hours on random links (models/scenario.cc: 0.5-100 Mbit/s, RTT "
-        "5-300 ms, queues of 0.2-5 bandwidth-delay products or 5-2000 ms, loss 0-10 %, two fifths of them LTE-like, one "
-        "in seven with abrupt steps of up to twenty times, one in seven served in bursts, one in five with 2 or 3 flows, one in five with "
-        "a CUBIC neighbour, weights of delay of 1/32 to 2 and of loss of 1 to 32), {:.1f} million decisions, seed {}.\n",
+        "5-300 ms, queues of 0.2-5 bandwidth-delay products or 5-2000 ms, loss 0-10 %, two fifths of them LTE-like, "
+        "one "
+        "in seven with abrupt steps of up to twenty times, one in seven served in bursts, one in five with 2 or 3 "
+        "flows, one in five with "
+        "a CUBIC neighbour, weights of delay of 1/32 to 2 and of loss of 1 to 32), {:.1f} million decisions, seed "
+        "{}.\n",
         simulated_s / 3600, static_cast<double>(decisions) / 1e6, o.seed);
     text += o.from.empty()
                 ? fmt::format(
@@ -103,7 +107,8 @@ std::string card(const Options& o, const std::vector<CurvePoint>& curve, const C
     text += fmt::format(
         "- PPO: {} links x {} decisions a batch, exploration {:.2f} falling to {:.2f}, {} iterations, {:.1f} minutes "
         "on "
-        "{} core{}. Reward: adp_cc_reward() less log2 of what the link offered (which no action can change); with several "
+        "{} core{}. Reward: adp_cc_reward() less log2 of what the link offered (which no action can change); with "
+        "several "
         "flows half of the throughput's part is all flows' mean.\n",
         o.links, o.decisions, o.sd_first, o.sd_last, curve.back().iteration, curve.back().minutes, o.threads,
         o.threads == 1 ? "" : "s");
@@ -194,8 +199,8 @@ Status save(const Options& o, const Progress& p) {
                                       {p.best_policy, "best_policy.model"},
                                       {p.best_value, "best_value.model"}})
         if (auto s = write_float_model(model, folder + "/" + name); !s) return s;
-    json state = {{"identity", identity(o)},         {"iteration", p.iteration},     {"minutes", p.minutes},
-                  {"decisions", p.decisions},        {"simulated_s", p.simulated_s}, {"best", to_json(p.best)},
+    json state = {{"identity", identity(o)},          {"iteration", p.iteration},     {"minutes", p.minutes},
+                  {"decisions", p.decisions},         {"simulated_s", p.simulated_s}, {"best", to_json(p.best)},
                   {"teacher_error", p.teacher_error}, {"curve", json::array()}};
     for (const CurvePoint& point : p.curve) state["curve"].push_back(to_json(point));
     // Last, and in one step: its presence says that the models are whole.
@@ -263,7 +268,8 @@ Status train(const Options& o) {
     PpoOptions ppo_options;
     ppo_options.seed = o.seed + progress_before.iteration;
     Ppo ppo(policy_start, value_start, ppo_options);
-    // Other links than before the stop: their simulators' insides are not saved, and nothing is learned from the same twice.
+    // Other links than before the stop: their simulators' insides are not saved, and nothing is learned from the same
+    // twice.
     CcEnvironments environments(o.links, o.seed + progress_before.iteration * 0x9e3779b97f4a7c15ULL, o.threads);
     const HeldOut held_out = make_held_out(1, 16, 24);
 
@@ -341,9 +347,9 @@ Status train(const Options& o) {
     const HeldOutScores best_scores = score_held_out(held_out, best_policy);
     if (auto s = write_float_model(best_policy, o.out + "/policy.model"); !s) return s;
     if (auto s = write_float_model(best_value, o.out + "/value.model"); !s) return s;
-    if (auto s = write_text(o.out + "/CARD.md", card(o, curve, best, held_out, best_scores, best_policy,
-                                                     simulated_before_s + environments.simulated_s(), decisions,
-                                                     teacher_error));
+    if (auto s = write_text(o.out + "/CARD.md",
+                            card(o, curve, best, held_out, best_scores, best_policy,
+                                 simulated_before_s + environments.simulated_s(), decisions, teacher_error));
         !s)
         return s;
     fmt::print(

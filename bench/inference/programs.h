@@ -12,7 +12,8 @@ struct bpf_object;
 
 namespace adapath::bench {
 
-// The app cc's shape with weights as training leaves them (random, seeded), and inputs like a random walk of its features.
+// The app cc's shape with weights as training leaves them (random, seeded), and inputs like a random walk of its
+// features.
 FloatModel cc_sized_model();
 std::vector<InputCodes> cc_inputs(const Network& network, size_t count);
 

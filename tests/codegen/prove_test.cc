@@ -79,7 +79,8 @@ TEST(Validate, Networks) {
     expect_refused(validate(network), "app name");
     network = cc_network();
     network.inputs.pop_back();
-    expect_refused(validate(network), fmt::format("layer 1: {} inputs, the network gives {}", ADP_CC_INPUTS, ADP_CC_INPUTS - 1));
+    expect_refused(validate(network),
+                   fmt::format("layer 1: {} inputs, the network gives {}", ADP_CC_INPUTS, ADP_CC_INPUTS - 1));
     network = cc_network();
     network.layers[1].inputs = 31;
     expect_refused(validate(network), "layer 2: 31 inputs, layer 1 gives 32");
@@ -99,8 +100,8 @@ TEST(Validate, Networks) {
     network.layers[0].outputs = 0xffffffff;
     expect_refused(validate(network), "4294967295 outputs");
 
-    const Result<NetworkLayout> large = network_layout(
-        cc_network({{ADP_CC_INPUTS, 256, Activation::relu}, {256, 256, Activation::relu}, {256, 1, Activation::identity}}));
+    const Result<NetworkLayout> large = network_layout(cc_network(
+        {{ADP_CC_INPUTS, 256, Activation::relu}, {256, 256, Activation::relu}, {256, 1, Activation::identity}}));
     ASSERT_FALSE(large.ok());
     EXPECT_NE(large.error().message.find("a slot holds 65472"), std::string::npos) << large.error().message;
 }

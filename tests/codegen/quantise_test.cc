@@ -51,7 +51,8 @@ Spread p99_over_models(const Network& network, double gain, uint64_t seed, int m
 // From weights as they are before training (gain 0.6 is PyTorch's default) to a saturated network.
 TEST(Quantise, CcOnKernelLikeInputsIsWithinTheLimit) {
     // Of 48 inputs the worst of 20 random networks may be just over the limit of freezing (measured: 1/247, 1/280 and
-    // 1/248 at these gains; it moves by as much with anything that only changes the draw), the usual one is well within.
+    // 1/248 at these gains; it moves by as much with anything that only changes the draw), the usual one is well
+    // within.
     for (const double gain : {0.6, 1.0, 2.0}) {
         const Spread spread = p99_over_models(cc_network(), gain, 11, 20);
         EXPECT_LT(spread.median, 0.75 * kLimit) << "gain " << gain;
@@ -71,10 +72,12 @@ TEST(Quantise, EveryActivationHiddenAndLast) {
     using enum Activation;
     for (const Activation activation : {identity, relu, tanh, sigmoid}) {
         EXPECT_LT(
-            p99_over_models(cc_network({{ADP_CC_INPUTS, 24, activation}, {24, 12, activation}, {12, 2, identity}}), 1.5, 14, 8)
+            p99_over_models(cc_network({{ADP_CC_INPUTS, 24, activation}, {24, 12, activation}, {12, 2, identity}}), 1.5,
+                            14, 8)
                 .worst,
             2 * kLimit);
-        EXPECT_LT(p99_over_models(cc_network({{ADP_CC_INPUTS, 24, tanh}, {24, 2, activation}}), 1.5, 15, 8).worst, 2 * kLimit);
+        EXPECT_LT(p99_over_models(cc_network({{ADP_CC_INPUTS, 24, tanh}, {24, 2, activation}}), 1.5, 15, 8).worst,
+                  2 * kLimit);
     }
 }
 
@@ -121,7 +124,8 @@ TEST(Quantise, ExtremeWeights) {
     EXPECT_NEAR(interpret(*quant, calibration[0])[0], 16384, 1);
 
     // Relus that never fire in the calibration.
-    FloatModel dead = random_weights(cc_network({{ADP_CC_INPUTS, 8, Activation::relu}, {8, 1, Activation::identity}}), random);
+    FloatModel dead =
+        random_weights(cc_network({{ADP_CC_INPUTS, 8, Activation::relu}, {8, 1, Activation::identity}}), random);
     std::fill(dead.biases[0].begin(), dead.biases[0].end(), -1000.0F);
     const Result<QuantModel> silent = quantise(dead, calibration);
     ASSERT_TRUE(silent.ok()) << silent.error().message;
@@ -140,7 +144,8 @@ TEST(Quantise, RefusesCalibrationThatDoesNotFit) {
     const std::vector<InputCodes> wrong(3, InputCodes(ADP_CC_INPUTS - 1));
     const Result<QuantModel> result = quantise(model, wrong);
     ASSERT_FALSE(result.ok());
-    EXPECT_NE(result.error().message.find(fmt::format("vector 0 has {} codes", ADP_CC_INPUTS - 1)), std::string::npos) << result.error().message;
+    EXPECT_NE(result.error().message.find(fmt::format("vector 0 has {} codes", ADP_CC_INPUTS - 1)), std::string::npos)
+        << result.error().message;
 }
 
 // Against figures worked out by hand: weights, thresholds and rounding of one neuron.

@@ -27,7 +27,8 @@ public:
     [[nodiscard]] CcCodes see() const {
         CcCodes codes;
         codes.fill(ADP_CC_INFLATION_ZERO);
-        codes[ADP_CC_CONTEXT - ADP_CC_FEATURES + ADP_CC_INFLATION] = static_cast<uint8_t>(std::clamp(128 + 60 * x_, 0.0, 255.0));
+        codes[ADP_CC_CONTEXT - ADP_CC_FEATURES + ADP_CC_INFLATION] =
+            static_cast<uint8_t>(std::clamp(128 + 60 * x_, 0.0, 255.0));
         return codes;
     }
     // Returns the reward that follows.

@@ -158,7 +158,8 @@ TEST(Segments, DefaultRewardIsTheSharedOne) {
     b.add(second);
     const auto segments = b.take();
     ASSERT_EQ(segments.size(), 1U);
-    EXPECT_FLOAT_EQ(segments[0].steps.at(0).reward, static_cast<float>(adp_cc_reward(&second.interval, &second.objective)) / 65536.0F);
+    EXPECT_FLOAT_EQ(segments[0].steps.at(0).reward,
+                    static_cast<float>(adp_cc_reward(&second.interval, &second.objective)) / 65536.0F);
 }
 
 }  // namespace

@@ -184,8 +184,8 @@ TEST(Simulator, FeaturesMeasureOnALteLink) {
     EXPECT_GE(once[ADP_CC_WINDOW - ADP_CC_CONTEXT].size(), 10U);
     EXPECT_GE(once[ADP_CC_AGE - ADP_CC_CONTEXT].size(), 5U);
     // Alone, the default objective: nobody inflates the base, and the weights stay.
-    EXPECT_EQ(*once[ADP_CC_DELAY_WEIGHT - ADP_CC_CONTEXT].rbegin(), ADP_CC_DELAY_WEIGHT_ZERO);  // log2(1)
-    EXPECT_EQ(*once[ADP_CC_LOSS_WEIGHT - ADP_CC_CONTEXT].rbegin(), ADP_CC_LOSS_WEIGHT_ZERO + 96);    // log2(8) = 3
+    EXPECT_EQ(*once[ADP_CC_DELAY_WEIGHT - ADP_CC_CONTEXT].rbegin(), ADP_CC_DELAY_WEIGHT_ZERO);     // log2(1)
+    EXPECT_EQ(*once[ADP_CC_LOSS_WEIGHT - ADP_CC_CONTEXT].rbegin(), ADP_CC_LOSS_WEIGHT_ZERO + 96);  // log2(8) = 3
 }
 
 TEST(Simulator, SlowStartFindsTheRateAndEnds) {
@@ -442,9 +442,8 @@ TEST(Simulator, CompetitionEndsWithTheNeighbour) {
     Simulator simulator(constant_link(12, 0.04, 1.0), {FlowOptions{}, cubic}, 1);
     simulator.set_policy(teacher_policy(), 1, 0);
     bool competed = false;
-    simulator.set_samples([&](const adp_cc_sample& s) {
-        competed = competed || (s.flow == 1 && (s.flags & ADP_CC_COMPETES) != 0);
-    });
+    simulator.set_samples(
+        [&](const adp_cc_sample& s) { competed = competed || (s.flow == 1 && (s.flags & ADP_CC_COMPETES) != 0); });
     simulator.run_until(45);
     EXPECT_TRUE(competed);
     simulator.run_until(75);

@@ -238,8 +238,7 @@ TEST_F(ADAPATH_DAEMON_SUITE, ASecondDaemonIsRefusedAndTheFirstServesOn) {
     std::vector<std::string> argv = {ADAPATHD, "--state-dir", daemon.directory() + "/other", "--socket",
                                      daemon.directory() + "/o"};
     for (const std::string& option : daemon.same_kernel_side()) argv.push_back(option);
-    Result<Child> second =
-        Child::start({.name = "second", .argv = argv, .log = daemon.directory() + "/second.log"});
+    Result<Child> second = Child::start({.name = "second", .argv = argv, .log = daemon.directory() + "/second.log"});
     ASSERT_TRUE(second.ok());
     ASSERT_TRUE(second->wait_exit(10s * slowness()));
     EXPECT_EQ(second->exit_code().value_or(0), 1);

@@ -1,5 +1,5 @@
-// A test with the bpf backend in its own process (no daemon) and the committed checkpoint: what its flows decide comes in as
-// samples.
+// A test with the bpf backend in its own process (no daemon) and the committed checkpoint: what its flows decide comes
+// in as samples.
 #pragma once
 
 #include <fmt/format.h>

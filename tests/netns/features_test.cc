@@ -94,8 +94,8 @@ TEST_F(Features, AFlowThatWasStarvedRecovers) {
     constexpr uint32_t enough_q8 = 27 << ADP_CC_WINDOW_SHIFT;
     while (samples_.back().window_q8 < enough_q8 && std::chrono::steady_clock::now() < switched + 20s) collect();
     EXPECT_GE(samples_.back().window_q8, enough_q8)
-        << "still at " << samples_.back().window_q8 / 256 << " packets, RTT " << samples_.back().interval.rtt_us << " us, least "
-        << samples_.back().interval.min_rtt_us << " us";
+        << "still at " << samples_.back().window_q8 / 256 << " packets, RTT " << samples_.back().interval.rtt_us
+        << " us, least " << samples_.back().interval.min_rtt_us << " us";
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - switched).count();
     RecordProperty("seconds_to_8_mbit", std::to_string(seconds));
     std::cout << "recovered to 8 Mbit/s in " << seconds << " s\n";

@@ -1,6 +1,6 @@
-// What users of Aurora's published policy report, each on a real flow over an emulated link: it stays at the least rate,
-// collapses on links that it was not trained for, is starved by CUBIC or starves it, and takes an idle application for a
-// bad path. And that two flows share.
+// What users of Aurora's published policy report, each on a real flow over an emulated link: it stays at the least
+// rate, collapses on links that it was not trained for, is starved by CUBIC or starves it, and takes an idle
+// application for a bad path. And that two flows share.
 #include <gtest/gtest.h>
 
 #include <iostream>
@@ -62,8 +62,8 @@ TEST_F(Reported, ItDoesNotCollapseOutsideItsTraining) {
         double mbit;
         LinkSettingsForTest link;
     };
-    // Trained for RTTs of 5 to 300 ms, 0.5 to 100 Mbit/s, queues of a fifth of the path and more, and more than 1 % of loss in
-    // few.
+    // Trained for RTTs of 5 to 300 ms, 0.5 to 100 Mbit/s, queues of a fifth of the path and more, and more than 1 % of
+    // loss in few.
     const Case cases[] = {
         {"RTT 500 ms", 8, {.delay_ms = 250, .queue_bytes = 500'000}},
         {"10 % loss", 8, {.delay_ms = 20, .queue_bytes = 300'000, .loss = 0.1}},

@@ -58,8 +58,8 @@ SampleLog::Position SampleLog::position() const {
     return files_.empty() ? Position{} : Position{files_.back().name, files_.back().bytes};
 }
 
-// Begins the next file, for `needed_bytes` now and its share in all, and removes the oldest ones over the limit. A restart begins a new file too: the tail of the
-// last may be cut off, and records are whole only from a header on.
+// Begins the next file, for `needed_bytes` now and its share in all, and removes the oldest ones over the limit. A
+// restart begins a new file too: the tail of the last may be cut off, and records are whole only from a header on.
 Status SampleLog::roll(uint64_t needed_bytes) {
     const std::string name = fmt::format("{:010}{}", next_number_, kSuffix);
     const std::string path = directory_ + "/" + name;
