@@ -121,6 +121,9 @@ Point point_of(const Json& line) {
     point.frames = number(video, "frames_sent");
     point.kbps = number(video, "kbps");
     point.qp = number(video, "mean_qp");
+    if (const std::string broke = text(video, "broke"); !broke.empty()) {
+        point.broke = fmt::format("{} after {:.0f} s", broke, number(video, "broke_after_s"));
+    }
     return point;
 }
 
@@ -404,7 +407,8 @@ Json summary_json(const Analysis& analysis) {
                                  {"stalls", p.stalls},
                                  {"stall_ms", p.stall_ms},
                                  {"frames_skipped", p.skipped},
-                                 {"kbps", p.kbps}});
+                                 {"kbps", p.kbps},
+                                 {"broke", p.broke}});
     }
     for (const FairnessPoint& p : analysis.fairness) {
         json["fairness"].push_back({{"trace", p.trace}, {"pair", p.pair}, {"jain", p.jain}});

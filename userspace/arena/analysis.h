@@ -34,6 +34,7 @@ struct Point {
     // Of video only.
     double frame_p50_ms = 0, frame_p95_ms = 0;
     double stalls = 0, stall_ms = 0, skipped = 0, late_frames = 0, overrun = 0, frames = 0, kbps = 0, qp = 0;
+    std::string broke;  // why the connection ended early; empty = it did not
     const Json* line = nullptr;
 };
 

@@ -40,10 +40,10 @@ struct LinkSettings {
 struct VideoSettings {
     std::string clip;       // path
     std::string clip_hash;  // hex SHA-256 over the file
-    std::string size = "640x480";
+    std::string size = "512x384";
     double fps = 25;
     double min_kbps = 300;
-    double max_kbps = 12000;
+    double max_kbps = 6000;
 };
 
 enum class Traffic { bulk, video, fairness };

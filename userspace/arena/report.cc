@@ -22,6 +22,9 @@
 namespace adapath::arena {
 namespace {
 
+// More frames than this share missed for want of CPU, and the video's figures are the machine's too.
+constexpr double overrun_limit = 0.02;
+
 // Beyond this the emulator's own delay is no longer small against what is measured.
 constexpr double late_limit_us = 3000;
 
@@ -331,7 +334,7 @@ std::string asking_table(const Analysis& analysis) {
 
 std::string video_table(const Analysis& analysis) {
     std::string rows = head({"trace", "seed", "policy", "frame delay p50, ms", "p95, ms", "late", "stalls",
-                             "stalled, ms", "skipped", "Mbit/s", "mean QP", "missed for CPU"});
+                             "stalled, ms", "skipped", "Mbit/s", "mean QP", "missed for CPU", "broke off"});
     std::string previous;
     for (const Point& p : analysis.video) {
         const std::string group = fmt::format("{} {}", p.trace, p.seed);
@@ -342,10 +345,22 @@ std::string video_table(const Analysis& analysis) {
                 cell(ms(p.frame_p95_ms)) + cell(fmt::format("{:.0f}", p.late_frames)) +
                 cell(fmt::format("{:.0f}", p.stalls)) + cell(ms(p.stall_ms)) + cell(fmt::format("{:.0f}", p.skipped)) +
                 cell(fmt::format("{:.2f}", p.kbps / 1000)) + cell(fmt::format("{:.1f}", p.qp)) +
-                cell(fmt::format("{:.0f}", p.overrun)) + "</tr>";
+                cell(fmt::format("{:.0f}", p.overrun)) +
+                fmt::format("<td class='{}'>{}</td></tr>", p.broke.empty() ? "" : "missed", escape_html(p.broke));
         previous = group;
     }
     return fmt::format("<table>{}</table>", rows);
+}
+
+std::string video_notes(const Analysis& analysis) {
+    const bool short_of_cpu = std::any_of(analysis.video.begin(), analysis.video.end(), [](const Point& p) {
+        return p.overrun > overrun_limit * (p.frames + p.skipped + p.overrun);
+    });
+    return short_of_cpu
+               ? "<ul class='notes'><li>⚠ In some cells frames were missed for want of CPU: what differs there "
+                 "is not the policies' alone. Fewer policies at a time, a smaller --size or a lower --max-kbps "
+                 "need less.</li></ul>"
+               : "";
 }
 
 std::string value_text(const Verdict& verdict) {
@@ -659,7 +674,7 @@ std::string to_html(const Analysis& analysis) {
     }
     if (!analysis.video.empty()) {
         sections += panel("Live video", legend(analysis.policies) + video_scatters(analysis));
-        sections += panel("Live video in figures", video_table(analysis), "panel scroll");
+        sections += panel("Live video in figures", video_table(analysis) + video_notes(analysis), "panel scroll");
     }
     if (!analysis.fairness.empty()) {
         sections += panel("Sharing a link", fairness_charts(analysis));
@@ -690,8 +705,9 @@ std::string to_table(const Analysis& analysis) {
         out += fmt::format("\n{:<16}{:<34}{:>5}{:>9}{:>9}{:>8}{:>9}{:>8}\n", "video", "trace", "seed", "p50 ms",
                            "p95 ms", "stalls", "skipped", "Mbit/s");
         for (const Point& p : analysis.video) {
-            out += fmt::format("{:<16}{:<34}{:>5}{:>9.0f}{:>9.0f}{:>8.0f}{:>9.0f}{:>8.2f}\n", p.policy, p.trace, p.seed,
-                               p.frame_p50_ms, p.frame_p95_ms, p.stalls, p.skipped, p.kbps / 1000);
+            out += fmt::format("{:<16}{:<34}{:>5}{:>9.0f}{:>9.0f}{:>8.0f}{:>9.0f}{:>8.2f}{}\n", p.policy, p.trace,
+                               p.seed, p.frame_p50_ms, p.frame_p95_ms, p.stalls, p.skipped, p.kbps / 1000,
+                               p.broke.empty() ? "" : "  BROKE: " + p.broke);
         }
     }
     if (!analysis.fairness.empty()) {

@@ -1,6 +1,8 @@
 // Cells whose traffic is a live camera: the real sender and receiver over the link, at a rate that follows the socket.
 // The cameras of a group begin within a second of each other, as fast as each has read its clip.
 #include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -28,6 +30,10 @@ struct Files {
     std::string sender, receiver, receiver_seconds, sender_log, receiver_log;
 };
 
+// Encoders and decoders go before other work of the machine, so that less of it shows in the frames. Their threads come
+// later and inherit it.
+void prefer(const Child& child) { (void)setpriority(PRIO_PROCESS, static_cast<id_t>(child.pid()), -10); }
+
 Files files_of(const GroupSettings& settings, const Running& running) {
     const std::string base = settings.work + "/video-" + running.cell->inputs.policy;
     return {base + "-sender.json", base + "-receiver.json", base + "-receiver.jsonl", base + "-sender.log",
@@ -47,6 +53,7 @@ Status start_receiver(Running& running, const GroupSettings& settings, const Sto
         return receiver.error();
     }
     running.receiver = std::make_unique<Child>(std::move(*receiver));
+    prefer(*running.receiver);
     if (auto ready = running.receiver->wait_line(seconds(30), stop); !ready) {
         return ready.error();
     }
@@ -85,6 +92,7 @@ Status start_sender(Running& running, const GroupSettings& settings) {
         return sender.error();
     }
     running.sender = std::make_unique<Child>(std::move(*sender));
+    prefer(*running.sender);
     return {};
 }
 
@@ -99,6 +107,12 @@ Result<Json> read_summary(const std::string& path) {
         return Error{fmt::format("{}: no summary of a video tool", path)};
     }
     return summary;
+}
+
+// Did the sender's connection break, and the sender end in order?
+bool broke(const GroupSettings& settings, const Running& running) {
+    const Result<Json> sent = read_summary(files_of(settings, running).sender);
+    return sent && (*sent)["cameras"][0].contains("error");
 }
 
 // Frame delay and rate of each second, as the receiver wrote them while it ran.
@@ -155,6 +169,11 @@ CellOutcome outcome_of(Running& running, const GroupSettings& settings) {
                                         {"stall_ms", to["stall_ms"]},
                                         {"longest_gap_ms", to["longest_gap_ms"]},
                                         {"retransmits", from["retransmits"]}};
+            if (const Json& camera = (*sent)["cameras"][0]; camera.contains("error")) {
+                // What the policy did to its flow is a result, not a failure of the measurement.
+                outcome.figures["video"]["broke"] = camera["error"];
+                outcome.figures["video"]["broke_after_s"] = camera.value("seconds", 0.0);
+            }
             add_cost(running, outcome.figures);
         }
     }
@@ -200,7 +219,7 @@ Result<std::vector<CellOutcome>> run_video(const Group& group, const GroupSettin
             }
             if (running->sender->running()) {
                 done = false;
-            } else if (running->sender->exit_code() != 0) {
+            } else if (running->sender->exit_code() != 0 && !broke(settings, *running)) {
                 running->fail(Error{running->sender->obituary()});
             }
         }
@@ -220,6 +239,9 @@ Result<std::vector<CellOutcome>> run_video(const Group& group, const GroupSettin
         }
     }
     for (auto& running : cells) {
+        if (running->error.empty() && broke(settings, *running)) {
+            running->receiver->stop();  // nothing more will come
+        }
         if (running->error.empty() && !running->receiver->wait_exit(last_frames)) {
             running->fail(Error{fmt::format("adapath-video-recv still waited for frames {} s after the sender's end",
                                             last_frames.count())});
