@@ -127,7 +127,7 @@ enum adp_cc_phase {
 
 /* adp_cc_sample.flags */
 #define ADP_CC_FALLBACK_MADE 1u /* no snapshot: the fallback decided */
-#define ADP_CC_APP_LIMITED 2u	/* the application did not fill the pipe during most of the interval, nor the window at any time */
+#define ADP_CC_APP_LIMITED 2u	/* the application left the pipe empty during most of the interval, and neither window nor queue full */
 #define ADP_CC_START_MADE 4u	/* slow start */
 #define ADP_CC_HELD 8u		/* the application is the limit: the window stays as it is */
 #define ADP_CC_DRAIN_MADE 16u	/* the flow makes room, to see the path's own RTT */
@@ -521,8 +521,12 @@ ADP_INLINE enum adp_cc_event adp_cc_on_ack(struct adp_cc_flow *f, const struct a
 	v->lost = f->lost;
 	v->rate = f->rate;
 	v->mss = a->mss;
-	/* A camera writes a frame at a time: what counts is whether the window was ever in its way (RFC 7661's validated phase). */
-	v->app_limited = f->limited_acks * 2 > f->acks && !f->filled;
+	/*
+	 * A camera writes a frame at a time: what counts is whether the window was ever in its way (RFC 7661's validated phase). And
+	 * where a queue stands the path is the limit, however little is written: a link that falls must be followed before it has
+	 * filled a window that was made for a faster one.
+	 */
+	v->app_limited = f->limited_acks * 2 > f->acks && !f->filled && v->rtt_us <= adp_cc_clear_us(v);
 	adp_cc_look_at_queue(f, a->now_us);
 
 	/*
