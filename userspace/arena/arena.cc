@@ -149,7 +149,7 @@ Status Arena::make_policies() {
         PolicyContext context;
         context.bin = options_.bin;
         context.checkpoint = options_.checkpoint;
-        context.work = options_.out + "/work/" + name;
+        context.work = options_.out + "/logs/" + name;
         context.trainer_arguments = options_.trainer_arguments;
         context.daemon_config = options_.daemon_config;
         context.bpf_time_is_counted = bpf_statistics_.valid();
