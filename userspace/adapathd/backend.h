@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -37,7 +38,7 @@ enum class SlotState : uint8_t { free, active, standby, draining, canary };
 }
 
 // A share of the flows or a weight as the kernel side has it. Both are checked by whoever took them in.
-[[nodiscard]] constexpr uint32_t to_q16(double value) { return static_cast<uint32_t>(value * 65536.0 + 0.5); }
+[[nodiscard]] inline uint32_t to_q16(double value) { return static_cast<uint32_t>(std::lround(value * 65536.0)); }
 [[nodiscard]] Status check_share(double share);
 [[nodiscard]] Status check_objective(const Objective& weights);
 

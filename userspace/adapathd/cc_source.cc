@@ -19,12 +19,12 @@ namespace {
 
 class CcSource final : public DecisionSource {
 public:
-    CcSource(const CcSourceOptions& options, LinkOptions link, std::vector<FlowOptions> flows)
+    CcSource(const CcSourceOptions& options, LinkOptions link, const std::vector<FlowOptions>& flows)
         : speed_(options.speed),
           begin_us_(monotonic_us()),
           flow_base_(begin_us_ * 1000),
           flows_(flows.size()),
-          simulator_(std::move(link), std::move(flows), options.seed) {
+          simulator_(std::move(link), flows, options.seed) {
         for (size_t i = 0; i < flows_; i++) {
             inputs_.emplace(simulator_.flow(i).input, simulator_.flow(i).id);
         }
@@ -116,7 +116,7 @@ Result<std::unique_ptr<DecisionSource>> make_cc_source(const CcSourceOptions& op
     for (size_t i = 0; i < flows.size(); i++) {
         flows[i].start_s = 0.25 * static_cast<double>(i);
     }
-    return std::unique_ptr<DecisionSource>(std::make_unique<CcSource>(options, std::move(link), std::move(flows)));
+    return std::unique_ptr<DecisionSource>(std::make_unique<CcSource>(options, std::move(link), flows));
 }
 
 }  // namespace adapath
