@@ -27,13 +27,6 @@ constexpr int exit_usage = 2;
 constexpr int exit_not_run = 3;
 constexpr int exit_interrupted = 130;
 
-// Where this program is, the others are.
-std::string own_directory() {
-    char path[PATH_MAX];
-    const ssize_t size = readlink("/proc/self/exe", path, sizeof(path) - 1);
-    return size > 0 ? std::filesystem::path(std::string(path, static_cast<size_t>(size))).parent_path().string() : ".";
-}
-
 int fail(const std::string& message, int code) {
     fmt::print(stderr, "adapath-arena: {}\n", message);
     return code;

@@ -4,10 +4,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 
 #include "userspace/common/unique_fd.h"
@@ -123,6 +126,12 @@ std::string boot_id() {
         return std::string(36, '0');  // no /proc: every run counts as the same boot
     }
     return text->substr(0, 36);
+}
+
+std::string own_directory() {
+    char path[PATH_MAX];
+    const ssize_t size = readlink("/proc/self/exe", path, sizeof(path) - 1);
+    return size > 0 ? std::filesystem::path(std::string(path, static_cast<size_t>(size))).parent_path().string() : ".";
 }
 
 }  // namespace adapath

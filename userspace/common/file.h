@@ -24,5 +24,7 @@ Result<std::vector<std::string>> list_directory(const std::string& path, std::st
 std::string errno_text(std::string_view message);
 // 16 bytes as 36 characters; the kernel's random id of this boot. Monotonic times compare only within one.
 std::string boot_id();
+// The directory that the running program lies in, where its siblings are too; "." where /proc does not say.
+std::string own_directory();
 
 }  // namespace adapath
