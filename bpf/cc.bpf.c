@@ -125,11 +125,20 @@ ADP_INLINE adp_u32 least_rtt_us(const struct tcp_sock *tp)
  */
 #define GLOBAL __attribute__((noinline))
 
-GLOBAL int adp_cc_bpf_on_ack(struct adp_cc_flow *f, const struct adp_cc_ack *ack)
+GLOBAL int adp_cc_bpf_cubic_ack(struct adp_cc_flow *f, const struct adp_cc_ack *ack)
 {
 	if (!f || !ack)
 		return 0;
-	return adp_cc_on_ack(f, ack);
+	adp_cc_cubic_ack(f, ack);
+	return 0;
+}
+
+GLOBAL int adp_cc_bpf_close_interval(struct adp_cc_flow *f, const struct adp_cc_ack *ack)
+{
+	if (!f || !ack)
+		return 0;
+	adp_cc_close_interval(f, ack);
+	return 0;
 }
 
 GLOBAL int adp_cc_bpf_prepare(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 delivered)
@@ -155,22 +164,51 @@ GLOBAL int adp_cc_bpf_act(struct adp_cc_flow *f, adp_s32 output, adp_s32 noise)
 	return adp_cc_act(f, output, noise);
 }
 
-GLOBAL adp_u32 adp_cc_bpf_cwnd(const struct adp_cc_flow *f, adp_u32 srtt_us, adp_u32 mss)
+GLOBAL int adp_cc_bpf_set_cwnd(struct adp_cc_flow *f, adp_u32 srtt_us, adp_u32 mss)
 {
 	if (!f)
 		return 0;
-	return adp_cc_cwnd(f, srtt_us, mss);
+	adp_cc_set_cwnd(f, srtt_us, mss);
+	return 0;
 }
 
-/* Pacing rate and window of the flow's present state, to the socket. */
-ADP_INLINE void set_socket(void *sk, const struct adp_cc_flow *f, adp_u32 cwnd)
+/*
+ * The sums of the running interval lie in the socket itself, so that an ACK at which nothing is due looks up no map. Where more is
+ * to be done they are copied to the flow's state, which the shared code works on, and back.
+ */
+ADP_INLINE struct adp_cc_sums *sums_of(void *sk)
+{
+	return (struct adp_cc_sums *)((struct inet_connection_sock *)sk)->icsk_ca_priv;
+}
+ADP_STATIC_ASSERT(sizeof(struct adp_cc_sums) <= sizeof(((struct inet_connection_sock *)0)->icsk_ca_priv), "fits the socket");
+
+ADP_INLINE void take_sums(struct adp_cc_flow *f, const struct adp_cc_sums *p)
+{
+	f->sums = *p;
+}
+
+ADP_INLINE void leave_sums(const struct adp_cc_flow *f, struct adp_cc_sums *p)
+{
+	*p = f->sums;
+}
+
+/* The kernel lowers the window by itself on a timeout (tcp_enter_loss), so ours is put back at every ACK. */
+ADP_INLINE void set_cwnd(void *sk, adp_u32 cwnd)
 {
 	struct tcp_sock *tp = sk;
+
+	tp->snd_cwnd = cwnd < tp->snd_cwnd_clamp ? cwnd : tp->snd_cwnd_clamp;
+}
+
+/* What the flow's present state says, to the socket: pacing rate, window, and the sums. */
+ADP_INLINE void set_socket(void *sk, const struct adp_cc_flow *f)
+{
 	struct sock *s = sk;
 	adp_u64 most = s->sk_max_pacing_rate;
 
 	s->sk_pacing_rate = f->rate < most ? f->rate : most;
-	tp->snd_cwnd = cwnd < tp->snd_cwnd_clamp ? cwnd : tp->snd_cwnd_clamp;
+	set_cwnd(sk, f->sums.cwnd);
+	leave_sums(f, sums_of(sk));
 }
 
 /* One sample into the ring; the reader is woken by a question or past the fill mark, otherwise it comes by itself once an interval. */
@@ -256,11 +294,11 @@ ADP_SEC("struct_ops/init") int adp_cc_init_flow(adp_u64 *ctx)
 	f->local_port = s->__sk_common.skc_num;
 	f->remote_port = __builtin_bswap16(s->__sk_common.skc_dport);
 	adp_cc_init(f, tp->tcp_mstamp, tp->mss_cache, tp->srtt_us >> 3, tp->snd_cwnd, tp->data_segs_out, tp->delivered);
-	f->cwnd = adp_cc_bpf_cwnd(f, tp->srtt_us >> 3, tp->mss_cache);
+	adp_cc_bpf_set_cwnd(f, tp->srtt_us >> 3, tp->mss_cache);
 	/* No fq qdisc is needed: TCP's own timer paces (since 4.13). Writable for BPF since 6.0 (commit 41c95dd6a604). */
 	if (s->sk_pacing_status == SK_PACING_NONE)
 		s->sk_pacing_status = SK_PACING_NEEDED;
-	set_socket(sk, f, f->cwnd);
+	set_socket(sk, f);
 	COUNT(flows_opened);
 	return 0;
 }
@@ -295,7 +333,8 @@ ADP_INLINE void fall_back(void *sk, struct adp_cc_flow *f, adp_u32 srtt_us, adp_
 	adp_cc_bpf_fall_back(f, srtt_us, mss);
 	take_objective(f); /* for the sample's reward */
 	f->generation = 0;
-	set_socket(sk, f, f->cubic.cwnd);
+	adp_cc_bpf_set_cwnd(f, srtt_us, mss);
+	set_socket(sk, f);
 	emit_sample(f, sk, ADP_CC_FALLBACK_MADE, 0, 0, 0);
 	f->seq++;
 	COUNT(fallbacks);
@@ -315,8 +354,8 @@ ADP_INLINE void apply(void *sk, struct adp_cc_flow *f, adp_u32 flags)
 	if (explore)
 		noise = adp_cc_noise(adp_bpf_get_prandom_u32(), explore);
 	action = adp_cc_bpf_act(f, f->output[0], noise);
-	f->cwnd = adp_cc_bpf_cwnd(f, tp->srtt_us >> 3, tp->mss_cache);
-	set_socket(sk, f, f->cwnd);
+	adp_cc_bpf_set_cwnd(f, tp->srtt_us >> 3, tp->mss_cache);
+	set_socket(sk, f);
 	emit_sample(f, tp, flags, noise, action, explore);
 	f->seq++;
 	COUNT(decisions);
@@ -344,13 +383,15 @@ ADP_SEC("struct_ops/cong_control") int adp_cc_control(adp_u64 *ctx)
 	void *sk = (void *)ctx[0];
 	struct tcp_sock *tp = sk;
 	const struct rate_sample *rs = rate_sample_of(ctx);
-	struct adp_cc_flow *f = adp_bpf_sk_storage_get(&adp_cc_flows, sk, 0, 0);
+	struct adp_cc_sums *p = sums_of(sk);
 	const struct adp_slot *slot;
+	struct adp_cc_flow *f;
 	struct adp_cc_ack ack;
 	adp_u32 index, flags;
+	int due;
 	long rtt_us;
 
-	if (!f)
+	if (!p->live)
 		return 0;
 	rtt_us = rs->rtt_us;
 	ack.now_us = tp->tcp_mstamp;
@@ -364,21 +405,36 @@ ADP_SEC("struct_ops/cong_control") int adp_cc_control(adp_u64 *ctx)
 	ack.in_flight = in_flight(tp);
 	ack.mss = tp->mss_cache;
 	ack.app_limited = rs->is_app_limited;
-	f->total_acks++;
 
 	/* Before this ACK is counted: the answer is to what was known when it was asked for. */
-	if (ask_userspace && f->generation)
-		look_for_answer(sk, f);
-	if (adp_cc_bpf_on_ack(f, &ack) == ADP_CC_NOTHING) {
-		/* The kernel lowers cwnd by itself on a timeout (tcp_enter_loss), so ours is put back at every ACK. */
-		if (f->phase == ADP_CC_FALLBACK)
-			set_socket(sk, f, f->cubic.cwnd);
-		else
-			set_socket(sk, f, f->cwnd);
+	if (ask_userspace) {
+		f = adp_bpf_sk_storage_get(&adp_cc_flows, sk, 0, 0);
+		if (f && f->generation) {
+			take_sums(f, p);
+			look_for_answer(sk, f);
+		}
+	}
+	adp_cc_count_ack(p, &ack);
+	due = adp_cc_due(p, &ack);
+	if (!due && !p->cubic) {
+		set_cwnd(sk, p->cwnd);
 		return 0;
 	}
-	COUNT_BY(acks, f->total_acks);
-	f->total_acks = 0;
+	f = adp_bpf_sk_storage_get(&adp_cc_flows, sk, 0, 0);
+	if (!f)
+		return 0;
+	take_sums(f, p);
+	if (f->sums.cubic) {
+		adp_cc_bpf_cubic_ack(f, &ack);
+		p->cwnd = f->sums.cwnd;
+	}
+	if (!due) {
+		set_cwnd(sk, p->cwnd);
+		return 0;
+	}
+	COUNT_BY(acks, f->sums.acks);
+	adp_cc_bpf_close_interval(f, &ack);
+	leave_sums(f, p);
 
 	index = slot_for(f);
 	slot = adp_bpf_map_lookup_elem(&adp_cc_slots, &index);
@@ -391,8 +447,8 @@ ADP_SEC("struct_ops/cong_control") int adp_cc_control(adp_u64 *ctx)
 	flags = adp_cc_bpf_prepare(f, ack.now_us, ack.delivered);
 	if (flags) {
 		f->generation = 0;
-		f->cwnd = adp_cc_bpf_cwnd(f, ack.srtt_us, ack.mss);
-		set_socket(sk, f, f->cwnd);
+		adp_cc_bpf_set_cwnd(f, ack.srtt_us, ack.mss);
+		set_socket(sk, f);
 		emit_sample(f, tp, flags, 0, 0, 0);
 		f->seq++;
 		return 0;
@@ -400,7 +456,8 @@ ADP_SEC("struct_ops/cong_control") int adp_cc_control(adp_u64 *ctx)
 	f->slot = index;
 	f->generation = slot->generation;
 	if (ask_userspace) {
-		set_socket(sk, f, f->cwnd);
+		adp_cc_bpf_set_cwnd(f, ack.srtt_us, ack.mss);
+		set_socket(sk, f);
 		emit_sample(f, tp, ADP_CC_ASKED, 0, 0, 0);
 		f->seq++;
 		return 0;
@@ -469,13 +526,18 @@ ADP_SEC("struct_ops/cwnd_event") int adp_cc_cwnd_event(adp_u64 *ctx)
 {
 	void *sk = (void *)ctx[0];
 	const struct tcp_sock *tp = sk;
+	struct adp_cc_sums *p = sums_of(sk);
 	struct adp_cc_flow *f;
 
-	if ((adp_u32)ctx[1] != CA_EVENT_TX_START)
+	if ((adp_u32)ctx[1] != CA_EVENT_TX_START || !p->live || !adp_cc_was_idle(p, tp->tcp_mstamp))
 		return 0;
 	f = adp_bpf_sk_storage_get(&adp_cc_flows, sk, 0, 0);
-	if (f)
-		adp_cc_on_idle_restart(f, tp->tcp_mstamp, tp->data_segs_out, tp->delivered);
+	if (!f)
+		return 0;
+	COUNT_BY(acks, p->acks);
+	take_sums(f, p);
+	adp_cc_on_idle_restart(f, tp->tcp_mstamp, tp->data_segs_out, tp->delivered);
+	leave_sums(f, p);
 	return 0;
 }
 

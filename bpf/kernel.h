@@ -22,6 +22,10 @@ struct sock {
 	adp_u32 sk_pacing_status;
 };
 
+struct inet_connection_sock {
+	adp_u64 icsk_ca_priv[13]; /* ICSK_CA_PRIV_SIZE: 104 bytes */
+};
+
 struct minmax_sample {
 	adp_u32 t;
 	adp_u32 v;

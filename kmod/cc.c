@@ -49,13 +49,19 @@ static struct cc_sock *cc_of(const struct sock *sk)
 	return *(struct cc_sock **)inet_csk_ca(sk);
 }
 
-/* Pacing rate and window of the flow's present state, to the socket. */
-static void set_socket(struct sock *sk, const struct adp_cc_flow *f, u32 cwnd)
+/* The kernel lowers the window by itself on a timeout (tcp_enter_loss), so ours is put back at every ACK. */
+static void set_cwnd(struct sock *sk, const struct adp_cc_flow *f)
 {
 	struct tcp_sock *tp = tcp_sk(sk);
 
+	tcp_snd_cwnd_set(tp, min(f->sums.cwnd, tp->snd_cwnd_clamp));
+}
+
+/* Pacing rate and window of the flow's present state, to the socket. */
+static void set_socket(struct sock *sk, const struct adp_cc_flow *f)
+{
 	WRITE_ONCE(sk->sk_pacing_rate, min_t(u64, f->rate, READ_ONCE(sk->sk_max_pacing_rate)));
-	tcp_snd_cwnd_set(tp, min(cwnd, tp->snd_cwnd_clamp));
+	set_cwnd(sk, f);
 }
 
 static u32 least_rtt_us(const struct tcp_sock *tp)
@@ -93,10 +99,10 @@ static void cc_init(struct sock *sk)
 	f->local_port = sk->sk_num;
 	f->remote_port = ntohs(sk->sk_dport);
 	adp_cc_init(f, tp->tcp_mstamp, tp->mss_cache, tp->srtt_us >> 3, tcp_snd_cwnd(tp), tp->data_segs_out, tp->delivered);
-	f->cwnd = adp_cc_cwnd(f, tp->srtt_us >> 3, tp->mss_cache);
+	adp_cc_set_cwnd(f, tp->srtt_us >> 3, tp->mss_cache);
 	/* No fq qdisc is needed: TCP's own timer paces (since 4.13). Pairs with the cmpxchg of SO_MAX_PACING_RATE. */
 	cmpxchg(&sk->sk_pacing_status, SK_PACING_NONE, SK_PACING_NEEDED);
-	set_socket(sk, f, f->cwnd);
+	set_socket(sk, f);
 	this_cpu_inc(adp_stats(app)->flows_opened);
 	atomic64_inc(&cc->net->opened);
 }
@@ -133,7 +139,8 @@ static void fall_back(struct sock *sk, struct cc_sock *cc, const struct adp_cc_a
 	adp_cc_fallback_rate(f, ack->srtt_us, ack->mss);
 	take_objective(f); /* for the sample's reward */
 	f->generation = 0;
-	set_socket(sk, f, f->cubic.cwnd);
+	adp_cc_set_cwnd(f, ack->srtt_us, ack->mss);
+	set_socket(sk, f);
 	emit_sample(sk, f, ADP_CC_FALLBACK_MADE, 0, 0, 0);
 	f->seq++;
 	this_cpu_inc(adp_stats(app)->fallbacks);
@@ -174,8 +181,8 @@ static void decide(struct sock *sk, struct cc_sock *cc, const struct adp_cc_ack 
 	flags = adp_cc_prepare(f, ack->now_us, ack->delivered);
 	if (flags) {
 		f->generation = 0;
-		f->cwnd = adp_cc_cwnd(f, ack->srtt_us, ack->mss);
-		set_socket(sk, f, f->cwnd);
+		adp_cc_set_cwnd(f, ack->srtt_us, ack->mss);
+		set_socket(sk, f);
 		emit_sample(sk, f, flags, 0, 0, 0);
 		f->seq++;
 		return;
@@ -192,8 +199,8 @@ static void decide(struct sock *sk, struct cc_sock *cc, const struct adp_cc_ack 
 	if (d.explore_q16)
 		noise = adp_cc_noise(get_random_u32(), d.explore_q16);
 	action = adp_cc_act(f, d.raw[0], noise); /* clamps the sum; the sample has the raw output */
-	f->cwnd = adp_cc_cwnd(f, ack->srtt_us, ack->mss);
-	set_socket(sk, f, f->cwnd);
+	adp_cc_set_cwnd(f, ack->srtt_us, ack->mss);
+	set_socket(sk, f);
 	emit_sample(sk, f, 0, noise, action, d.explore_q16);
 	f->seq++;
 	atomic64_inc(&cc->net->decisions);
@@ -224,15 +231,16 @@ static void cc_control(struct sock *sk, const struct rate_sample *rs)
 	ack.in_flight = tcp_packets_in_flight(tp);
 	ack.mss = tp->mss_cache;
 	ack.app_limited = rs->is_app_limited;
-	f->total_acks++;
 
-	if (adp_cc_on_ack(f, &ack) == ADP_CC_NOTHING) {
-		/* The kernel lowers cwnd by itself on a timeout (tcp_enter_loss), so ours is put back at every ACK. */
-		set_socket(sk, f, f->phase == ADP_CC_FALLBACK ? f->cubic.cwnd : f->cwnd);
+	adp_cc_count_ack(&f->sums, &ack);
+	if (f->sums.cubic)
+		adp_cc_cubic_ack(f, &ack);
+	if (!adp_cc_due(&f->sums, &ack)) {
+		set_cwnd(sk, f);
 		return;
 	}
-	this_cpu_add(adp_stats(app)->acks, f->total_acks);
-	f->total_acks = 0;
+	this_cpu_add(adp_stats(app)->acks, f->sums.acks);
+	adp_cc_close_interval(f, &ack);
 	decide(sk, cc, &ack);
 }
 
@@ -252,8 +260,10 @@ static void cc_cwnd_event(struct sock *sk, enum tcp_ca_event event)
 	const struct tcp_sock *tp = tcp_sk(sk);
 	struct cc_sock *cc = cc_of(sk);
 
-	if (event == CA_EVENT_TX_START && cc)
+	if (event == CA_EVENT_TX_START && cc && adp_cc_was_idle(&cc->flow.sums, tp->tcp_mstamp)) {
+		this_cpu_add(adp_stats(app)->acks, cc->flow.sums.acks);
 		adp_cc_on_idle_restart(&cc->flow, tp->tcp_mstamp, tp->data_segs_out, tp->delivered);
+	}
 }
 
 static struct tcp_congestion_ops cc_ops __read_mostly = {

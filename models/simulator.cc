@@ -349,8 +349,8 @@ private:
         f.rttvar_us = rtt_us / 2.0;
         f.min_rtt_us = rtt_us;
         adp_cc_init(&f.cc, now_us(), f.options.mss, rtt_us, ADP_CUBIC_CWND_INIT, 0, 0);
-        f.cc.cwnd = adp_cc_cwnd(&f.cc, rtt_us, f.options.mss);
-        f.cwnd = f.cc.cwnd;
+        adp_cc_set_cwnd(&f.cc, rtt_us, f.options.mss);
+        f.cwnd = f.cc.sums.cwnd;
         f.pacing_ns = now_ns_;
     }
 
@@ -497,7 +497,7 @@ private:
         a.in_flight = static_cast<uint32_t>(f.in_flight);
         a.mss = f.options.mss;
         if (adp_cc_on_ack(&f.cc, &a) == ADP_CC_INTERVAL_CLOSED) decide(f, a);
-        f.cwnd = f.cc.phase == ADP_CC_FALLBACK ? f.cc.cubic.cwnd : f.cc.cwnd;
+        f.cwnd = f.cc.sums.cwnd;
     }
 
     // The BPF program's steps at the end of an interval, in its order.
@@ -525,7 +525,7 @@ private:
                 decisions_left_--;
             }
         }
-        f.cc.cwnd = adp_cc_cwnd(&f.cc, a.srtt_us, a.mss);
+        adp_cc_set_cwnd(&f.cc, a.srtt_us, a.mss);
         if (on_sample) {
             adp_cc_sample s;
             adp_cc_fill_sample(&f.cc, &s, a.now_us, a.in_flight, flags, noise, action, flags ? 0 : explore_q16);

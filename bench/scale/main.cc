@@ -345,17 +345,7 @@ private:
 
     Status measure_never_due(uint32_t round) {
         const uint64_t before = never_due_->samples();
-        const auto begin = [&]() -> Status {
-            // Twice the rate that the window allows: the window is the limit, as it is under the other two.
-            const double each = point_.packets_per_s_asked / static_cast<double>(point_.flows) * kPacketBytes;
-            for (const UniqueFd& socket : flows_->sockets()) {
-                if (Status status = never_due_->set_flow(socket.get(), static_cast<uint64_t>(2 * each), window_);
-                    !status) {
-                    return status;
-                }
-            }
-            return wait(options_.settle_s);
-        };
+        const auto begin = [&]() -> Status { return wait(options_.settle_s); };
         if (Status status = measure("nothing due", round, never_due_->name(), never_due_->programs(), "adp_cc_control",
                                     point_.never_due, begin);
             !status) {

@@ -149,17 +149,6 @@ public:
         set_name(name, skeleton_->struct_ops.adp_cc_ops->__unsupported_5);
         return attach(skeleton_->maps.adp_cc_ops);
     }
-    Status set_flow(int socket, uint64_t bytes_per_s, uint32_t window) override {
-        const int map = bpf_map__fd(skeleton_->maps.adp_cc_flows);
-        adp_cc_flow flow = {};
-        if (bpf_map_lookup_elem(map, &socket, &flow) != 0) {
-            return failed("a flow has no storage");
-        }
-        flow.rate = bytes_per_s;
-        flow.cwnd = window;
-        flow.window_q8 = window << ADP_CC_WINDOW_SHIFT;
-        return bpf_map_update_elem(map, &socket, &flow, BPF_EXIST) == 0 ? Status() : failed("setting a flow's rate");
-    }
     [[nodiscard]] uint64_t samples() const override {
         std::vector<adp_stats> cpus(static_cast<size_t>(libbpf_num_possible_cpus()));
         const uint32_t zero = 0;
@@ -263,8 +252,6 @@ RunTimes Programs::read() const {
     }
     return times;
 }
-
-Status CongestionControl::set_flow(int, uint64_t, uint32_t) { return {}; }
 
 Result<std::unique_ptr<CongestionControl>> CongestionControl::cubic(const std::string& name, uint32_t window_clamp) {
     auto made = std::make_unique<Cubic>();

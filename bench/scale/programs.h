@@ -43,15 +43,12 @@ class CongestionControl {
 public:
     // CUBIC in BPF; flows that use it are held at `window_clamp` packets, also later under another one.
     static Result<std::unique_ptr<CongestionControl>> cubic(const std::string& name, uint32_t window_clamp);
-    // bpf/cc.bpf.c in which no interval ends.
+    // bpf/cc.bpf.c in which no interval ends; a flow's window is its socket's clamp (cubic()'s argument).
     static Result<std::unique_ptr<CongestionControl>> never_due(const std::string& name);
     virtual ~CongestionControl() = default;
 
     [[nodiscard]] const std::string& name() const { return name_; }
     [[nodiscard]] const Programs& programs() const { return programs_; }
-    // Of never_due(): lets the flow run at this rate and window, since no decision ever will. Call it for flows that
-    // use it, after each change to it.
-    virtual Status set_flow(int socket, uint64_t bytes_per_s, uint32_t window);
     // Of never_due(): samples made so far. 0, or it measures something else.
     [[nodiscard]] virtual uint64_t samples() const { return 0; }
 

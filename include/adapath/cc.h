@@ -128,7 +128,7 @@ enum adp_cc_phase {
 /* adp_cc_sample.flags */
 #define ADP_CC_FALLBACK_MADE 1u /* no snapshot: the fallback decided */
 #define ADP_CC_APP_LIMITED 2u	/* the application left the pipe empty during most of the interval, and neither window nor queue full */
-#define ADP_CC_START_MADE 4u	/* slow start */
+#define ADP_CC_START_MADE 4u	/* slow start; with ADP_CC_FALLBACK_MADE, the fallback's */
 #define ADP_CC_HELD 8u		/* the application is the limit: the window stays as it is */
 #define ADP_CC_DRAIN_MADE 16u	/* the flow makes room, to see the path's own RTT */
 #define ADP_CC_ASKED 32u	/* userspace was asked and has not answered yet (the policy `userspace`) */
@@ -174,28 +174,32 @@ struct adp_cc_objective {
 	adp_u32 loss_q16;
 };
 
-/* State of one flow. Owned by its socket's lock; no CPU shares it. */
-struct adp_cc_flow {
-	/*
-	 * All that an ACK touches at which nothing is due: 56 bytes, since socket storage puts 8 of the kernel's own in front of them, and
-	 * with a thousand flows each further cache line is a miss.
-	 */
-	adp_u64 rate;	    /* pacing rate, bytes/s */
+/*
+ * All that an ACK touches at which nothing is due. Small enough for the room that the kernel leaves a congestion control in the socket
+ * itself (icsk_ca_priv, 104 bytes): there the lines are in the cache anyway, while with a thousand flows each line elsewhere is a miss.
+ */
+struct adp_cc_sums {
 	adp_u64 start_us;   /* of the interval */
 	adp_u64 rtt_sum_us; /* of the interval's samples */
 	adp_u32 rtt_count;
+	adp_u32 least_us; /* least RTT sample so far; ~0 = none */
 	adp_u32 acks;
 	adp_u32 limited_acks; /* of them, how many were app-limited */
-	adp_u32 least_us;     /* least RTT sample of the interval so far; ~0 = none */
-	adp_u32 phase;	      /* enum adp_cc_phase */
-	adp_u16 compete;      /* 0 or 1 */
-	adp_u16 filled;	      /* 0 or 1: the window was in use to the last packet at some ACK of the interval */
-	adp_u32 cwnd;			 /* packets; in force until the interval's end (start and run) */
-	adp_u32 total_acks;		 /* since the flow began; wraps */
+	adp_u32 lost;	      /* packets */
+	adp_u32 cwnd;	      /* packets; in force until the interval's end, but in fallback CUBIC moves it with each ACK */
+	adp_u16 filled;	      /* 0 or 1: the window was in use to the last packet at some ACK */
+	adp_u16 cubic;	      /* 0 or 1: CUBIC looks at each ACK too (fallback, and beside a flow that fills the queue) */
+	adp_u32 live;	      /* 0 until adp_cc_init(): the kernel hands out zeros */
+};
 
+/* State of one flow. Owned by its socket's lock; no CPU shares it. */
+struct adp_cc_flow {
+	struct adp_cc_sums sums;
+	adp_u64 rate;	    /* pacing rate, bytes/s */
 	adp_u64 id;	    /* unique on this machine while the pins live, from 1 */
 	adp_u64 bandwidth;  /* decaying maximum of the delivery rate, bytes/s: bounds the rate from above */
-	adp_u32 lost;
+	adp_u32 phase;	    /* enum adp_cc_phase */
+	adp_u32 compete;    /* 0 or 1 */
 	adp_u32 sent_base;    /* counters at the interval's start */
 	adp_u32 delivered_base;
 	adp_u32 rtt_us;	      /* mean of the last interval with a sample */
@@ -256,6 +260,7 @@ struct adp_cc_sample {
 
 ADP_STATIC_ASSERT(sizeof(struct adp_cc_interval) == 48, "no hidden padding in a shared record");
 ADP_STATIC_ASSERT(sizeof(struct adp_cc_sample) == 176, "no hidden padding in a shared record");
+ADP_STATIC_ASSERT(sizeof(struct adp_cc_sums) == 48, "as u64 words it is copied in and out of the socket");
 ADP_STATIC_ASSERT(sizeof(struct adp_cc_flow) % 8 == 0, "no hidden padding in a shared record");
 
 enum adp_cc_event {
@@ -273,6 +278,21 @@ ADP_INLINE void adp_cc_set_objective(struct adp_cc_flow *f, adp_u32 throughput_q
 	f->objective.loss_q16 = throughput_q16 ? (adp_u32)adp_min_u64(loss_q16, most) : ADP_CC_LOSS_DEFAULT_Q16;
 }
 
+/* From here on the sums are of a new interval. The counters are the ACK's, or the socket's. */
+ADP_INLINE void adp_cc_begin_interval(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 sent, adp_u32 delivered)
+{
+	f->sums.start_us = now_us;
+	f->sums.rtt_sum_us = 0;
+	f->sums.rtt_count = 0;
+	f->sums.least_us = ~0u;
+	f->sums.acks = 0;
+	f->sums.limited_acks = 0;
+	f->sums.lost = 0;
+	f->sums.filled = 0;
+	f->sent_base = sent;
+	f->delivered_base = delivered;
+}
+
 ADP_INLINE void adp_cc_init(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 mss, adp_u32 srtt_us, adp_u32 cwnd, adp_u32 sent,
 			    adp_u32 delivered)
 {
@@ -280,16 +300,13 @@ ADP_INLINE void adp_cc_init(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 mss, 
 	int i;
 
 	/* The storage outlives a change of the socket's congestion control and back: nothing of the last time may stay. */
-	f->rtt_sum_us = 0;
-	f->rtt_count = 0;
-	f->acks = 0;
-	f->limited_acks = 0;
-	f->lost = 0;
+	adp_cc_begin_interval(f, now_us, sent, delivered);
+	f->sums.cwnd = 0;
+	f->sums.cubic = 0;
+	f->sums.live = 1;
 	f->rtt_us = 0;
 	f->slow_rounds = 0;
-	f->total_acks = 0;
 	f->generation = 0;
-	f->cwnd = 0;
 	f->interval.us = 0;
 	f->interval.rtt_us = 0;
 	f->interval.min_rtt_us = 0;
@@ -301,16 +318,12 @@ ADP_INLINE void adp_cc_init(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 mss, 
 	f->interval.rate = 0;
 	f->interval.mss = mss;
 	f->interval.app_limited = 0;
-	f->start_us = now_us;
-	f->sent_base = sent;
-	f->delivered_base = delivered;
 	/* 10 packets per RTT; 10 * 2^16 * 10^6 < 2^40 */
 	f->rate = (adp_u64)adp_clamp((adp_s64)((adp_u64)ADP_CUBIC_CWND_INIT * mss * 1000000 / rtt), ADP_CC_RATE_MIN,
 				     ADP_CC_RATE_MAX);
 	f->bandwidth = 0; /* nothing measured: the first rate is a guess and must not be what slow start ends with */
 	f->phase = ADP_CC_START;
 	f->window_q8 = (adp_u32)adp_clamp(cwnd, ADP_CC_CWND_MIN, ADP_CC_CWND_MAX) << ADP_CC_WINDOW_SHIFT;
-	f->least_us = ~0u;
 	f->base_us = 0;
 	f->age = 0;
 	f->compete = 0;
@@ -328,7 +341,6 @@ ADP_INLINE void adp_cc_init(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 mss, 
 	f->quiet_until_us = 0;
 	f->drain_until_us = 0;
 	f->drained_us = now_us;
-	f->filled = 0;
 	adp_cc_set_objective(f, 0, 0, 0);
 	for (i = 0; i < ADP_CC_HISTORY; i++) {
 		f->input[i * ADP_CC_FEATURES + ADP_CC_INFLATION] = ADP_CC_INFLATION_ZERO;
@@ -345,20 +357,16 @@ ADP_INLINE void adp_cc_init(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 mss, 
 
 /* After a long silence the running interval says nothing about the path: begin it again. Idle for less is measured. */
 #define ADP_CC_IDLE_US 1000000
+ADP_INLINE int adp_cc_was_idle(const struct adp_cc_sums *p, adp_u64 now_us)
+{
+	return now_us - p->start_us >= ADP_CC_IDLE_US;
+}
+
 ADP_INLINE void adp_cc_on_idle_restart(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 sent, adp_u32 delivered)
 {
-	if (now_us - f->start_us < ADP_CC_IDLE_US)
+	if (!adp_cc_was_idle(&f->sums, now_us))
 		return;
-	f->start_us = now_us;
-	f->sent_base = sent;
-	f->delivered_base = delivered;
-	f->rtt_sum_us = 0;
-	f->rtt_count = 0;
-	f->least_us = ~0u;
-	f->acks = 0;
-	f->filled = 0;
-	f->limited_acks = 0;
-	f->lost = 0;
+	adp_cc_begin_interval(f, now_us, sent, delivered);
 	/* Nothing stands in a queue that was not sent to. */
 	f->drained_us = now_us;
 	f->age = 0;
@@ -434,11 +442,11 @@ ADP_INLINE void adp_cc_fill_context(struct adp_cc_flow *f)
 }
 
 /* Does the interval end with this ACK? */
-ADP_INLINE int adp_cc_due(const struct adp_cc_flow *f, const struct adp_cc_ack *a)
+ADP_INLINE int adp_cc_due(const struct adp_cc_sums *p, const struct adp_cc_ack *a)
 {
 	adp_u64 length = adp_min_u64(adp_max_u64(a->srtt_us, ADP_CC_INTERVAL_MIN_US), ADP_CC_INTERVAL_MAX_US);
 
-	return a->now_us - f->start_us >= length;
+	return a->now_us - p->start_us >= length;
 }
 
 /* An RTT up to which the queue counts as nobody's: a quarter over the path's own, and the jitter of a radio link's scheduler. */
@@ -468,40 +476,50 @@ ADP_INLINE void adp_cc_look_at_queue(struct adp_cc_flow *f, adp_u64 now_us)
 		f->drain_least_us = v->least_us;
 }
 
-/* One ACK: adds to the interval's sums and closes it when it is long enough. */
-ADP_INLINE enum adp_cc_event adp_cc_on_ack(struct adp_cc_flow *f, const struct adp_cc_ack *a)
+/* One ACK, first: adds to the interval's sums. */
+ADP_INLINE void adp_cc_count_ack(struct adp_cc_sums *p, const struct adp_cc_ack *a)
+{
+	if (a->rtt_us) {
+		p->rtt_sum_us += a->rtt_us;
+		p->rtt_count++;
+		if (a->rtt_us < p->least_us)
+			p->least_us = a->rtt_us;
+	}
+	p->acks++;
+	if (a->app_limited)
+		p->limited_acks++;
+	/* An eighth is left free where a segment of several packets does not fit any more. */
+	if (!p->filled && (adp_u64)a->in_flight + a->acked >= p->cwnd - p->cwnd / 8)
+		p->filled = 1;
+	if (a->lost)
+		p->lost += a->lost;
+}
+
+/* Then, where sums.cubic says so. */
+ADP_INLINE void adp_cc_cubic_ack(struct adp_cc_flow *f, const struct adp_cc_ack *a)
+{
+	adp_cubic_on_ack(&f->cubic, a->now_us, a->acked, a->lost, a->delivered, a->in_flight,
+			 f->compete ? 0 : a->rtt_us, a->min_rtt_us); /* no HyStart: the neighbour's queue would end it at once */
+	if (f->phase == ADP_CC_FALLBACK)
+		f->sums.cwnd = f->cubic.cwnd;
+}
+
+/* Then, where adp_cc_due(): closes the interval and begins the next. Go on with adp_cc_prepare(). */
+ADP_INLINE void adp_cc_close_interval(struct adp_cc_flow *f, const struct adp_cc_ack *a)
 {
 	struct adp_cc_interval *v = &f->interval;
+	const struct adp_cc_sums *p = &f->sums;
 	adp_u32 prev_rtt_us;
 
-	if (a->rtt_us) {
-		f->rtt_sum_us += a->rtt_us;
-		f->rtt_count++;
-		if (a->rtt_us < f->least_us)
-			f->least_us = a->rtt_us;
-	}
-	f->acks++;
-	f->limited_acks += a->app_limited ? 1 : 0;
-	/* An eighth is left free where a segment of several packets does not fit any more. */
-	if (!f->filled && f->phase != ADP_CC_FALLBACK && (adp_u64)a->in_flight + a->acked >= f->cwnd - f->cwnd / 8)
-		f->filled = 1;
-	if (a->lost)
-		f->lost += a->lost;
-	if (f->phase == ADP_CC_FALLBACK || f->compete)
-		adp_cubic_on_ack(&f->cubic, a->now_us, a->acked, a->lost, a->delivered, a->in_flight,
-				 f->compete ? 0 : a->rtt_us, a->min_rtt_us); /* no HyStart: the neighbour's queue would end it at once */
-	if (!adp_cc_due(f, a))
-		return ADP_CC_NOTHING;
-
 	prev_rtt_us = f->rtt_us;
-	if (f->rtt_count)
-		f->rtt_us = (adp_u32)(f->rtt_sum_us / f->rtt_count);
+	if (p->rtt_count)
+		f->rtt_us = (adp_u32)(p->rtt_sum_us / p->rtt_count);
 	else if (!f->rtt_us)
 		f->rtt_us = a->srtt_us;
 	else if (a->min_rtt_us && a->min_rtt_us < f->rtt_us)
 		/* Not measured: the old value fades, or a flow that only retransmits would back off from it for ever. */
 		f->rtt_us -= (f->rtt_us - a->min_rtt_us) / 4;
-	v->us = (adp_u32)adp_min_u64(a->now_us - f->start_us, 0xffffffffu);
+	v->us = (adp_u32)adp_min_u64(a->now_us - p->start_us, 0xffffffffu);
 	/*
 	 * Packets further apart than a delayed ACK's timer are acknowledged one by one, each that much late (Linux:
 	 * TCP_DELACK_MIN, 40 ms; two packets together are answered at once). Read as queueing, it would hold a slow flow slow.
@@ -510,7 +528,7 @@ ADP_INLINE enum adp_cc_event adp_cc_on_ack(struct adp_cc_flow *f, const struct a
 		f->rtt_us = (adp_u32)adp_max_u64(f->rtt_us - adp_min_u64(f->rtt_us, ADP_CC_DELACK_US),
 						 adp_min_u64(a->min_rtt_us, f->rtt_us)); /* least_us follows: it is at most this */
 	v->rtt_us = f->rtt_us;
-	v->least_us = (adp_u32)adp_min_u64(f->least_us, v->rtt_us);
+	v->least_us = (adp_u32)adp_min_u64(p->least_us, v->rtt_us);
 	v->min_rtt_us = (adp_u32)adp_min_u64(a->min_rtt_us ? a->min_rtt_us : v->least_us, v->least_us);
 	/* Up only by a drain that did not empty the queue, down with any RTT below it. */
 	f->base_us = f->base_us ? (adp_u32)adp_min_u64(f->base_us, v->least_us) : v->min_rtt_us;
@@ -518,7 +536,7 @@ ADP_INLINE enum adp_cc_event adp_cc_on_ack(struct adp_cc_flow *f, const struct a
 	v->base_us = f->base_us;
 	v->sent = a->sent - f->sent_base;
 	v->delivered = a->delivered - f->delivered_base;
-	v->lost = f->lost;
+	v->lost = p->lost;
 	v->rate = f->rate;
 	v->mss = a->mss;
 	/*
@@ -526,7 +544,7 @@ ADP_INLINE enum adp_cc_event adp_cc_on_ack(struct adp_cc_flow *f, const struct a
 	 * where a queue stands the path is the limit, however little is written: a link that falls must be followed before it has
 	 * filled a window that was made for a faster one.
 	 */
-	v->app_limited = f->limited_acks * 2 > f->acks && !f->filled && v->rtt_us <= adp_cc_clear_us(v);
+	v->app_limited = p->limited_acks * 2 > p->acks && !p->filled && v->rtt_us <= adp_cc_clear_us(v);
 	adp_cc_look_at_queue(f, a->now_us);
 
 	/*
@@ -539,16 +557,18 @@ ADP_INLINE enum adp_cc_event adp_cc_on_ack(struct adp_cc_flow *f, const struct a
 	if (!v->app_limited)
 		adp_cc_push_features(f, prev_rtt_us);
 
-	f->start_us = a->now_us;
-	f->sent_base = a->sent;
-	f->delivered_base = a->delivered;
-	f->rtt_sum_us = 0;
-	f->rtt_count = 0;
-	f->least_us = ~0u;
-	f->acks = 0;
-	f->filled = 0;
-	f->limited_acks = 0;
-	f->lost = 0;
+	adp_cc_begin_interval(f, a->now_us, a->sent, a->delivered);
+}
+
+/* All of it, where the sums lie in the flow. */
+ADP_INLINE enum adp_cc_event adp_cc_on_ack(struct adp_cc_flow *f, const struct adp_cc_ack *a)
+{
+	adp_cc_count_ack(&f->sums, a);
+	if (f->sums.cubic)
+		adp_cc_cubic_ack(f, a);
+	if (!adp_cc_due(&f->sums, a))
+		return ADP_CC_NOTHING;
+	adp_cc_close_interval(f, a);
 	return ADP_CC_INTERVAL_CLOSED;
 }
 
@@ -778,18 +798,24 @@ ADP_INLINE adp_s32 adp_cc_act(struct adp_cc_flow *f, adp_s32 output, adp_s32 noi
 	return action;
 }
 
-/* The socket's window, packets. In slow start a cap over the pacing rate: rate * RTT * 2. In fallback, CUBIC's own. */
-ADP_INLINE adp_u32 adp_cc_cwnd(const struct adp_cc_flow *f, adp_u32 srtt_us, adp_u32 mss)
+/*
+ * Once all else is done at a closed interval: the socket's window until the next, packets. In slow start a cap over the pacing rate:
+ * rate * RTT * 2. In fallback, CUBIC's own.
+ */
+ADP_INLINE void adp_cc_set_cwnd(struct adp_cc_flow *f, adp_u32 srtt_us, adp_u32 mss)
 {
 	adp_u64 bytes;
 
-	if (f->phase == ADP_CC_FALLBACK)
-		return f->cubic.cwnd;
-	if (f->phase == ADP_CC_RUN)
-		return (f->window_q8 + (1 << (ADP_CC_WINDOW_SHIFT - 1))) >> ADP_CC_WINDOW_SHIFT;
-	/* The smoothed RTT of a bloated queue would let the queue justify itself: at most 1 s counts. 2^34 * 2^20 < 2^63 */
-	bytes = f->rate * adp_min_u64(srtt_us ? srtt_us : 100000, 1000000) / 1000000 * 2;
-	return (adp_u32)adp_clamp((adp_s64)(bytes / (mss ? mss : 1)) + 1, ADP_CC_CWND_MIN, ADP_CC_CWND_MAX);
+	f->sums.cubic = f->phase == ADP_CC_FALLBACK || f->compete;
+	if (f->phase == ADP_CC_FALLBACK) {
+		f->sums.cwnd = f->cubic.cwnd;
+	} else if (f->phase == ADP_CC_RUN) {
+		f->sums.cwnd = (f->window_q8 + (1 << (ADP_CC_WINDOW_SHIFT - 1))) >> ADP_CC_WINDOW_SHIFT;
+	} else {
+		/* The smoothed RTT of a bloated queue would let the queue justify itself: at most 1 s counts. 2^34 * 2^20 < 2^63 */
+		bytes = f->rate * adp_min_u64(srtt_us ? srtt_us : 100000, 1000000) / 1000000 * 2;
+		f->sums.cwnd = (adp_u32)adp_clamp((adp_s64)(bytes / (mss ? mss : 1)) + 1, ADP_CC_CWND_MIN, ADP_CC_CWND_MAX);
+	}
 }
 
 /* Pacing rate of the fallback, as the kernel's own: 1.2 cwnd / RTT, twice that in slow start. */
@@ -828,7 +854,7 @@ ADP_INLINE void adp_cc_leave_fallback(struct adp_cc_flow *f)
 	f->window_q8 = f->cubic.cwnd << ADP_CC_WINDOW_SHIFT;
 	f->slow_rounds = 0;
 	f->failed_drains = 0;
-	f->drained_us = f->start_us;
+	f->drained_us = f->sums.start_us;
 }
 
 ADP_INLINE void adp_cc_fill_sample(const struct adp_cc_flow *f, struct adp_cc_sample *s, adp_u64 now_us, adp_u32 in_flight,
@@ -844,6 +870,9 @@ ADP_INLINE void adp_cc_fill_sample(const struct adp_cc_flow *f, struct adp_cc_sa
 	s->generation = f->generation;
 	s->slot = f->slot;
 	s->flags = flags | (f->interval.app_limited ? ADP_CC_APP_LIMITED : 0) | (f->compete ? ADP_CC_COMPETES : 0);
+	/* What the fallback earns while it still looks for the path's rate is not what it is worth. */
+	if ((flags & ADP_CC_FALLBACK_MADE) && f->cubic.cwnd < f->cubic.ssthresh)
+		s->flags |= ADP_CC_START_MADE;
 	s->output = flags & ADP_CC_NOT_DECIDED ? 0 : f->output[0];
 	s->noise = noise;
 	s->action = action;

@@ -70,6 +70,8 @@ TEST(AppTest, TellsWhoDecided) {
     sample.flags = ADP_CC_FALLBACK_MADE;
     EXPECT_FALSE(decode(sample).made_by_network);
     EXPECT_TRUE(decode(sample).accountable);  // CUBIC's rewards are a baseline too
+    sample.flags = ADP_CC_FALLBACK_MADE | ADP_CC_START_MADE;
+    EXPECT_FALSE(decode(sample).accountable);  // ... once it has found the path's rate
     sample.flags = ADP_CC_START_MADE;
     EXPECT_FALSE(decode(sample).made_by_network);
     EXPECT_FALSE(decode(sample).accountable);

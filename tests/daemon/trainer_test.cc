@@ -1,6 +1,7 @@
 // The whole loop in one process: simulated flows, the daemon, the trainer with LibTorch and clang, and back.
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <thread>
 
 #include "models/cc_model.h"
@@ -49,7 +50,7 @@ protected:
     }
     void TearDown() override { stop_daemon(); }
 
-    std::unique_ptr<Trainer> trainer() {
+    std::unique_ptr<Trainer> trainer(const std::function<void(TrainerOptions&)>& change = {}) {
         TrainerOptions options;
         options.target = "unix:" + socket_;
         options.checkpoint = ADAPATH_CHECKPOINT;
@@ -61,6 +62,9 @@ protected:
         options.online.stable_change = 1;
         options.online.stable_batches = 1;
         options.online.necessary_loss = 0;
+        if (change) {
+            change(options);
+        }
         Result<std::unique_ptr<Trainer>> trainer = Trainer::open(options);
         EXPECT_TRUE(trainer) << trainer.error().message;
         return std::move(*trainer);
@@ -144,6 +148,30 @@ TEST_F(TrainerTest, WhatIsOnTrialIsWaitedForAndFollowed) {
     ASSERT_TRUE(daemon_->snapshots().roll_back("by hand", false).ok());
     const uint64_t trials = status().trials();
     ASSERT_TRUE(step_until(*trainer, [&] { return status().trials() > trials; })) << trainer->progress();
+}
+
+TEST_F(TrainerTest, AfterARollbackToTheFallbackTheCheckpointIsTriedAgain) {
+    start_daemon();
+    std::unique_ptr<Trainer> trainer = this->trainer([](TrainerOptions& options) {
+        options.retry_s = 0.5;
+        options.online.batch = 1 << 20;  // nothing is learned meanwhile
+    });
+    ASSERT_TRUE(step_until(*trainer, [&] { return status().active_generation() == 1; })) << trainer->progress();
+    for (uint32_t again = 2; again <= 3; again++) {
+        ASSERT_TRUE(daemon_->snapshots().roll_back("by hand", true).ok());
+        ASSERT_EQ(status().active_generation(), 0U);
+        ASSERT_TRUE(step_until(*trainer, [&] { return status().active_generation() == again; })) << trainer->progress();
+    }
+    // An operator who wants the fallback turns training off.
+    daemon_->set_train(false);
+    ASSERT_TRUE(daemon_->snapshots().roll_back("by hand", true).ok());
+    const uint64_t samples = trainer->counters().samples;
+    const uint64_t until_us = monotonic_us() + 4000000;  // the third pause is 2 s
+    ASSERT_TRUE(step_until(*trainer, [&] { return monotonic_us() > until_us; }));
+    EXPECT_GT(trainer->counters().samples, samples);
+    EXPECT_EQ(status().active_generation(), 0U);
+    daemon_->set_train(true);
+    ASSERT_TRUE(step_until(*trainer, [&] { return status().active_generation() == 4; })) << trainer->progress();
 }
 
 TEST_F(TrainerTest, MissingCheckpointIsNamed) {

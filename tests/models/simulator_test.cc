@@ -220,10 +220,20 @@ TEST(Simulator, FallbackWorksAsCubic) {
         SCOPED_TRACE(testing::Message() << mbit << " Mbit/s");
         Simulator simulator(constant_link(mbit, 0.04, 0.04), {FlowOptions{}}, 1);
         uint64_t wrong_flags = 0;
+        uint64_t starts = 0;
+        bool started = false;
         simulator.set_samples([&](const adp_cc_sample& s) {
-            wrong_flags += s.flags != ADP_CC_FALLBACK_MADE || s.generation != 0 || s.output != 0 ? 1 : 0;
+            const bool start = (s.flags & ADP_CC_START_MADE) != 0;
+            starts += start ? 1 : 0;
+            started = started || !start;
+            wrong_flags += (s.flags | ADP_CC_START_MADE) != (ADP_CC_FALLBACK_MADE | ADP_CC_START_MADE) ||
+                                   (start && started) || s.generation != 0 || s.output != 0
+                               ? 1
+                               : 0;
         });
         simulator.run_until(2);
+        EXPECT_GT(starts, 0U);
+        EXPECT_TRUE(started);
         simulator.reset_stats();
         simulator.run_until(60);
         EXPECT_GE(simulator.link_stats().utilisation(), 0.85);

@@ -217,8 +217,10 @@ void Trainer::follow_active(const std::string& hash) {
     active_hash_ = hash;
     active_known_ = false;
     if (hash.empty()) {
+        plan_retry();
         return;
     }
+    retry_us_ = 0;
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
     pb::SnapshotSelector selector;
@@ -244,6 +246,18 @@ void Trainer::follow_active(const std::string& hash) {
         online_->restart_from(active_model_);
         sent_hash_.clear();
     }
+}
+
+// What was sent decides no more, and nothing else does.
+void Trainer::plan_retry() {
+    const uint64_t now_us = monotonic_us();
+    // What held for a while was not bad: the next pause is the first one again.
+    const bool held = retry_s_ > 0 && static_cast<double>(now_us - last_send_us_) / 1e6 > 2 * retry_s_ + 60;
+    retry_s_ = retry_s_ == 0 || held ? options_.retry_s : std::min(2 * retry_s_, options_.retry_most_s);
+    retry_us_ = now_us + static_cast<uint64_t>(retry_s_ * 1e6);
+    spdlog::warn("the fallback decides, so there is nothing to learn from: the checkpoint is sent again in {:.0f} s "
+                 "(not while training is off)",
+                 retry_s_);
 }
 
 // What was sent is on trial no more: it decides, or it does not, and then learning goes on from what does.
@@ -419,6 +433,14 @@ bool Trainer::step(std::chrono::milliseconds wait) {
                                      100 * online_->fidelity_loss(active_model_)));
                 }
             }
+        }
+    }
+    if (retry_us_ != 0 && monotonic_us() >= retry_us_ && train_) {
+        retry_us_ = 0;
+        online_->restart_from(start_);
+        sent_hash_.clear();
+        if (!send("the fallback decides: another try, with the checkpoint")) {
+            plan_retry();
         }
     }
     if (send_now_) {

@@ -24,6 +24,10 @@ struct TrainerOptions {
     double explore = 0.1;       // standard deviation of the noise that snapshots ask for, units of the action
     double min_interval_s = 5;  // between two snapshots, so that each is judged before the next comes
     double fidelity_limit = 1.0 / 256;
+    // Where what was sent was rolled back and nothing but the fallback decides, the checkpoint is sent again after this
+    // long; doubled each time in a row. Without a snapshot there is nothing to learn from.
+    double retry_s = 60;
+    double retry_most_s = 3600;
     bool dry_run = false;  // learn and report, send nothing
     OnlineOptions online;
 };
@@ -65,6 +69,7 @@ private:
     void take(const pb::SampleBatch& batch);
     void follow_active(const std::string& hash);
     void follow_trial(const pb::SampleBatch& batch);
+    void plan_retry();
     bool send(const std::string& reason);
     [[nodiscard]] std::vector<InputCodes> calibration() const;
     void save();
@@ -89,6 +94,8 @@ private:
     FloatModel active_model_;  // what decides now; empty layers where unknown
     bool active_known_ = false;
     uint64_t last_send_us_ = 0;
+    uint64_t retry_us_ = 0;  // when the checkpoint is sent again; 0 = no need
+    double retry_s_ = 0;     // the pause before it
     OnlineStats last_stats_;
     TrainerCounters counters_;
 };
