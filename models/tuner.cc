@@ -15,8 +15,10 @@ namespace {
 // The better one first and last, so that a link that drifts favours neither: ABBA.
 constexpr std::array<bool, 4> kChallengers = {false, true, true, false};
 
-// One-sided 5 % points of Student's t for 1, 2, ... degrees of freedom (Fisher and Yates, "Statistical Tables").
-constexpr std::array<double, 9> kStudent = {6.31, 2.92, 2.35, 2.13, 2.02, 1.94, 1.89, 1.86, 1.83};
+// One-sided points of Student's t for 1, 2, ... degrees of freedom (Fisher and Yates, "Statistical Tables"). The
+// figures are looked at again after every pair, so a gain has to pass the sharper one.
+constexpr std::array<double, 9> kStudent025 = {12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26};
+constexpr std::array<double, 9> kStudent05 = {6.31, 2.92, 2.35, 2.13, 2.02, 1.94, 1.89, 1.86, 1.83};
 
 constexpr size_t kDirections = 4;
 // Turns of the best setting that its newest two are held against.
@@ -25,8 +27,8 @@ constexpr size_t kLevels = 12;
 
 struct Estimate {
     double mean = 0;
-    double least = 0;  // of the mean, with 95 % confidence
-    double most = 0;
+    double least = 0;  // of the mean, with 97.5 % confidence
+    double most = 0;   // with 95 %
 };
 
 Estimate estimate(const std::vector<double>& values) {
@@ -35,9 +37,10 @@ Estimate estimate(const std::vector<double>& values) {
     for (double value : values) e.mean += value / n;
     double square = 0;
     for (double value : values) square += (value - e.mean) * (value - e.mean);
-    const double error = std::sqrt(square / (n - 1) / n) * kStudent[std::min(values.size() - 2, kStudent.size() - 1)];
-    e.least = e.mean - error;
-    e.most = e.mean + error;
+    const double error = std::sqrt(square / (n - 1) / n);
+    const size_t freedom = std::min(values.size() - 2, kStudent05.size() - 1);
+    e.least = e.mean - kStudent025[freedom] * error;
+    e.most = e.mean + kStudent05[freedom] * error;
     return e;
 }
 
@@ -68,6 +71,20 @@ void Tuner::restart() {
     lost_in_a_row_ = 0;
     rest_s_ = options_.rest_s;
     levels_.clear();
+    next_challenger();
+}
+
+void Tuner::pause() {
+    if (challengers_turn()) generation_ = 0;
+    index_ = 0;
+    differences_.clear();
+}
+
+void Tuner::resume(const TunerSetting& best, const std::vector<TunerSetting>& good) {
+    restart();
+    best_ = best;
+    good_ = good;
+    if (good_.size() > options_.remembered) good_.erase(good_.begin(), good_.end() - options_.remembered);
     next_challenger();
 }
 
@@ -176,8 +193,7 @@ void Tuner::end_turn() {
 
 void Tuner::end_pair() {
     const bool challengers = challengers_turn();
-    const std::optional<double> d =
-        challengers ? difference(turn_, first_of_pair_) : difference(first_of_pair_, turn_);
+    const std::optional<double> d = challengers ? difference(turn_, first_of_pair_) : difference(first_of_pair_, turn_);
     if (!d) {
         index_--;  // other flows than before
         return;
@@ -239,8 +255,8 @@ std::optional<TunerSetting> Tuner::stepped(size_t direction) const {
     if (direction < 2) {
         s.bias = std::clamp(s.bias + sign * step_ * options_.bias_step, -options_.bias_most, options_.bias_most);
     } else {
-        s.gain = std::clamp(s.gain * std::pow(options_.gain_step, sign * step_), 1 / options_.gain_most,
-                            options_.gain_most);
+        s.gain =
+            std::clamp(s.gain * std::pow(options_.gain_step, sign * step_), 1 / options_.gain_most, options_.gain_most);
     }
     if (s == best_) return std::nullopt;
     return s;
@@ -284,8 +300,8 @@ void Tuner::rest() {
     rested_s_ = 0;
 }
 
-// Is what the best setting earns another than it was? The two newest of its turns against those before: one alone may be
-// an outage.
+// Is what the best setting earns another than it was? The two newest of its turns against those before: one alone may
+// be an outage.
 bool Tuner::link_changed() {
     double level = 0;
     for (const auto& [flow, of] : turn_) level += of.reward / of.us / static_cast<double>(turn_.size());

@@ -1,12 +1,12 @@
 // Online learning of the app cc by turns: two numbers of the policy, the output's bias and gain, are tried against what
-// decides now. For a few seconds one setting decides for every flow of the gateway, then the other, and what both earned
-// is compared pair by pair; the better one stays.
+// decides now. For a few seconds one setting decides for every flow of the gateway, then the other, and what both
+// earned is compared pair by pair; the better one stays.
 //
 // Why not a gradient over all weights, from noise on single decisions (online.h)? Flows that share an uplink share its
-// queue: noise on one flow's window tells what that flow gains at the others' cost, so the gradient teaches each to push,
-// and all lose. Turns compare what all of them earn together. A switch costs a store here, so turns are cheap; two
-// numbers are soon known; and nothing can be forgotten: the weights stay, the checkpoint's setting and those that were
-// good before are the first to be tried when the link changes.
+// queue: noise on one flow's window tells what that flow gains at the others' cost, so the gradient teaches each to
+// push, and all lose. Turns compare what all of them earn together. A switch costs a store here, so turns are cheap;
+// two numbers are soon known; and nothing can be forgotten: the weights stay, the checkpoint's setting and those that
+// were good before are the first to be tried when the link changes.
 //
 // Time is the samples' own, so that the trainer may run anywhere, and a simulator at any speed. No LibTorch.
 #pragma once
@@ -37,8 +37,8 @@ struct TunerSetting {
 [[nodiscard]] FloatModel apply_setting(const FloatModel& model, const TunerSetting& setting);
 
 struct TunerOptions {
-    double turn_s = 4;      // how long a setting decides at a time
-    double settle_s = 0.8;  // of it, the beginning that is still the other one's
+    double turn_s = 4;             // how long a setting decides at a time
+    double settle_s = 0.8;         // of it, the beginning that is still the other one's
     uint32_t turn_intervals = 12;  // monitor intervals, over all flows, without which a turn says nothing
     uint32_t most_pairs = 8;       // of turns, before what is not better has lost
     // The least gain in reward that is worth a change.
@@ -47,9 +47,9 @@ struct TunerOptions {
     double hopeless = 0.5;
     double bias_step = 0.1;
     double bias_least_step = 0.05;
-    double bias_most = 0.5;   // either way
-    double gain_step = 1.3;   // factor
-    double gain_most = 2.0;   // and its reciprocal the least
+    double bias_most = 0.5;  // either way
+    double gain_step = 1.3;  // factor
+    double gain_most = 2.0;  // and its reciprocal the least
     // Where nothing better was found, what decides is left alone for so long; doubled each time in a row.
     double rest_s = 60;
     double rest_most_s = 1800;
@@ -79,10 +79,15 @@ public:
     // Samples of every flow, in the order in which each flow made them. Others than the wanted generation's turn are
     // left out.
     void add(std::span<const adp_cc_sample> samples);
+    // Training is off: no verdict on what was under way, which begins again later, and the best setting is wanted.
+    void pause();
+    // What was learned before: the best setting, and those that were good before it.
+    void resume(const TunerSetting& best, const std::vector<TunerSetting>& good);
     // A new policy decides that this tuner knows nothing of: from the beginning.
     void restart();
 
     [[nodiscard]] const TunerSetting& best() const { return best_; }
+    [[nodiscard]] const std::vector<TunerSetting>& good_before() const { return good_; }
     [[nodiscard]] bool resting() const { return !challenger_; }
     [[nodiscard]] const TunerCounters& counters() const { return counters_; }
     // The newest result of a comparison, for the log; empty where there is none since the last call.
@@ -114,7 +119,7 @@ private:
     TunerOptions options_;
     TunerSetting best_;
     std::optional<TunerSetting> challenger_;
-    bool remembered_ = false;  // it was good before; else it is a step from the best one
+    bool remembered_ = false;            // it was good before; else it is a step from the best one
     std::vector<TunerSetting> good_;     // newest last
     std::vector<TunerSetting> waiting_;  // to be tried first, the next one last
 

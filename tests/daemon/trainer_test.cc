@@ -6,8 +6,10 @@
 
 #include "models/cc_model.h"
 #include "tests/daemon/support.h"
+#include "tests/support/models.h"
 #include "userspace/adapathd/control_service.h"
 #include "userspace/common/clock.h"
+#include "userspace/common/file.h"
 #include "userspace/trainer/trainer.h"
 
 namespace adapath {
@@ -55,6 +57,7 @@ protected:
         options.target = "unix:" + socket_;
         options.checkpoint = ADAPATH_CHECKPOINT;
         options.save = directory_ / "learned";
+        options.learning = Learning::gradient;
         options.min_interval_s = 0;
         options.online.batch = 256;
         options.online.value_first = 0;
@@ -172,6 +175,92 @@ TEST_F(TrainerTest, AfterARollbackToTheFallbackTheCheckpointIsTriedAgain) {
     EXPECT_EQ(status().active_generation(), 0U);
     daemon_->set_train(true);
     ASSERT_TRUE(step_until(*trainer, [&] { return status().active_generation() == 4; })) << trainer->progress();
+}
+
+TEST_F(TrainerTest, SettingsTakeTurnsAndWhatWasLearnedIsKept) {
+    start_daemon(true);  // a trial by a share of the flows is possible: a turn must not be one
+    const auto turns = [](TrainerOptions& options) {
+        options.learning = Learning::turns;
+        options.tuner.turn_s = 0.4;
+        options.tuner.settle_s = 0.08;
+    };
+    std::unique_ptr<Trainer> trainer = this->trainer(turns);
+    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->tuner().counters().comparisons >= 3; }))
+        << trainer->progress();
+    EXPECT_EQ(status().trials(), 0U);
+    EXPECT_GT(status().switches_parameter(), 6U);
+    EXPECT_LE(status().switches_network(), 1U) << "a setting must not change the program";
+    // Each has one snapshot, however often its turn comes.
+    EXPECT_LT(trainer->counters().installed, status().switches_parameter());
+    ASSERT_TRUE(step_until(*trainer, [&] { return status().decisions_explained() > 500; }));
+    EXPECT_EQ(status().decisions_unexplained(), 0U) << status().last_unexplained();
+
+    // Rolled back in a challenger's turn: it has lost, and the best decides.
+    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->tuner().wanted() != trainer->tuner().best(); }));
+    const uint64_t comparisons = trainer->tuner().counters().comparisons;
+    ASSERT_TRUE(step_until(*trainer, [&] { return status().watch().starts_with("watched"); }));
+    ASSERT_TRUE(daemon_->snapshots().roll_back("by hand", true).ok());
+    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->tuner().counters().comparisons > comparisons; }))
+        << trainer->progress();
+
+    // Training off in a challenger's turn: the best comes back and stays.
+    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->tuner().wanted() != trainer->tuner().best(); }));
+    daemon_->set_train(false);
+    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->tuner().wanted() == trainer->tuner().best(); }));
+    const uint64_t samples = trainer->counters().samples;
+    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->counters().samples > samples + 1000; }));
+    const uint32_t generation = status().active_generation();
+    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->counters().samples > samples + 3000; }));
+    EXPECT_EQ(status().active_generation(), generation);
+    daemon_->set_train(true);
+
+    // An operator's own snapshot: learning goes on from it.
+    const FloatModel other =
+        apply_setting(*read_float_model(ADAPATH_CHECKPOINT "/policy.model"), {.bias = 0.1, .gain = 0.9});
+    Result<Snapshot> snapshot = testing::freeze_for_test(other, testing::flow_like_codes(512, 1));
+    ASSERT_TRUE(snapshot) << snapshot.error().message;
+    Result<InstallResult> installed =
+        daemon_->snapshots().install(test::file_of(*snapshot), true, false, "by an operator");
+    ASSERT_TRUE(installed) << installed.error().message;
+    const uint64_t turns_before = trainer->tuner().counters().turns;
+    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->tuner().counters().turns > turns_before + 4; }));
+    EXPECT_EQ(trainer->tuner().best(), TunerSetting{}) << "the operator's is where it begins again";
+    EXPECT_EQ(status().decisions_unexplained(), 0U) << status().last_unexplained();
+
+    // A stop leaves no challenger behind, and another trainer leaves the operator's in place to begin with.
+    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->tuner().wanted() != trainer->tuner().best(); }));
+    StopToken stop;
+    stop.request();
+    trainer->run(stop);
+    EXPECT_EQ(status().active_hash(), installed->hash);
+    trainer.reset();
+    trainer = this->trainer(turns);
+    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->tuner().counters().turns > 4; })) << trainer->progress();
+    EXPECT_EQ(status().trials(), 0U);
+}
+
+TEST_F(TrainerTest, WhatTurnsTaughtOutlivesTheTrainer) {
+    start_daemon();
+    const auto turns = [&](TrainerOptions& options) {
+        options.learning = Learning::turns;
+        options.tuner.turn_s = 0.4;
+        options.tuner.settle_s = 0.08;
+    };
+    ASSERT_TRUE(make_directories(directory_ / "learned").ok());
+    const std::string saved = R"({"best":{"bias":-0.15,"gain":1.2},"good_before":[{"bias":0.0,"gain":1.0}]})";
+    ASSERT_TRUE(write_file_durably(directory_ / "learned/tuner.json", saved).ok());
+    std::unique_ptr<Trainer> trainer = this->trainer(turns);
+    EXPECT_EQ(trainer->tuner().best(), (TunerSetting{.bias = -0.15, .gain = 1.2}));
+    ASSERT_TRUE(step_until(*trainer, [&] { return trainer->tuner().counters().comparisons >= 1; }))
+        << trainer->progress();
+    trainer.reset();
+    ASSERT_TRUE(write_file_durably(directory_ / "learned/tuner.json", "{").ok());
+    TrainerOptions options;
+    options.checkpoint = ADAPATH_CHECKPOINT;
+    options.save = directory_ / "learned";
+    Result<std::unique_ptr<Trainer>> refused = Trainer::open(options);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message.find("tuner.json"), std::string::npos);
 }
 
 TEST_F(TrainerTest, MissingCheckpointIsNamed) {

@@ -47,7 +47,8 @@ grpc::Status ControlService::GetSnapshot(grpc::ServerContext*, const pb::Snapsho
 
 grpc::Status ControlService::Install(grpc::ServerContext*, const pb::InstallRequest* request, pb::InstallReply* reply) {
     Result<InstallResult> result = daemon_.snapshots().install(
-        request->snapshot(), request->activate(), request->trained(), request->reason(), request->canary());
+        request->snapshot(), request->activate(), request->trained(), request->reason(), request->canary(),
+        request->turn());
     if (!result) {
         return failed(result.error());
     }
@@ -75,6 +76,7 @@ grpc::Status ControlService::Switch(grpc::ServerContext*, const pb::SwitchReques
     reply->set_on_trial(result->on_trial);
     reply->set_share(result->share);
     reply->set_note(result->note);
+    reply->set_switches(result->switches);
     reply->set_hash(result->hash);
     reply->set_generation(result->generation);
     reply->set_switch_us(result->switch_us);

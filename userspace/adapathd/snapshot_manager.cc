@@ -452,7 +452,7 @@ Result<SwitchResult> SnapshotManager::flip_locked(uint32_t slot, uint32_t genera
 }
 
 Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool activate, bool trained,
-                                               const std::string& reason, bool canary) {
+                                               const std::string& reason, bool canary, bool turn) {
     const uint64_t begin_ns = monotonic_ns();
     // The costly half (hash, ranges, proof) runs without the lock: nothing waits for it.
     Result<Snapshot> snapshot = parse_snapshot(bytes, "snapshot");
@@ -486,7 +486,7 @@ Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool acti
         same.switches = active_.switches;
         return same;
     }
-    const bool guarded = activate && (trained || canary);
+    const bool guarded = activate && ((trained && !turn) || canary);
     if (snapshot->hash == trial_.hash && trial_.generation != 0) {
         InstallResult same;
         same.hash = trial_.hash;
@@ -602,7 +602,7 @@ Result<SwitchResult> SnapshotManager::switch_to(const std::string& hash_prefix, 
         }
     }
     if (hash == active_.hash && active_.generation != 0) {
-        return SwitchResult{.hash = active_.hash, .generation = active_.generation};
+        return SwitchResult{.hash = active_.hash, .generation = active_.generation, .switches = active_.switches};
     }
     std::string note;
     if (canary && active_.generation != 0) {
@@ -628,6 +628,7 @@ Result<SwitchResult> SnapshotManager::switch_to(const std::string& hash_prefix, 
     Result<SwitchResult> result = activate_stored_locked(hash, generation, true, "switch", reason);
     if (result) {
         result->note = note;
+        result->switches = active_.switches;
     }
     return result;
 }

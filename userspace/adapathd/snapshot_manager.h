@@ -55,7 +55,8 @@ struct SwitchResult {
     double switch_us = 0;
     bool on_trial = false;
     double share = 0;
-    std::string note{};  // as above
+    std::string note{};     // as above
+    uint64_t switches = 0;  // as above
 };
 struct ManagerCounters {
     uint64_t switches_parameter = 0;
@@ -118,9 +119,10 @@ public:
     void restore();
 
     // Activated, what training asks for (`trained`) goes on trial first where that is possible; so does, with `canary`,
-    // what an operator asks for. Else it decides at once.
+    // what an operator asks for. Else it decides at once. `turn`: for a few seconds, to be compared with what decides
+    // now over all flows; at once too, under watch like any other.
     Result<InstallResult> install(std::string_view bytes, bool activate, bool trained, const std::string& reason,
-                                  bool canary = false);
+                                  bool canary = false, bool turn = false);
     // To what is on trial: its promotion.
     Result<SwitchResult> switch_to(const std::string& hash_prefix, uint32_t generation, const std::string& reason,
                                    bool canary = false);

@@ -25,6 +25,7 @@ int main(int argc, char** argv) {
     std::string address;
     std::string train;
     std::string log_level = "info";
+    std::string learning = "turns";
     options.checkpoint = "/usr/share/adapath/cc";
     cli.add_option("--socket", socket, "adapathd's Unix socket")->capture_default_str()->envname("ADAPATH_SOCKET");
     cli.add_option("--address", address,
@@ -34,11 +35,27 @@ int main(int argc, char** argv) {
     cli.add_option("--save", options.save, "Directory to keep what was learned in, and to go on from [nowhere]");
     cli.add_option("--train", train, "on or off: tell the daemon, once, whether to train [leave it as it is]")
         ->check(CLI::IsMember({"on", "off"}));
+    cli.add_option(
+           "--learn", learning,
+           "turns: two numbers of the policy, each setting deciding for all flows for some seconds, and what they "
+           "earned compared;\ngradient: all of its weights, by PPO on decisions with noise")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"turns", "gradient"}));
+    cli.add_option("--turn-seconds", options.tuner.turn_s, "Turns: how long a setting decides at a time")
+        ->capture_default_str()
+        ->check(CLI::Range(1.0, 600.0));
+    cli.add_option(
+           "--rest-seconds", options.tuner.rest_s,
+           "Turns: how long what decides is left alone where nothing better was found (doubled each time in a row; a "
+           "change of the link ends it)")
+        ->capture_default_str()
+        ->check(CLI::NonNegativeNumber);
     cli.add_option("--explore", options.explore,
-                   "Standard deviation of the exploration noise, in units of the action (0..1)")
+                   "Gradient: standard deviation of the exploration noise, in units of the action (0..1)")
         ->capture_default_str()
         ->check(CLI::Range(0.0, 1.0));
-    cli.add_option("--batch", options.online.batch, "Decisions in a training batch")
+    cli.add_option("--batch", options.online.batch,
+                   "Gradient (as all that follows down to --min-interval): decisions in a training batch")
         ->capture_default_str()
         ->check(CLI::Range(16, 65536));
     cli.add_option("--stable-change", options.online.stable_change,
@@ -81,6 +98,7 @@ int main(int argc, char** argv) {
         fmt::print(stderr, "adapath-trainer: {}\n", status.error().message);
         return 1;
     }
+    options.learning = learning == "turns" ? Learning::turns : Learning::gradient;
     options.target = address.empty() ? "unix:" + socket : address;
     std::atomic<bool> stop_training{false};
     options.online.stop = &stop_training;

@@ -77,7 +77,7 @@ struct Trainer::Stream {
 };
 
 Trainer::Trainer(const TrainerOptions& options, const FloatModel& policy, const FloatModel& value)
-    : options_(options), start_(policy) {
+    : options_(options), start_(policy), tuner_(options.tuner), base_(policy) {
     online_ = std::make_unique<OnlineTrainer>(policy, value, options.online);
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(kMessageLimit);
@@ -97,7 +97,7 @@ Result<std::unique_ptr<Trainer>> Trainer::open(const TrainerOptions& options) {
         if (Status status = make_directories(options.save); !status) {
             return status.error();
         }
-        if (read_float_model(options.save + "/policy.model").ok()) {
+        if (options.learning == Learning::gradient && read_float_model(options.save + "/policy.model").ok()) {
             directory = options.save;
             spdlog::info("going on from what was learned before: {}", directory);
         }
@@ -119,10 +119,16 @@ Result<std::unique_ptr<Trainer>> Trainer::open(const TrainerOptions& options) {
     FloatModel value;
     if (Result<FloatModel> read = read_float_model(directory + "/value.model")) {
         value = std::move(*read);
-    } else {
+    } else if (options.learning == Learning::gradient) {
         spdlog::warn("{}: the value network begins anew", read.error().message);
     }
-    return std::unique_ptr<Trainer>(new Trainer(options, *policy, value));
+    std::unique_ptr<Trainer> trainer(new Trainer(options, *policy, value));
+    if (options.learning == Learning::turns) {
+        if (Status status = trainer->restore_turns(); !status) {
+            return status.error();
+        }
+    }
+    return trainer;
 }
 
 bool Trainer::connect() {
@@ -204,7 +210,8 @@ void Trainer::take(const pb::SampleBatch& batch) {
     memcpy(samples.data(), batch.records().data(), samples.size() * sizeof(adp_cc_sample));
     counters_.samples += samples.size();
     if (train_) {
-        online_->add(samples);
+        online_->add(samples);  // turns: what snapshots are calibrated on
+        tuner_.add(samples);
     }
 }
 
@@ -217,10 +224,27 @@ void Trainer::follow_active(const std::string& hash) {
     active_hash_ = hash;
     active_known_ = false;
     if (hash.empty()) {
+        if (turn_) {
+            tuner_.refused();
+            turn_.reset();
+        }
         plan_retry();
         return;
     }
     retry_us_ = 0;
+    if (options_.learning == Learning::turns) {
+        const auto ours = std::find_if(frozen_.begin(), frozen_.end(), [&](const auto& f) { return f.second == hash; });
+        if (ours != frozen_.end()) {
+            if (turn_ && ours->first != *turn_) {
+                tuner_.refused();  // the daemon has rolled it back
+                turn_.reset();
+            }
+            return;
+        }
+        if (restored_) {
+            return;  // what was saved takes its place at once
+        }
+    }
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
     pb::SnapshotSelector selector;
@@ -240,6 +264,10 @@ void Trainer::follow_active(const std::string& hash) {
     }
     active_model_ = std::move(snapshot->reference);
     active_known_ = true;
+    if (options_.learning == Learning::turns) {
+        follow_foreign(hash, active_model_);
+        return;
+    }
     if (!sent_hash_.empty() && hash != sent_hash_ && active_model_.network == start_.network) {
         spdlog::info("snapshot {} decides instead of {}: learning goes on from it", short_hash(hash),
                      short_hash(sent_hash_));
@@ -255,9 +283,10 @@ void Trainer::plan_retry() {
     const bool held = retry_s_ > 0 && static_cast<double>(now_us - last_send_us_) / 1e6 > 2 * retry_s_ + 60;
     retry_s_ = retry_s_ == 0 || held ? options_.retry_s : std::min(2 * retry_s_, options_.retry_most_s);
     retry_us_ = now_us + static_cast<uint64_t>(retry_s_ * 1e6);
-    spdlog::warn("the fallback decides, so there is nothing to learn from: the checkpoint is sent again in {:.0f} s "
-                 "(not while training is off)",
-                 retry_s_);
+    spdlog::warn(
+        "the fallback decides, so there is nothing to learn from: the checkpoint is sent again in {:.0f} s "
+        "(not while training is off)",
+        retry_s_);
 }
 
 // What was sent is on trial no more: it decides, or it does not, and then learning goes on from what does.
@@ -293,10 +322,7 @@ std::vector<InputCodes> Trainer::calibration() const {
     return codes;
 }
 
-bool Trainer::send(const std::string& reason) {
-    const uint64_t begin_us = monotonic_us();
-    last_send_us_ = begin_us;
-    const FloatModel model = online_->current();
+Result<Snapshot> Trainer::freeze(const FloatModel& model, const std::string& reason) {
     // Every other input calibrates, the rest judges.
     std::vector<InputCodes> calibration_codes;
     std::vector<InputCodes> held_out;
@@ -310,15 +336,25 @@ bool Trainer::send(const std::string& reason) {
     freeze.provenance.samples = counters_.samples;
     freeze.provenance.created_unix_s = time(nullptr);
     freeze.provenance.note = reason;
-    freeze.explore = static_cast<float>(options_.explore);
+    freeze.explore = options_.learning == Learning::gradient ? static_cast<float>(options_.explore) : 0;
     freeze.fidelity_limit = options_.fidelity_limit;
     Result<Snapshot> snapshot = freezer_.freeze(model, calibration_codes, held_out, freeze);
-    if (!snapshot) {
+    if (snapshot) {
+        counters_.frozen++;
+    } else {
         counters_.refused++;
         spdlog::error("not frozen: {}", snapshot.error().message);
+    }
+    return snapshot;
+}
+
+bool Trainer::send(const std::string& reason) {
+    const uint64_t begin_us = monotonic_us();
+    last_send_us_ = begin_us;
+    Result<Snapshot> snapshot = freeze(online_->current(), reason);
+    if (!snapshot) {
         return false;
     }
-    counters_.frozen++;
     const double freeze_ms = static_cast<double>(monotonic_us() - begin_us) / 1e3;
     if (options_.dry_run) {
         spdlog::info("would send {}: {} (frozen in {:.0f} ms, p99 {:.5f})", short_hash(snapshot->hash), reason,
@@ -368,6 +404,10 @@ void Trainer::save() {
     if (options_.save.empty()) {
         return;
     }
+    if (options_.learning == Learning::turns) {
+        save_turns();
+        return;
+    }
     for (const auto& [model, name] :
          {std::pair<FloatModel, const char*>{online_->current(), "policy.model"}, {online_->value(), "value.model"}}) {
         if (Status status = write_float_model(model, options_.save + "/" + name); !status) {
@@ -408,9 +448,14 @@ bool Trainer::step(std::chrono::milliseconds wait) {
         active_hash_.clear();
         trial_hash_.clear();
         switches_ = 0;
+        turn_.reset();
         return false;
     }
     if (!greeted_) {
+        return true;
+    }
+    if (options_.learning == Learning::turns) {
+        follow_turns();
         return true;
     }
     if (train_) {
@@ -453,6 +498,12 @@ bool Trainer::step(std::chrono::milliseconds wait) {
 }
 
 std::string Trainer::progress() const {
+    if (options_.learning == Learning::turns) {
+        const TunerCounters& turns = tuner_.counters();
+        return fmt::format("{}, {} samples, {} turns, {} settings compared, {} were better, best: {}",
+                           greeted_ ? "connected" : "waiting for the daemon", counters_.samples, turns.turns,
+                           turns.comparisons, turns.improvements, describe(tuner_.best()));
+    }
     return fmt::format("{}, {} samples, {} batches, {} snapshots installed, reward {:.2f}",
                        greeted_ ? "connected" : "waiting for the daemon", counters_.samples, counters_.batches,
                        counters_.installed, last_stats_.mean_reward);
@@ -483,6 +534,7 @@ void Trainer::run(StopToken& stop) {
             notify_status(progress());
         }
     }
+    leave_turns();
     save();
 }
 

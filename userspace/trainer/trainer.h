@@ -12,17 +12,24 @@
 #include "codegen/codegen.h"
 #include "codegen/result.h"
 #include "models/online.h"
+#include "models/tuner.h"
 #include "userspace/common/stop.h"
 #include "userspace/proto/control.grpc.pb.h"
 
 namespace adapath {
 
+enum class Learning : uint8_t {
+    turns,     // two numbers of the policy, by turns of seconds (models/tuner.h)
+    gradient,  // all of its weights, by PPO on explored decisions (models/online.h)
+};
+
 struct TrainerOptions {
     std::string target = "unix:/run/adapath/adapathd.sock";  // gRPC's name of the daemon
     std::string checkpoint;                                  // directory with policy.model and value.model
-    std::string save;           // directory to keep what was learned in; read first at a start. Empty = nowhere
-    double explore = 0.1;       // standard deviation of the noise that snapshots ask for, units of the action
-    double min_interval_s = 5;  // between two snapshots, so that each is judged before the next comes
+    std::string save;  // directory to keep what was learned in; read first at a start. Empty = nowhere
+    Learning learning = Learning::turns;
+    double explore = 0.1;       // gradient: standard deviation of the noise that snapshots ask for, units of the action
+    double min_interval_s = 5;  // gradient: between two snapshots, so that each is judged before the next comes
     double fidelity_limit = 1.0 / 256;
     // Where what was sent was rolled back and nothing but the fallback decides, the checkpoint is sent again after this
     // long; doubled each time in a row. Without a snapshot there is nothing to learn from.
@@ -30,11 +37,12 @@ struct TrainerOptions {
     double retry_most_s = 3600;
     bool dry_run = false;  // learn and report, send nothing
     OnlineOptions online;
+    TunerOptions tuner;
 };
 
 struct TrainerCounters {
     uint64_t samples = 0;
-    uint64_t batches = 0;
+    uint64_t batches = 0;  // gradient
     uint64_t frozen = 0;
     uint64_t installed = 0;
     uint64_t refused = 0;
@@ -58,6 +66,7 @@ public:
     void interrupt();
 
     [[nodiscard]] const TrainerCounters& counters() const { return counters_; }
+    [[nodiscard]] const Tuner& tuner() const { return tuner_; }
     [[nodiscard]] std::string progress() const;
 
 private:
@@ -69,8 +78,17 @@ private:
     void take(const pb::SampleBatch& batch);
     void follow_active(const std::string& hash);
     void follow_trial(const pb::SampleBatch& batch);
+    void follow_foreign(const std::string& hash, const FloatModel& model);
     void plan_retry();
+    Result<Snapshot> freeze(const FloatModel& model, const std::string& reason);
     bool send(const std::string& reason);
+    // Turns.
+    void follow_turns();
+    Status bring(const std::string& reason);
+    void in_place(const std::string& hash, uint32_t generation, uint64_t switches);
+    void leave_turns();
+    void save_turns();
+    [[nodiscard]] Status restore_turns();
     [[nodiscard]] std::vector<InputCodes> calibration() const;
     void save();
 
@@ -96,6 +114,14 @@ private:
     uint64_t last_send_us_ = 0;
     uint64_t retry_us_ = 0;  // when the checkpoint is sent again; 0 = no need
     double retry_s_ = 0;     // the pause before it
+    // Turns: settings of base_ that have a snapshot, which one decides, and since when none could be brought.
+    Tuner tuner_;
+    FloatModel base_;
+    bool base_is_checkpoint_ = true;
+    std::vector<std::pair<TunerSetting, std::string>> frozen_;
+    std::optional<TunerSetting> turn_;
+    bool restored_ = false;  // the tuner goes on from what was saved: whatever decides at first is not taken over
+    uint64_t next_try_us_ = 0;
     OnlineStats last_stats_;
     TrainerCounters counters_;
 };
