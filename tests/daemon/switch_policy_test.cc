@@ -63,6 +63,34 @@ TEST(SwitchPolicyTest, GoodSnapshotBecomesTrusted) {
     EXPECT_EQ(run.policy.state(), SwitchPolicy::State::trusted);
 }
 
+TEST(SwitchPolicyTest, TurnsAreHeldAgainstWhatTheOtherJustEarned) {
+    WatchOptions options;
+    options.margin = 2;
+    Trial run(options);
+    run.switch_to(1);
+    run.feed(1, 20, moving(6));
+    const auto turns = [&](int pairs, const Rewards& first, const Rewards& second) {
+        for (int i = 0; i < pairs; i++) {
+            run.policy.on_switch(1, run.now_us, true, {}, true);
+            EXPECT_EQ(run.feed(1, 4, first), -1);
+            run.policy.on_switch(2, run.now_us, true, {}, true);
+            if (const double caught_s = run.feed(2, 4, second); caught_s >= 0) {
+                return caught_s;
+            }
+        }
+        return -1.0;
+    };
+    EXPECT_EQ(turns(5, moving(6), moving(5.5)), -1);
+    // The link gets worse, step by step, for both: nothing to blame either for.
+    for (double level : {5.0, 4.0, 3.0, 2.0, 1.0, 0.0}) {
+        EXPECT_EQ(turns(2, moving(level), moving(level)), -1) << level;
+    }
+    // One that is much worse than the other is caught within its turn.
+    const double caught_s = turns(1, steady(0), steady(-8));
+    EXPECT_GE(caught_s, 1.5);
+    EXPECT_LT(caught_s, 4);
+}
+
 TEST(SwitchPolicyTest, CollapseIsCaughtWithinSeconds) {
     Trial run;
     run.switch_to(1);

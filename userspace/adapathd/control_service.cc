@@ -69,7 +69,7 @@ grpc::Status ControlService::Install(grpc::ServerContext*, const pb::InstallRequ
 
 grpc::Status ControlService::Switch(grpc::ServerContext*, const pb::SwitchRequest* request, pb::SwitchReply* reply) {
     Result<SwitchResult> result = daemon_.snapshots().switch_to(
-        request->target().hash(), request->target().generation(), request->reason(), request->canary());
+        request->target().hash(), request->target().generation(), request->reason(), request->canary(), request->turn());
     if (!result) {
         return failed(result.error());
     }

@@ -62,7 +62,7 @@ Status Daemon::start() {
     options.store_limit_bytes = uint64_t{config_.snapshot_store_mb()} << 20;
     SnapshotManager::Hooks hooks;
     hooks.recent = [this] { return loop_->recent_inputs(); };
-    hooks.on_switch = [this](uint32_t to, bool watch) { loop_->on_switch(to, watch); };
+    hooks.on_switch = [this](uint32_t to, bool watch, bool turn) { loop_->on_switch(to, watch, turn); };
     hooks.plan_trial = [this](bool asked) { return loop_->plan_trial(asked); };
     hooks.on_trial = [this](uint32_t generation) { loop_->on_trial(generation); };
     hooks.recall = [this](uint32_t generation) { return loop_->recall(generation); };

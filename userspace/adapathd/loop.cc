@@ -316,11 +316,11 @@ void Loop::report_losses(uint64_t now_us) {
     lost_reported_ = lost;
 }
 
-void Loop::on_switch(uint32_t to, bool watch) {
+void Loop::on_switch(uint32_t to, bool watch, bool turn) {
     std::lock_guard lock(mutex_);
     // A switch to what has passed its trial is its promotion: the watch knows what the trial has shown.
     const bool promotion = to != 0 && to == trial_.generation();
-    policy_.on_switch(to, monotonic_us(), watch, promotion ? trial_.knowledge() : TrialKnowledge{});
+    policy_.on_switch(to, monotonic_us(), watch, promotion ? trial_.knowledge() : TrialKnowledge{}, turn);
 }
 
 void Loop::on_trial(uint32_t generation) {

@@ -73,7 +73,7 @@ public:
     Status step();
 
     // Called by the manager; they take this loop's lock after the manager's.
-    void on_switch(uint32_t to, bool watch);
+    void on_switch(uint32_t to, bool watch, bool turn = false);
     [[nodiscard]] std::vector<InputCodes> recent_inputs() const;
     // Over the flows that were judged within the last seconds: those of an idle application can't be compared.
     [[nodiscard]] Result<uint32_t> plan_trial(bool asked) const;

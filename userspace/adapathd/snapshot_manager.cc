@@ -116,7 +116,7 @@ void SnapshotManager::adopt() {
                  .generation = active_.generation,
                  .hash = active_.hash});
     }
-    hooks_.on_switch(active_.generation, !active_trusted_);
+    hooks_.on_switch(active_.generation, !active_trusted_, false);
 }
 
 void SnapshotManager::mark_locked(uint32_t generation, SnapshotStore::Standing standing, uint32_t before) {
@@ -388,7 +388,7 @@ Result<InstallResult> SnapshotManager::install_locked(const Snapshot& snapshot, 
 
 Result<SwitchResult> SnapshotManager::flip_locked(uint32_t slot, uint32_t generation, const std::string& hash,
                                                   bool trained, bool watch, const std::string& kind,
-                                                  const std::string& reason) {
+                                                  const std::string& reason, bool turn) {
     const Known* known = known_locked(hash);
     const std::string program = known ? known->program_hash : "";
     const Known* before = known_locked(active_.hash);
@@ -400,12 +400,12 @@ Result<SwitchResult> SnapshotManager::flip_locked(uint32_t slot, uint32_t genera
         mark_locked(generation, watch ? SnapshotStore::Standing::watched : SnapshotStore::Standing::trusted,
                     from.generation);
     }
-    hooks_.on_switch(generation, watch);
+    hooks_.on_switch(generation, watch, turn);
     const uint64_t begin_ns = monotonic_ns();
     Status status = generation == 0 ? installer_.deactivate() : installer_.switch_to(slot);
     const double took_us = static_cast<double>(monotonic_ns() - begin_ns) / 1e3;
     if (!status) {
-        hooks_.on_switch(from.generation, false);
+        hooks_.on_switch(from.generation, false, false);
         return status.error();
     }
     const uint64_t now_us = monotonic_us();
@@ -541,7 +541,7 @@ Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool acti
     }
     if (at_once) {
         Result<SwitchResult> flip =
-            flip_locked(result->slot, result->generation, result->hash, trained, true, "switch", reason);
+            flip_locked(result->slot, result->generation, result->hash, trained, true, "switch", reason, turn);
         if (!flip) {
             return flip.error();
         }
@@ -555,18 +555,18 @@ Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool acti
 // Makes a snapshot that was installed before decide again: by a flip where it is still in a slot, else anew from the
 // store.
 Result<SwitchResult> SnapshotManager::activate_stored_locked(const std::string& hash, uint32_t generation, bool watch,
-                                                             const std::string& kind, const std::string& reason) {
+                                                             const std::string& kind, const std::string& reason, bool turn) {
     const std::vector<SlotInfo> slots = installer_.slots();
     if (const SlotInfo* slot = find_slot(slots, generation)) {
         const bool promotion = slot->state == SlotState::canary && kind == "switch";
         return flip_locked(slot->slot, generation, hash, promotion && trial_.trained, watch,
-                           promotion ? "promote" : kind, reason);
+                           promotion ? "promote" : kind, reason, turn);
     }
     Result<InstallResult> installed = install_stored_locked(hash);
     if (!installed) {
         return installed.error();
     }
-    return flip_locked(installed->slot, installed->generation, hash, false, watch, kind, reason);
+    return flip_locked(installed->slot, installed->generation, hash, false, watch, kind, reason, turn);
 }
 
 Result<InstallResult> SnapshotManager::install_stored_locked(const std::string& hash) {
@@ -585,7 +585,7 @@ Result<InstallResult> SnapshotManager::install_stored_locked(const std::string& 
 }
 
 Result<SwitchResult> SnapshotManager::switch_to(const std::string& hash_prefix, uint32_t generation,
-                                                const std::string& reason, bool canary) {
+                                                const std::string& reason, bool canary, bool turn) {
     std::lock_guard lock(mutex_);
     std::string hash;
     if (!hash_prefix.empty()) {
@@ -625,7 +625,7 @@ Result<SwitchResult> SnapshotManager::switch_to(const std::string& hash_prefix, 
             note = share.error().message;
         }
     }
-    Result<SwitchResult> result = activate_stored_locked(hash, generation, true, "switch", reason);
+    Result<SwitchResult> result = activate_stored_locked(hash, generation, true, "switch", reason, turn);
     if (result) {
         result->note = note;
         result->switches = active_.switches;

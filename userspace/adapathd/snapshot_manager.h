@@ -96,7 +96,7 @@ public:
         // Recent inputs, to check a snapshot on.
         std::function<std::vector<InputCodes>()> recent;
         // Told of each switch before any sample of it can be seen: `to` decides now; `watch`: it has to prove itself.
-        std::function<void(uint32_t to, bool watch)> on_switch;
+        std::function<void(uint32_t to, bool watch, bool turn)> on_switch;
         // The share (Q16) for a trial over the flows that live now; the error says why there can be none. `asked`: by
         // an operator, who has one even where the configuration asks for none.
         std::function<Result<uint32_t>(bool asked)> plan_trial;
@@ -125,7 +125,7 @@ public:
                                   bool canary = false, bool turn = false);
     // To what is on trial: its promotion.
     Result<SwitchResult> switch_to(const std::string& hash_prefix, uint32_t generation, const std::string& reason,
-                                   bool canary = false);
+                                   bool canary = false, bool turn = false);
     // To what decided before; where nothing did, to the fallback. `automatic`: the active snapshot did badly, and is
     // refused when the trainer sends it again. An operator's roll back while one is on trial ends that trial, no more.
     Result<SwitchResult> roll_back(const std::string& reason, bool automatic);
@@ -168,9 +168,10 @@ private:
     Result<InstallResult> install_locked(const Snapshot& snapshot, std::string_view bytes,
                                          std::span<const InputCodes> checks);
     Result<SwitchResult> flip_locked(uint32_t slot, uint32_t generation, const std::string& hash, bool trained,
-                                     bool watch, const std::string& kind, const std::string& reason);
+                                     bool watch, const std::string& kind, const std::string& reason,
+                                     bool turn = false);
     Result<SwitchResult> activate_stored_locked(const std::string& hash, uint32_t generation, bool watch,
-                                                const std::string& kind, const std::string& reason);
+                                                const std::string& kind, const std::string& reason, bool turn = false);
     // The trial begins. The one before it, if any, gives way.
     Status begin_trial_locked(const InstallResult& installed, bool trained, uint32_t share_q16,
                               const std::string& reason);

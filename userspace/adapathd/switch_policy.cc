@@ -126,7 +126,8 @@ void SwitchPolicy::rebase() {
     baseline_decisions_ += decisions_;
 }
 
-void SwitchPolicy::on_switch(uint32_t to, uint64_t now_us, bool watch, const TrialKnowledge& knowledge) {
+void SwitchPolicy::on_switch(uint32_t to, uint64_t now_us, bool watch, const TrialKnowledge& knowledge,
+                             bool turn) {
     if (state_ == State::watched && watch && decisions_ >= options_.min_decisions &&
         static_cast<double>(now_us - switched_us_) / 1e6 >= options_.min_seconds) {
         // The next one comes before this one was trusted. Did it do better than the baseline, the next has to do as
@@ -135,11 +136,12 @@ void SwitchPolicy::on_switch(uint32_t to, uint64_t now_us, bool watch, const Tri
         for (const Block& block : watch_blocks_) {
             sum += block.sum;
         }
-        if (sum > 0) {
+        if (sum > 0 || turn || turn_) {
             rebase();
         }
     }
     generation_ = to;
+    turn_ = turn;
     switched_us_ = now_us;
     knowledge_ = knowledge;
     decisions_ = 0;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <set>
 #include <utility>
@@ -34,7 +35,7 @@ std::string text(const Json& json, const char* key) {
 Json settings_of(const Json& line) {
     Json settings = Json::object();
     for (const char* key : {"measurement", "seconds", "delay_ms", "queue_ms", "down_mbit", "loss",
-                            "second_flow_after_s", "video", "kernel"}) {
+                            "second_flow_after_s", "video", "regimes", "kernel"}) {
         if (line["inputs"].contains(key)) {
             settings[key] = line["inputs"][key];
         }
@@ -140,6 +141,72 @@ FairnessPoint fairness_of(const Json& line) {
         }
     }
     return point;
+}
+
+// Mean of the rewards in [from, to) seconds; 0 where none is known.
+double mean_reward(const std::vector<std::optional<double>>& rewards, double from, double to) {
+    double sum = 0;
+    size_t known = 0;
+    for (size_t i = static_cast<size_t>(from); i < std::min(rewards.size(), static_cast<size_t>(to)); i++) {
+        if (rewards[i]) {
+            sum += *rewards[i];
+            known++;
+        }
+    }
+    return known == 0 ? 0 : sum / static_cast<double>(known);
+}
+
+RegimePoint regime_of(const Json& line) {
+    RegimePoint point;
+    const Json& figures = line["figures"];
+    point.line = &line;
+    point.trace = text(line["inputs"], "trace");
+    point.policy = text(line["inputs"], "policy");
+    point.phase_s = number(at(line["inputs"], "regimes"), "phase_s");
+    point.p95_ms = number(at(figures, "delay_ms"), "p95");
+    const double capacity = number(figures, "capacity_bytes");
+    point.share = capacity > 0 ? number(figures, "delivered_bytes") / capacity : 0;
+    point.switches = number(at(figures, "cost"), "switches");
+    point.rollbacks = number(at(figures, "cost"), "rollbacks");
+    if (line.contains("series") && line["series"].contains("reward")) {
+        for (const Json& reward : line["series"]["reward"]) {
+            point.rewards.push_back(reward.is_number() ? std::optional(reward.get<double>()) : std::nullopt);
+        }
+    }
+    for (size_t i = 0; i < point.phases.size(); i++) {
+        const double from = static_cast<double>(i) * point.phase_s;
+        point.phases[i] = {
+            .mean = mean_reward(point.rewards, from, from + point.phase_s),
+            .first = mean_reward(point.rewards, from, from + std::min(60.0, point.phase_s)),
+            .last = mean_reward(point.rewards, from + point.phase_s * 2 / 3, from + point.phase_s),
+        };
+    }
+    return point;
+}
+
+const RegimePoint* regime_with(const Analysis& analysis, const std::string& policy) {
+    for (const RegimePoint& point : analysis.regimes) {
+        if (point.policy == policy) {
+            return &point;
+        }
+    }
+    return nullptr;
+}
+
+// Until when the learning one was below.
+std::optional<double> above_after(const RegimePoint& learning, const RegimePoint& frozen) {
+    constexpr double at_once_s = 30;
+    const double from = learning.phase_s;
+    const double to = 2 * learning.phase_s;
+    const auto above = [&](double a, double b) {
+        return mean_reward(learning.rewards, a, b) > mean_reward(frozen.rewards, a, b);
+    };
+    for (double at = from; at + at_once_s <= to; at++) {
+        if (above(at, at + at_once_s) && above(at, to)) {
+            return at - from;
+        }
+    }
+    return std::nullopt;
 }
 
 // Median over the traces of the median over a trace's seeds; nothing where no point has a value.
@@ -289,6 +356,16 @@ void add_verdicts(Analysis& analysis, const std::string& policy) {
         at_least(fmt::format("Jain's index, {} with {}", policy, other == policy ? "itself" : other), least,
                  median(std::move(jains)));
     }
+    const RegimePoint* frozen = regime_with(analysis, "adapath");
+    const RegimePoint* learning = regime_with(analysis, policy);
+    if (policy == "adapath-online" && frozen != nullptr && learning != nullptr) {
+        // Of the last third of a phase, when what there is to learn has been learned.
+        const double more_earned = learning->phases[1].last - frozen->phases[1].last;
+        add("link changed: reward over the frozen one's", "more than 0", more_earned, more_earned > 0);
+        const double before = learning->phases[0].last;
+        const double forgotten = (before - learning->phases[2].last) / std::abs(before);
+        add("link changed back: share of the reward lost", "at most 0.05", forgotten, forgotten <= 0.05);
+    }
 }
 
 }  // namespace
@@ -307,6 +384,17 @@ Analysis analyse(const std::vector<Json>& lines) {
     for (const Json* line : comparable(lines, "fairness")) {
         analysis.fairness.push_back(fairness_of(*line));
         taken++;
+    }
+    for (const Json* line : comparable(lines, "regimes")) {
+        analysis.regimes.push_back(regime_of(*line));
+        taken++;
+    }
+    if (const RegimePoint* frozen = regime_with(analysis, "adapath")) {
+        for (RegimePoint& point : analysis.regimes) {
+            if (point.policy != "adapath" && point.phase_s == frozen->phase_s) {
+                point.above_after_s = above_after(point, *frozen);
+            }
+        }
     }
     analysis.left_out = lines.size() - taken;
 
@@ -350,6 +438,7 @@ Analysis analyse(const std::vector<Json>& lines) {
     }
     for (const char* judged : {"adapath", "adapath-online"}) {
         const bool there = std::find(seen.begin(), seen.end(), judged) != seen.end() ||
+                           regime_with(analysis, judged) != nullptr ||
                            std::any_of(analysis.fairness.begin(), analysis.fairness.end(), [&](const auto& point) {
                                return point.pair.starts_with(std::string(judged) + "+");
                            });
@@ -366,7 +455,8 @@ Json summary_json(const Analysis& analysis) {
               {"ratios", Json::array()},
               {"verdicts", Json::array()},
               {"video", Json::array()},
-              {"fairness", Json::array()}};
+              {"fairness", Json::array()},
+              {"regimes", Json::array()}};
     for (const PolicyMedians& m : analysis.medians) {
         json["medians"].push_back({{"policy", m.policy},
                                    {"traces", m.traces},
@@ -412,6 +502,17 @@ Json summary_json(const Analysis& analysis) {
     }
     for (const FairnessPoint& p : analysis.fairness) {
         json["fairness"].push_back({{"trace", p.trace}, {"pair", p.pair}, {"jain", p.jain}});
+    }
+    for (const RegimePoint& p : analysis.regimes) {
+        Json phases = Json::array();
+        for (const RegimePoint::Phase& phase : p.phases) {
+            phases.push_back({{"mean", phase.mean}, {"first_minute", phase.first}, {"last_third", phase.last}});
+        }
+        json["regimes"].push_back({{"trace", p.trace},
+                                   {"policy", p.policy},
+                                   {"phase_s", p.phase_s},
+                                   {"reward", phases},
+                                   {"above_frozen_after_s", optional(p.above_after_s)}});
     }
     return json;
 }

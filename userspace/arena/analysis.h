@@ -1,6 +1,7 @@
 // What the raw results come to: which lines belong together, medians and ratios, and the verdicts.
 #pragma once
 
+#include <array>
 #include <map>
 #include <optional>
 #include <string>
@@ -47,6 +48,26 @@ struct FairnessPoint {
     const Json* line = nullptr;
 };
 
+// What a policy earned on a link that changed twice: mean rewards.
+struct RegimePoint {
+    std::string trace;
+    std::string policy;
+    double phase_s = 0;
+    // Of each third of the time: all of it, the first minute (or all, where that is shorter), the last third.
+    struct Phase {
+        double mean = 0, first = 0, last = 0;
+    };
+    std::array<Phase, 3> phases;
+    std::vector<std::optional<double>> rewards;  // by second
+    // Of a policy that learns, after the change: seconds until its reward was above the frozen one's for good (half a
+    // minute at once, and the rest of the phase on the whole).
+    std::optional<double> above_after_s;
+    double p95_ms = 0;
+    double share = 0;
+    double switches = 0, rollbacks = 0;
+    const Json* line = nullptr;
+};
+
 // Medians over the traces of the medians over their seeds.
 struct PolicyMedians {
     std::string policy;
@@ -80,6 +101,7 @@ struct Analysis {
     std::vector<Point> bulk;
     std::vector<Point> video;
     std::vector<FairnessPoint> fairness;
+    std::vector<RegimePoint> regimes;
     std::vector<std::string> policies;  // of bulk and video, in a fixed order
     std::vector<std::string> traces;    // as they were measured
     std::vector<PolicyMedians> medians;

@@ -36,6 +36,9 @@ namespace {
 // Starting and ending a group's programs, before that was measured.
 constexpr double overhead_s = 5;
 
+// The checkpoint as it is, and the same learning.
+const std::vector<std::string> regime_policies = {"adapath", "adapath-online"};
+
 std::vector<std::string> split_pair(const std::string& pair) {
     const size_t plus = pair.find('+');
     return plus == std::string::npos ? std::vector<std::string>{pair}
@@ -142,6 +145,9 @@ Status Arena::make_policies() {
             }
         }
     }
+    if (wants(Traffic::regimes)) {
+        wanted.insert(wanted.end(), regime_policies.begin(), regime_policies.end());
+    }
     for (const std::string& name : wanted) {
         if (policies_.contains(name)) {
             continue;
@@ -203,7 +209,10 @@ Group Arena::make_group(Traffic traffic, const SeededTrace& trace) {
     if (traffic == Traffic::fairness && options_.fairness_queue_ms > 0) {
         link.queue_ms = options_.fairness_queue_ms;
     }
-    for (const std::string& name : traffic == Traffic::fairness ? options_.pairs : options_.policies) {
+    const std::vector<std::string>& names = traffic == Traffic::fairness  ? options_.pairs
+                                            : traffic == Traffic::regimes ? regime_policies
+                                                                          : options_.policies;
+    for (const std::string& name : names) {
         GroupCell cell;
         cell.inputs.traffic = traffic;
         cell.inputs.trace = trace.name;
@@ -219,6 +228,10 @@ Group Arena::make_group(Traffic traffic, const SeededTrace& trace) {
         }
         if (traffic == Traffic::video) {
             cell.inputs.video = video_;
+        }
+        if (traffic == Traffic::regimes) {
+            cell.inputs.regimes = options_.regimes;
+            cell.inputs.seconds = 3 * options_.regimes.phase_s;
         }
         for (const std::string& one : split_pair(name)) {
             cell.policies.push_back(policies_.at(one).get());
@@ -276,6 +289,14 @@ Status Arena::load_traces() {
         for (const SeededTrace* trace : *loaded) {
             groups_.push_back(make_group(Traffic::fairness, *trace));
         }
+    }
+    if (wants(Traffic::regimes)) {
+        Result<SeededTrace> trace = regimes_trace(options_.regimes);
+        if (!trace) {
+            return trace.error();
+        }
+        traces_.push_back(std::make_unique<SeededTrace>(std::move(*trace)));
+        groups_.push_back(make_group(Traffic::regimes, *traces_.back()));
     }
     return {};
 }

@@ -16,10 +16,11 @@ struct Options {
     std::vector<double> generate_mbit;  // mean rates of generated traces
     std::vector<uint64_t> seeds = {1};
     std::vector<std::string> policies;
-    std::vector<std::string> traffic = {"bulk", "video", "fairness"};
+    std::vector<std::string> traffic = {"bulk", "video", "fairness", "regimes"};
     unsigned seconds = 60;
     LinkSettings link;
     VideoSettings video;
+    RegimeSettings regimes;
     std::vector<double> fairness_mbit = {12};  // constant links
     std::vector<std::string> fairness_traces;
     std::vector<std::string> pairs;

@@ -46,7 +46,18 @@ struct VideoSettings {
     double max_kbps = 6000;
 };
 
-enum class Traffic { bulk, video, fairness };
+// A link that becomes another one and later again the one that it was: what learning is worth. Equal times of each:
+// a constant rate; the same mean, but served for a part of each period only, as by a scheduler with many users (the
+// checkpoint does badly there); the constant rate again.
+struct RegimeSettings {
+    double phase_s = 180;
+    double mbit = 12;
+    double period_ms = 300;
+    double served_ms = 100;
+    unsigned flows = 4;
+};
+
+enum class Traffic { bulk, video, fairness, regimes };
 [[nodiscard]] inline const char* name_of(Traffic traffic) {
     switch (traffic) {
         case Traffic::bulk:
@@ -54,9 +65,11 @@ enum class Traffic { bulk, video, fairness };
         case Traffic::video:
             return "video";
         case Traffic::fairness:
+            return "fairness";
+        case Traffic::regimes:
             break;
     }
-    return "fairness";
+    return "regimes";
 }
 
 // Everything that a cell's figures depend on; the key is made of nothing else.
@@ -74,6 +87,7 @@ struct CellInputs {
     std::string kernel;              // its release
     double second_flow_after_s = 0;  // fairness
     std::optional<VideoSettings> video;
+    std::optional<RegimeSettings> regimes;
 };
 
 // One second of a link, or of a flow where that is said.

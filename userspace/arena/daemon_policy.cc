@@ -185,6 +185,10 @@ Result<Json> DaemonPolicy::parts() const {
     return parts;
 }
 
+std::string DaemonPolicy::daemon_socket() const {
+    return socket_directory_ ? socket_directory_->path() + "/d.sock" : std::string();
+}
+
 Status DaemonPolicy::alive() {
     for (std::optional<Child>* child : {&daemon_, &trainer_}) {
         if (*child && !(*child)->running()) {

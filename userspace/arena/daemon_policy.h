@@ -30,6 +30,7 @@ public:
     [[nodiscard]] Result<Json> parts() const override;
     Status alive() override;
     [[nodiscard]] Result<PolicyCost> cost() override;
+    [[nodiscard]] std::string daemon_socket() const override;
     [[nodiscard]] bool has_cost() const override { return true; }
     void stop() override;
 

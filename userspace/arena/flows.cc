@@ -1,4 +1,4 @@
-// Cells whose traffic is TCP flows with as much to send as they get through: one (bulk) or two (fairness).
+// Cells whose traffic is TCP flows with as much to send as they get through: one (bulk), two (fairness) or more (regimes).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -18,9 +18,15 @@ constexpr auto tick = std::chrono::milliseconds(100);
 // How long the links may outlast their time before something is wrong.
 constexpr double patience_s = 20;
 
+size_t flows_of(const GroupCell& cell) {
+    return cell.inputs.regimes ? cell.inputs.regimes->flows : cell.policies.size();
+}
+
 Status start_flow(Running& running, size_t index, const GroupSettings& settings) {
     TcpFlowOptions options;
-    options.congestion_control = running.cell->policies[index]->congestion_control();
+    // Regimes: many flows of one policy.
+    const std::vector<Policy*>& policies = running.cell->policies;
+    options.congestion_control = policies[std::min(index, policies.size() - 1)]->congestion_control();
     options.from = &running.uplink->gateway();
     options.to = &running.uplink->server();
     options.address = uplink_server_address;
@@ -39,7 +45,7 @@ Status start_flow(Running& running, size_t index, const GroupSettings& settings)
 void start_flows(const RunningCells& cells, size_t index, const GroupSettings& settings) {
     std::vector<std::jthread> threads;
     for (const auto& running : cells) {
-        if (!running->error.empty() || index >= running->cell->policies.size()) {
+        if (!running->error.empty() || index >= flows_of(*running->cell)) {
             continue;
         }
         threads.emplace_back([&settings, index, cell = running.get()] {
@@ -47,6 +53,18 @@ void start_flows(const RunningCells& cells, size_t index, const GroupSettings& s
                 cell->fail(started.error());
             }
         });
+    }
+}
+
+void watch_rewards(const RunningCells& cells, uint64_t start_ns) {
+    for (const auto& running : cells) {
+        const std::string socket = running->cell->policies[0]->daemon_socket();
+        if (socket.empty()) {
+            running->fail(Error{"no daemon collects what it earns"});
+            continue;
+        }
+        running->rewards = std::make_unique<RewardRecorder>(
+            socket, start_ns, static_cast<size_t>(std::lround(running->cell->inputs.seconds)));
     }
 }
 
@@ -76,6 +94,14 @@ CellOutcome outcome_of(Running& running, const Group& group) {
         }
         add_cost(running, outcome.figures);
     }
+    if (running.rewards && running.error.empty()) {
+        running.rewards->stop();
+        if (const std::string error = running.rewards->error(); !error.empty()) {
+            running.fail(Error{"what it earned could not be read: " + error});
+        }
+        outcome.series["reward"] = running.rewards->series();
+        outcome.figures["reward_samples_missed"] = running.rewards->dropped();
+    }
     outcome.error = running.error;
     return outcome;
 }
@@ -88,6 +114,12 @@ Result<std::vector<CellOutcome>> run_flows(const Group& group, const GroupSettin
     RunningCells cells = set_up(group, settings, static_cast<size_t>(std::lround(first.seconds)));
     const uint64_t start_ns = monotonic_ns();
     start_links(cells);
+    if (group.traffic == Traffic::regimes) {
+        watch_rewards(cells, start_ns);
+        for (size_t index = 1; index < flows_of(group.cells.front()); index++) {
+            start_flows(cells, index, settings);
+        }
+    }
     start_flows(cells, 0, settings);
     bool second_started = false;
     for (;;) {

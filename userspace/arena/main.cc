@@ -69,9 +69,9 @@ void add_matrix_options(CLI::App& app, Options& options) {
     app.add_option("--policy", options.policies,
                    fmt::format("Policy under test; repeatable (default: {})", fmt::join(policy_names(), ", ")))
         ->check(CLI::IsMember(policy_names()));
-    app.add_option("--traffic", options.traffic, "bulk, video or fairness; repeatable")
+    app.add_option("--traffic", options.traffic, "bulk, video, fairness or regimes; repeatable")
         ->capture_default_str()
-        ->check(CLI::IsMember({"bulk", "video", "fairness"}));
+        ->check(CLI::IsMember({"bulk", "video", "fairness", "regimes"}));
     app.add_option("--seconds", options.seconds, "Seconds of each cell, a whole number")
         ->capture_default_str()
         ->check(CLI::Range(2, 3600));
@@ -90,6 +90,26 @@ void add_matrix_options(CLI::App& app, Options& options) {
     app.add_option("--second-after", options.second_flow_after_s, "Seconds after which a pair's second flow begins")
         ->capture_default_str()
         ->check(CLI::Range(0.0, 3600.0));
+}
+
+void add_regime_options(CLI::App& app, Options& options) {
+    app.add_option("--regime-seconds", options.regimes.phase_s,
+                   "Regimes: how long the link is what it is, three times; a whole number")
+        ->capture_default_str()
+        ->check(CLI::Range(5, 3600));
+    app.add_option("--regime-rate", options.regimes.mbit, "Regimes: mean rate of all three, Mbit/s")
+        ->capture_default_str()
+        ->check(CLI::Range(0.5, 200.0));
+    app.add_option("--regime-period", options.regimes.period_ms,
+                   "Regimes: in the middle the link serves these flows once in so many ms ...")
+        ->capture_default_str()
+        ->check(CLI::Range(2.0, 5000.0));
+    app.add_option("--regime-served", options.regimes.served_ms, "... for so many, that much faster")
+        ->capture_default_str()
+        ->check(CLI::Range(1.0, 5000.0));
+    app.add_option("--regime-flows", options.regimes.flows, "Regimes: how many flows share the link")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 64));
 }
 
 void add_link_options(CLI::App& app, Options& options) {
@@ -128,7 +148,7 @@ void add_program_options(CLI::App& app, Options& options) {
         ->capture_default_str()
         ->check(CLI::ExistingDirectory);
     app.add_option("--trainer-argument", options.trainer_arguments,
-                   "Argument for adapath-trainer; repeatable (default: what a run of a minute needs)")
+                   "Argument for adapath-trainer; repeatable")
         ->allow_extra_args(false);
     app.add_option("--daemon-config", options.daemon_config, "Text for the end of adapathd's configuration");
 }
@@ -143,23 +163,6 @@ int run(Options& options) {
     if (options.pairs.empty()) {
         options.pairs = {"adapath+adapath", "adapath+cubic", "bbr+cubic", "cubic+cubic"};
     }
-    if (options.trainer_arguments.empty()) {
-        // A minute is all there is: smaller batches, and a smaller difference is worth a switch, than in a gateway that
-        // runs for days.
-        options.trainer_arguments = {"--batch",
-                                     "48",
-                                     "--stable-batches",
-                                     "2",
-                                     "--stable-change",
-                                     "0.03",
-                                     "--necessary-loss",
-                                     "0.01",
-                                     "--policy-rate",
-                                     "0.001",
-                                     "--min-interval",
-                                     "4",
-                                     "--least-explained=-100"};
-    }
     for (std::vector<std::string>* list : {&options.policies, &options.pairs}) {
         std::vector<std::string> once;
         for (const std::string& name : *list) {
@@ -172,6 +175,11 @@ int run(Options& options) {
     if (options.video.clip.empty()) {
         const char* cache = getenv("ADAPATH_CACHE");
         options.video.clip = std::string(cache != nullptr ? cache : "out/cache") + "/clip/vtest.avi";
+    }
+    if (options.regimes.served_ms > options.regimes.period_ms) {
+        return fail(fmt::format("--regime-served {:g} ms is more than --regime-period {:g} ms", options.regimes.served_ms,
+                                options.regimes.period_ms),
+                    exit_usage);
     }
     // The daemon takes absolute paths only.
     options.out = std::filesystem::absolute(options.out).lexically_normal().string();
@@ -211,6 +219,7 @@ int main(int argc, char** argv) {
     app.set_version_flag("--version", adapath::kVersion);
     app.name("adapath-arena");
     add_matrix_options(app, options);
+    add_regime_options(app, options);
     add_link_options(app, options);
     add_program_options(app, options);
     CLI::App* report = app.add_subcommand("report", "Make OUT/report.html again from the results, measure nothing");

@@ -62,6 +62,8 @@ public:
     // An error where something that it needs has died.
     virtual Status alive() { return {}; }
     [[nodiscard]] virtual Result<PolicyCost> cost() { return PolicyCost{}; }
+    // Of the daemon that collects what it decides; empty where there is none.
+    [[nodiscard]] virtual std::string daemon_socket() const { return {}; }
     // Does it run anything of its own, whose cost can be told?
     [[nodiscard]] virtual bool has_cost() const { return false; }
     virtual void stop() {}

@@ -552,6 +552,87 @@ std::string fairness_charts(const Analysis& analysis) {
            "received over the whole time.</p>";
 }
 
+// What was earned while the link changed twice; where the learning one came out above the frozen one is marked.
+std::string regimes_chart(const Analysis& analysis) {
+    constexpr size_t smooth_s = 10;
+    double low = 0, high = 1, end = 1;
+    std::vector<NamedLine> lines;
+    for (const RegimePoint& point : analysis.regimes) {
+        ChartLine line;
+        for (size_t i = 0; i < point.rewards.size(); i++) {
+            double sum = 0;
+            size_t known = 0;
+            for (size_t j = i + 1 < smooth_s ? 0 : i + 1 - smooth_s; j <= i; j++) {
+                if (point.rewards[j]) {
+                    sum += *point.rewards[j];
+                    known++;
+                }
+            }
+            if (known > 0) {
+                line.push_back({static_cast<double>(i + 1), sum / static_cast<double>(known)});
+                low = std::min(low, line.back().y);
+                high = std::max(high, line.back().y);
+            }
+        }
+        end = std::max(end, static_cast<double>(point.rewards.size()));
+        lines.push_back({css_of(point.policy), line});
+    }
+    // An outage must not flatten all the rest.
+    low = std::max(low, -2 * high);
+    ChartShape shape;
+    shape.height = 260;
+    const double step = nice_step(high - low, 6);
+    Chart chart(shape, {.low = 0, .high = end},
+                {.low = std::floor(low / step) * step, .high = std::ceil(high / step) * step});
+    for (const RegimePoint& point : analysis.regimes) {
+        chart.band(point.phase_s, 2 * point.phase_s, "capacity");
+        break;
+    }
+    chart.axes("reward, mean of 10 s", "s");
+    for (const NamedLine& line : lines) {
+        chart.curve(line.line, "line " + line.css, 5);
+    }
+    for (const RegimePoint& point : analysis.regimes) {
+        if (point.above_after_s) {
+            chart.mark(point.phase_s + *point.above_after_s, "bound-line",
+                       fmt::format("{}: above the frozen one {:.0f} s after the change", point.policy,
+                                   *point.above_after_s));
+        }
+    }
+    return chart.svg("regimes", "Reward over time on a link that changes twice");
+}
+
+std::string regimes_table(const Analysis& analysis) {
+    std::string rows = head({"policy", "before: last third", "changed: first minute", "last third",
+                             "above the frozen one after", "back: first minute", "last third", "p95 delay, ms",
+                             "delivered", "switches", "roll backs"});
+    const auto reward = [](double value) { return cell(fmt::format("{:.2f}", value)); };
+    for (const RegimePoint& p : analysis.regimes) {
+        rows += fmt::format("<tr><th>{}</th>", policy_name(p.policy)) + reward(p.phases[0].last) +
+                reward(p.phases[1].first) + reward(p.phases[1].last) +
+                cell(p.above_after_s ? fmt::format("{:.0f} s", *p.above_after_s) : "–") + reward(p.phases[2].first) +
+                reward(p.phases[2].last) + cell(ms(p.p95_ms)) + cell(percent(p.share)) +
+                cell(fmt::format("{:.0f}", p.switches)) + cell(fmt::format("{:.0f}", p.rollbacks)) + "</tr>";
+    }
+    return fmt::format("<table>{}</table>", rows);
+}
+
+std::string regimes_panel(const Analysis& analysis) {
+    std::vector<std::string> policies;
+    for (const RegimePoint& point : analysis.regimes) {
+        policies.push_back(point.policy);
+    }
+    const Json& regimes = (*analysis.regimes.front().line)["inputs"]["regimes"];
+    const std::string what = fmt::format(
+        "{:g} flows of each policy on {:g} Mbit/s. Shaded: the same mean rate, but the link serves them for {:g} ms in "
+        "every {:g} ms. The reward is what the policy is trained for (include/adapath/cc.h): throughput against delay "
+        "against loss.",
+        regimes.value("flows", 0.0), regimes.value("mbit", 0.0), regimes.value("served_ms", 0.0),
+        regimes.value("period_ms", 0.0));
+    return legend(policies) + regimes_chart(analysis) + fmt::format("<p class='hint'>{}</p>", escape_html(what)) +
+           regimes_table(analysis);
+}
+
 std::string cards(const Analysis& analysis) {
     std::string out;
     const auto met = [&](const std::string& policy, const std::string& name) -> std::optional<bool> {
@@ -618,7 +699,8 @@ std::string date_text(double unix_s) {
 }
 
 std::string facts(const Analysis& analysis) {
-    const Json* line = !analysis.bulk.empty()       ? analysis.bulk.back().line
+    const Json* line = !analysis.regimes.empty() && analysis.bulk.empty() ? analysis.regimes.back().line
+                       : !analysis.bulk.empty()     ? analysis.bulk.back().line
                        : !analysis.video.empty()    ? analysis.video.back().line
                        : !analysis.fairness.empty() ? analysis.fairness.back().line
                                                     : nullptr;
@@ -679,6 +761,9 @@ std::string to_html(const Analysis& analysis) {
     if (!analysis.fairness.empty()) {
         sections += panel("Sharing a link", fairness_charts(analysis));
     }
+    if (!analysis.regimes.empty()) {
+        sections += panel("The link changes twice", regimes_panel(analysis), "panel scroll");
+    }
     if (!analysis.bulk.empty()) {
         if (const std::string asking = asking_table(analysis); !asking.empty()) {
             sections += panel("What asking userspace costs a decision", asking, "panel scroll");
@@ -714,6 +799,18 @@ std::string to_table(const Analysis& analysis) {
         out += fmt::format("\n{:<34}{:<28}{:>8}\n", "sharing a link", "trace", "Jain");
         for (const FairnessPoint& p : analysis.fairness) {
             out += fmt::format("{:<34}{:<28}{:>8.3f}\n", p.pair, p.trace, p.jain);
+        }
+    }
+    if (!analysis.regimes.empty()) {
+        out += fmt::format("\n{:<16}{:>10}{:>12}{:>12}{:>14}{:>12}{:>12}{:>9}{:>10}\n", "link changes", "before",
+                           "changed:", "last", "above frozen", "back:", "last", "p95 ms", "switches");
+        out += fmt::format("{:<16}{:>10}{:>12}{:>12}{:>14}{:>12}{:>12}\n", "reward", "", "1st minute", "third",
+                           "after, s", "1st minute", "third");
+        for (const RegimePoint& p : analysis.regimes) {
+            out += fmt::format("{:<16}{:>10.2f}{:>12.2f}{:>12.2f}{:>14}{:>12.2f}{:>12.2f}{:>9.0f}{:>10.0f}\n", p.policy,
+                               p.phases[0].last, p.phases[1].first, p.phases[1].last,
+                               p.above_after_s ? fmt::format("{:.0f}", *p.above_after_s) : "-", p.phases[2].first,
+                               p.phases[2].last, p.p95_ms, p.switches);
         }
     }
     if (!analysis.verdicts.empty()) {

@@ -46,6 +46,13 @@ Json inputs_json(const CellInputs& inputs) {
                          {"min_kbps", inputs.video->min_kbps},
                          {"max_kbps", inputs.video->max_kbps}};
     }
+    if (inputs.regimes) {
+        json["regimes"] = {{"phase_s", inputs.regimes->phase_s},
+                           {"mbit", inputs.regimes->mbit},
+                           {"period_ms", inputs.regimes->period_ms},
+                           {"served_ms", inputs.regimes->served_ms},
+                           {"flows", inputs.regimes->flows}};
+    }
     return json;
 }
 

@@ -7,6 +7,7 @@
 
 #include "userspace/arena/group.h"
 #include "userspace/arena/link_recorder.h"
+#include "userspace/arena/reward_recorder.h"
 #include "userspace/harness/child.h"
 #include "userspace/linkem/tcp_flow.h"
 #include "userspace/linkem/uplink.h"
@@ -22,6 +23,7 @@ struct Running {
     std::unique_ptr<Child> receiver;
     std::unique_ptr<Child> sender;
     std::vector<PolicyCost> before;  // of each policy
+    std::unique_ptr<RewardRecorder> rewards;  // regimes
     std::string error;               // the first; empty = sound so far
 
     Running() = default;

@@ -68,6 +68,32 @@ Result<SeededTrace> seeded(const TraceSource& source, uint64_t seed) {
     return SeededTrace{.name = source.name, .hash = sha256_text(lines.str()), .seed = seed, .trace = std::move(*trace)};
 }
 
+Result<SeededTrace> regimes_trace(const RegimeSettings& settings) {
+    const auto phase_ms = static_cast<uint64_t>(std::llround(settings.phase_s * 1000));
+    const double per_ms = settings.mbit * 1e6 / 8 / 1000 / static_cast<double>(trace_opportunity_bytes);
+    std::string lines;
+    double due = 0;
+    for (uint64_t ms = 1; ms <= 3 * phase_ms; ms++) {
+        const bool changed = ms > phase_ms && ms <= 2 * phase_ms;
+        if (!changed) {
+            due += per_ms;
+        } else if (std::fmod(static_cast<double>(ms - phase_ms - 1), settings.period_ms) < settings.served_ms) {
+            due += per_ms * settings.period_ms / settings.served_ms;
+        }
+        for (; due >= 1; due--) {
+            lines += fmt::format("{}\n", ms);
+        }
+    }
+    Result<Trace> trace = Trace::parse(lines, "the regimes' link");
+    if (!trace) {
+        return trace.error();
+    }
+    return SeededTrace{.name = fmt::format("{:g} Mbit/s, changed twice", settings.mbit),
+                       .hash = sha256_text(lines),
+                       .seed = 1,
+                       .trace = std::move(*trace)};
+}
+
 Bound omniscient_bound(const Trace& trace, const LinkSettings& link, double seconds) {
     // What leaves the queue in the last moments is still on its way at the end.
     const double until_s = std::max(0.0, seconds - link.delay_ms / 1000);

@@ -17,6 +17,8 @@ TraceSource constant_source(double mbit);
 // For a recorded trace seed 1 is its own beginning, others begin at places spread over it.
 Result<SeededTrace> seeded(const TraceSource& source, uint64_t seed);
 
+Result<SeededTrace> regimes_trace(const RegimeSettings& settings);
+
 // What nobody can beat: a packet waits for every opportunity, so all of them are used, and no packet waits for one.
 struct Bound {
     uint64_t delivered_bytes = 0;  // at the far end within the time

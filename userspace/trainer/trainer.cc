@@ -236,7 +236,12 @@ void Trainer::follow_active(const std::string& hash) {
         const auto ours = std::find_if(frozen_.begin(), frozen_.end(), [&](const auto& f) { return f.second == hash; });
         if (ours != frozen_.end()) {
             if (turn_ && ours->first != *turn_) {
-                tuner_.refused();  // the daemon has rolled it back
+                // The daemon has rolled it back. Where that was the best one, the daemon knows something that the tuner
+                // does not: not again at once.
+                if (*turn_ == tuner_.best()) {
+                    next_try_us_ = monotonic_us() + static_cast<uint64_t>(options_.min_interval_s * 1e6);
+                }
+                tuner_.refused();
                 turn_.reset();
             }
             return;
@@ -304,7 +309,7 @@ void Trainer::follow_trial(const pb::SampleBatch& batch) {
 // Inputs to calibrate on: the datapath's own; before there are any, a simulated uplink's.
 std::vector<InputCodes> Trainer::calibration() const {
     std::vector<InputCodes> codes = online_->recent_codes();
-    if (codes.size() >= 64) {
+    if (codes.size() >= kCalibration) {
         return codes;
     }
     FloatRunner runner(start_);
@@ -337,7 +342,8 @@ Result<Snapshot> Trainer::freeze(const FloatModel& model, const std::string& rea
     freeze.provenance.created_unix_s = time(nullptr);
     freeze.provenance.note = reason;
     freeze.explore = options_.learning == Learning::gradient ? static_cast<float>(options_.explore) : 0;
-    freeze.fidelity_limit = options_.fidelity_limit;
+    // In its turn a snapshot is judged by what it earns, as the integers that it is.
+    freeze.fidelity_limit = options_.fidelity_limit * (options_.learning == Learning::turns ? 4 : 1);
     Result<Snapshot> snapshot = freezer_.freeze(model, calibration_codes, held_out, freeze);
     if (snapshot) {
         counters_.frozen++;

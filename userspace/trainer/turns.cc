@@ -83,6 +83,7 @@ Status Trainer::bring(const std::string& reason) {
         pb::SwitchReply reply;
         request.mutable_target()->set_hash(known->second);
         request.set_reason(reason);
+        request.set_turn(true);
         if (grpc::Status status = stub_->Switch(&context, request, &reply); status.ok()) {
             in_place(known->second, reply.generation(), reply.switches());
             return {};
