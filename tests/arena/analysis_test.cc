@@ -109,6 +109,52 @@ TEST(Analysis, VerdictsSayMetMissedAndNotMeasured) {
     EXPECT_EQ(summary["verdicts"].size(), analysis.verdicts.size());
 }
 
+TEST(Analysis, SaysWhenLearningPaysAndWhatItForgets) {
+    constexpr size_t phase_s = 120;
+    std::vector<double> frozen;
+    std::vector<double> learning;
+    for (size_t second = 0; second < 3 * phase_s; second++) {
+        const bool changed = second >= phase_s && second < 2 * phase_s;
+        frozen.push_back(changed ? 1 : 4);
+        // Below at first, a short rise that does not last, and above from the fiftieth second on.
+        const size_t since = second - phase_s;
+        learning.push_back(!changed ? 4 : since < 50 ? (since > 10 && since < 15 ? 1.5 : 0.5) : 2);
+    }
+    const Analysis analysis =
+        analyse({regimes_line("adapath", phase_s, frozen), regimes_line("adapath-online", phase_s, learning)});
+    ASSERT_EQ(analysis.regimes.size(), 2U);
+    const RegimePoint& online = analysis.regimes[1];
+    EXPECT_DOUBLE_EQ(online.phases[1].last, 2);
+    EXPECT_DOUBLE_EQ(analysis.regimes[0].phases[1].first, 1);
+    ASSERT_TRUE(online.above_after_s);
+    // Half a minute whose mean is above begins before the fiftieth second; it can't before the thirtieth.
+    EXPECT_GT(*online.above_after_s, 25);
+    EXPECT_LE(*online.above_after_s, 50);
+    const auto verdict = [](const Analysis& of, const std::string& name) {
+        for (const Verdict& v : of.verdicts) {
+            if (v.policy == "adapath-online" && v.name.starts_with(name)) {
+                return v;
+            }
+        }
+        ADD_FAILURE() << name;
+        return Verdict{};
+    };
+    EXPECT_TRUE(verdict(analysis, "link changed: reward").met);
+    EXPECT_DOUBLE_EQ(*verdict(analysis, "link changed: reward").value, 1);
+    EXPECT_TRUE(verdict(analysis, "link changed back").met);
+
+    // One that never gets there, and has forgotten a tenth.
+    for (size_t second = phase_s; second < 3 * phase_s; second++) {
+        learning[second] = second < 2 * phase_s ? 0.9 : 3.6;
+    }
+    const Analysis worse =
+        analyse({regimes_line("adapath", phase_s, frozen), regimes_line("adapath-online", phase_s, learning)});
+    EXPECT_FALSE(worse.regimes[1].above_after_s);
+    EXPECT_FALSE(verdict(worse, "link changed: reward").met);
+    EXPECT_FALSE(verdict(worse, "link changed back").met);
+    EXPECT_NEAR(*verdict(worse, "link changed back").value, 0.1, 1e-9);
+}
+
 TEST(Report, IsWellFormedAndSelfContained) {
     std::vector<Json> lines;
     for (const char* policy : {"cubic", "bbr", "adapath", "some-other"}) {
@@ -120,6 +166,8 @@ TEST(Report, IsWellFormedAndSelfContained) {
                   {"queue_drops", {0, 0}},       {"received_bytes", {{390, 390}}}};
     }
     lines.push_back(fairness_line("adapath+cubic", 0.9));
+    lines.push_back(regimes_line("adapath", 20, std::vector<double>(60, 1.0)));
+    lines.push_back(regimes_line("adapath-online", 20, std::vector<double>(60, 2.0)));
     const std::string page = to_html(analyse(lines));
     EXPECT_EQ(unbalanced(page), "");
     EXPECT_EQ(page.find("a <trace>"), std::string::npos);

@@ -170,7 +170,38 @@ TEST_F(ArenaOnKernel, TwoFlowsShareALinkAndTheSecondComesLater) {
     EXPECT_LE(figures["jain"].get<double>(), 1.0);
 }
 
+TEST_F(ArenaOnKernel, ALinkThatChangesTwiceIsMeasuredByRewards) {
+    if (access("/sys/kernel/btf/vmlinux", R_OK) != 0) {
+        GTEST_SKIP() << "this kernel has no BTF";
+    }
+    ASSERT_EQ(arena({"--traffic", "regimes", "--regime-seconds", "8", "--regime-flows", "2"}), 0);
+    auto lines = read_results(results_path(directory_));
+    ASSERT_TRUE(lines.ok());
+    ASSERT_EQ(lines->size(), 2U);
+    for (const Json& line : *lines) {
+        SCOPED_TRACE(line["inputs"]["policy"].get<std::string>());
+        const Json& series = line["series"];
+        ASSERT_EQ(series["reward"].size(), 24U);
+        ASSERT_EQ(series["received_bytes"].size(), 2U);
+        EXPECT_EQ(line["figures"]["reward_samples_missed"], 0);
+        const auto mean = [&](size_t from, size_t to) {
+            double total = 0;
+            for (size_t i = from; i < to; i++) {
+                EXPECT_TRUE(series["reward"][i].is_number()) << i;
+                total += series["reward"][i].is_number() ? series["reward"][i].get<double>() : 0;
+            }
+            return total / static_cast<double>(to - from);
+        };
+        // Bursts make every policy earn less, and it comes back with the link.
+        EXPECT_GT(mean(3, 8), mean(10, 16) + 0.5);
+        EXPECT_GT(mean(18, 24), mean(10, 16) + 0.5);
+    }
+    EXPECT_EQ((*lines)[0]["figures"]["cost"]["switches"], 0);
+    EXPECT_GT((*lines)[1]["figures"]["cost"]["switches"].get<int>(), 0);
+}
+
 TEST_F(ArenaOnKernel, BadOptionsAreSaid) {
+    EXPECT_EQ(arena({"--traffic", "regimes", "--regime-served", "400", "--regime-period", "300"}), 2);
     EXPECT_EQ(arena({"--policy", "no-such-policy"}), 2);
     EXPECT_EQ(arena({"--traffic", "fairness", "--pair", "cubic+no-such-policy"}), 2);
 }

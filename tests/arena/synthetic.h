@@ -42,4 +42,16 @@ inline Json fairness_line(const std::string& pair, double jain) {
                    {{"jain", jain}, {"flows", Json::array({{{"received_bytes", 5}}, {{"received_bytes", 7}}})}});
 }
 
+// Rewards by second, three phases alike.
+inline Json regimes_line(const std::string& policy, double phase_s, const std::vector<double>& rewards) {
+    CellInputs inputs = inputs_of(Traffic::regimes, "changed twice", 1, policy);
+    inputs.regimes = RegimeSettings{.phase_s = phase_s};
+    Json line = line_of(inputs, {{"capacity_bytes", 1000},
+                                 {"delivered_bytes", 900},
+                                 {"delay_ms", {{"p95", 50}}},
+                                 {"cost", {{"switches", 7}, {"rollbacks", 1}}}});
+    line["series"]["reward"] = rewards;
+    return line;
+}
+
 }  // namespace adapath::arena

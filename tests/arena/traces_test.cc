@@ -63,6 +63,25 @@ TEST(Seeded, AGeneratedTraceIsMadeFromTheSeed) {
     EXPECT_NE(first->hash, second->hash);
 }
 
+TEST(Regimes, HaveOneMeanRateAndOneIsServedInBursts) {
+    const RegimeSettings settings{.phase_s = 6, .mbit = 12, .period_ms = 300, .served_ms = 100, .flows = 2};
+    Result<SeededTrace> trace = regimes_trace(settings);
+    ASSERT_TRUE(trace) << trace.error().message;
+    constexpr uint64_t ms = 1'000'000;
+    EXPECT_NEAR(static_cast<double>(trace->trace.period_ns()), 18e9, 2e6);
+    for (uint64_t phase = 0; phase < 3; phase++) {
+        const uint64_t bytes = trace->trace.capacity_bytes(phase * 6000 * ms, (phase + 1) * 6000 * ms);
+        EXPECT_NEAR(static_cast<double>(bytes), 9e6, 6000) << phase;
+    }
+    uint64_t idle = 0;
+    for (uint64_t at = 6000; at < 12000; at += 10) {
+        idle += trace->trace.capacity_bytes(at * ms, (at + 10) * ms) == 0 ? 1 : 0;
+    }
+    EXPECT_NEAR(static_cast<double>(idle), 400, 21);
+    EXPECT_EQ(trace->hash, regimes_trace(settings)->hash);
+    EXPECT_NE(trace->hash, regimes_trace({.phase_s = 6, .served_ms = 150})->hash);
+}
+
 TEST(Bound, IsEveryOpportunityThatReachesTheFarEndInTime) {
     // An opportunity each 10 ms, 20 ms of propagation: what leaves at 980 ms arrives at 1000.
     auto trace = Trace::constant(1.2);

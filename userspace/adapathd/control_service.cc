@@ -46,9 +46,9 @@ grpc::Status ControlService::GetSnapshot(grpc::ServerContext*, const pb::Snapsho
 }
 
 grpc::Status ControlService::Install(grpc::ServerContext*, const pb::InstallRequest* request, pb::InstallReply* reply) {
-    Result<InstallResult> result = daemon_.snapshots().install(
-        request->snapshot(), request->activate(), request->trained(), request->reason(), request->canary(),
-        request->turn());
+    Result<InstallResult> result =
+        daemon_.snapshots().install(request->snapshot(), request->activate(), request->trained(), request->reason(),
+                                    request->canary(), request->turn());
     if (!result) {
         return failed(result.error());
     }
@@ -68,8 +68,9 @@ grpc::Status ControlService::Install(grpc::ServerContext*, const pb::InstallRequ
 }
 
 grpc::Status ControlService::Switch(grpc::ServerContext*, const pb::SwitchRequest* request, pb::SwitchReply* reply) {
-    Result<SwitchResult> result = daemon_.snapshots().switch_to(
-        request->target().hash(), request->target().generation(), request->reason(), request->canary(), request->turn());
+    Result<SwitchResult> result =
+        daemon_.snapshots().switch_to(request->target().hash(), request->target().generation(), request->reason(),
+                                      request->canary(), request->turn());
     if (!result) {
         return failed(result.error());
     }

@@ -555,7 +555,8 @@ Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool acti
 // Makes a snapshot that was installed before decide again: by a flip where it is still in a slot, else anew from the
 // store.
 Result<SwitchResult> SnapshotManager::activate_stored_locked(const std::string& hash, uint32_t generation, bool watch,
-                                                             const std::string& kind, const std::string& reason, bool turn) {
+                                                             const std::string& kind, const std::string& reason,
+                                                             bool turn) {
     const std::vector<SlotInfo> slots = installer_.slots();
     if (const SlotInfo* slot = find_slot(slots, generation)) {
         const bool promotion = slot->state == SlotState::canary && kind == "switch";

@@ -168,8 +168,7 @@ private:
     Result<InstallResult> install_locked(const Snapshot& snapshot, std::string_view bytes,
                                          std::span<const InputCodes> checks);
     Result<SwitchResult> flip_locked(uint32_t slot, uint32_t generation, const std::string& hash, bool trained,
-                                     bool watch, const std::string& kind, const std::string& reason,
-                                     bool turn = false);
+                                     bool watch, const std::string& kind, const std::string& reason, bool turn = false);
     Result<SwitchResult> activate_stored_locked(const std::string& hash, uint32_t generation, bool watch,
                                                 const std::string& kind, const std::string& reason, bool turn = false);
     // The trial begins. The one before it, if any, gives way.

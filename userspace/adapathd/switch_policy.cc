@@ -126,8 +126,7 @@ void SwitchPolicy::rebase() {
     baseline_decisions_ += decisions_;
 }
 
-void SwitchPolicy::on_switch(uint32_t to, uint64_t now_us, bool watch, const TrialKnowledge& knowledge,
-                             bool turn) {
+void SwitchPolicy::on_switch(uint32_t to, uint64_t now_us, bool watch, const TrialKnowledge& knowledge, bool turn) {
     if (state_ == State::watched && watch && decisions_ >= options_.min_decisions &&
         static_cast<double>(now_us - switched_us_) / 1e6 >= options_.min_seconds) {
         // The next one comes before this one was trusted. Did it do better than the baseline, the next has to do as

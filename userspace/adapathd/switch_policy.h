@@ -41,8 +41,8 @@ public:
     // `to` decides from now on. `watch` = false: it is trusted already (a roll back to what was). `knowledge`: it has
     // passed a trial beside the one before it, so the watch only has to see what a trial can't; its margin is wider,
     // and what the link took from both sides then is not held against it.
-    // `turn`: one of two that take turns of seconds. Then what the other earned just before is the baseline, whatever it
-    // was: neither is ever watched to the end, and a baseline of long ago would be another link's.
+    // `turn`: one of two that take turns of seconds. Then what the other earned just before is the baseline, whatever
+    // it was: neither is ever watched to the end, and a baseline of long ago would be another link's.
     void on_switch(uint32_t to, uint64_t now_us, bool watch, const TrialKnowledge& knowledge = {}, bool turn = false);
     // A reward that a decision of `generation` (0 = the fallback) earned.
     void add(uint64_t flow, uint32_t generation, double reward, uint64_t time_us);

@@ -437,11 +437,10 @@ Analysis analyse(const std::vector<Json>& lines) {
         }
     }
     for (const char* judged : {"adapath", "adapath-online"}) {
-        const bool there = std::find(seen.begin(), seen.end(), judged) != seen.end() ||
-                           regime_with(analysis, judged) != nullptr ||
-                           std::any_of(analysis.fairness.begin(), analysis.fairness.end(), [&](const auto& point) {
-                               return point.pair.starts_with(std::string(judged) + "+");
-                           });
+        const bool there =
+            std::find(seen.begin(), seen.end(), judged) != seen.end() || regime_with(analysis, judged) != nullptr ||
+            std::any_of(analysis.fairness.begin(), analysis.fairness.end(),
+                        [&](const auto& point) { return point.pair.starts_with(std::string(judged) + "+"); });
         if (there) {
             add_verdicts(analysis, judged);
         }
@@ -451,12 +450,8 @@ Analysis analyse(const std::vector<Json>& lines) {
 
 Json summary_json(const Analysis& analysis) {
     const auto optional = [](const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); };
-    Json json{{"medians", Json::array()},
-              {"ratios", Json::array()},
-              {"verdicts", Json::array()},
-              {"video", Json::array()},
-              {"fairness", Json::array()},
-              {"regimes", Json::array()}};
+    Json json{{"medians", Json::array()}, {"ratios", Json::array()},   {"verdicts", Json::array()},
+              {"video", Json::array()},   {"fairness", Json::array()}, {"regimes", Json::array()}};
     for (const PolicyMedians& m : analysis.medians) {
         json["medians"].push_back({{"policy", m.policy},
                                    {"traces", m.traces},

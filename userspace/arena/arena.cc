@@ -63,7 +63,11 @@ public:
             return results.error();
         }
         drop_finished(*results);
-        Progress progress(groups_.size(), options_.seconds + overhead_s);
+        std::vector<double> expected_s;
+        for (const Group& group : groups_) {
+            expected_s.push_back(group.cells.front().inputs.seconds + overhead_s);
+        }
+        Progress progress(std::move(expected_s));
         progress.say(fmt::format("arena: {} cells to measure in {} groups, {} are there already ({})", cells_left(),
                                  groups_.size(), summary_.there_already, results->path()));
         for (Group& group : groups_) {

@@ -1,4 +1,5 @@
-// Cells whose traffic is TCP flows with as much to send as they get through: one (bulk), two (fairness) or more (regimes).
+// Cells whose traffic is TCP flows with as much to send as they get through: one (bulk), two (fairness) or more
+// (regimes).
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -147,8 +147,7 @@ void add_program_options(CLI::App& app, Options& options) {
     app.add_option("--checkpoint", options.checkpoint, "Directory of the policy to start from")
         ->capture_default_str()
         ->check(CLI::ExistingDirectory);
-    app.add_option("--trainer-argument", options.trainer_arguments,
-                   "Argument for adapath-trainer; repeatable")
+    app.add_option("--trainer-argument", options.trainer_arguments, "Argument for adapath-trainer; repeatable")
         ->allow_extra_args(false);
     app.add_option("--daemon-config", options.daemon_config, "Text for the end of adapathd's configuration");
 }
@@ -177,8 +176,8 @@ int run(Options& options) {
         options.video.clip = std::string(cache != nullptr ? cache : "out/cache") + "/clip/vtest.avi";
     }
     if (options.regimes.served_ms > options.regimes.period_ms) {
-        return fail(fmt::format("--regime-served {:g} ms is more than --regime-period {:g} ms", options.regimes.served_ms,
-                                options.regimes.period_ms),
+        return fail(fmt::format("--regime-served {:g} ms is more than --regime-period {:g} ms",
+                                options.regimes.served_ms, options.regimes.period_ms),
                     exit_usage);
     }
     // The daemon takes absolute paths only.

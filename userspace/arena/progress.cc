@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <numeric>
+#include <utility>
 
 namespace adapath::arena {
 namespace {
@@ -21,8 +23,8 @@ double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::
 
 }  // namespace
 
-Progress::Progress(size_t groups, double group_s)
-    : terminal_(isatty(STDERR_FILENO) == 1), groups_(groups), expected_s_(group_s), start_(Clock::now()) {}
+Progress::Progress(std::vector<double> groups_s)
+    : terminal_(isatty(STDERR_FILENO) == 1), groups_s_(std::move(groups_s)), start_(Clock::now()) {}
 
 void Progress::put(const std::string& text) {
     if (!terminal_) {
@@ -41,7 +43,7 @@ void Progress::begin(const std::string& what) {
     what_ = what;
     group_start_ = Clock::now();
     shown_ = group_start_;
-    put(fmt::format("arena: {}/{} {}: starting, {} left", done_ + 1, groups_, what_, left(0)));
+    put(fmt::format("arena: {}/{} {}: starting, {} left", done_ + 1, groups_s_.size(), what_, left(0)));
 }
 
 void Progress::at(double second, double of_s) {
@@ -50,14 +52,16 @@ void Progress::at(double second, double of_s) {
         return;
     }
     shown_ = now;
-    put(fmt::format("arena: {}/{} {}: {:.0f}/{:g} s, {} left", done_ + 1, groups_, what_, second, of_s,
+    put(fmt::format("arena: {}/{} {}: {:.0f}/{:g} s, {} left", done_ + 1, groups_s_.size(), what_, second, of_s,
                     left(seconds_between(group_start_, now))));
 }
 
 std::string Progress::left(double second) const {
-    // What starting and ending cost is in the groups that are over.
-    const double each_s = done_ == 0 ? expected_s_ : seconds_between(start_, group_start_) / static_cast<double>(done_);
-    const double rest_s = std::max(0.0, each_s * static_cast<double>(groups_ - done_) - second);
+    // What starting and ending cost more than expected is in the groups that are over.
+    const auto now = groups_s_.begin() + static_cast<std::ptrdiff_t>(std::min(done_, groups_s_.size()));
+    const double over_s = std::accumulate(groups_s_.begin(), now, 0.0);
+    const double slower = over_s > 0 ? seconds_between(start_, group_start_) / over_s : 1;
+    const double rest_s = std::max(0.0, slower * std::accumulate(now, groups_s_.end(), 0.0) - second);
     return rest_s < 90 ? fmt::format("{:.0f} s", rest_s) : fmt::format("{:.0f} min", std::ceil(rest_s / 60));
 }
 

@@ -4,12 +4,14 @@
 #include <chrono>
 #include <cstddef>
 #include <string>
+#include <vector>
 
 namespace adapath::arena {
 
 class Progress {
 public:
-    Progress(size_t groups, double group_s);
+    // How long each group is expected to take, in their order.
+    explicit Progress(std::vector<double> groups_s);
     // The next group begins; `what` names it.
     void begin(const std::string& what);
     // Seconds into its measurement; `of_s` all of them.
@@ -26,8 +28,7 @@ private:
     void put(const std::string& text);
 
     const bool terminal_;
-    const size_t groups_;
-    const double expected_s_;  // a group's length before one was measured
+    const std::vector<double> groups_s_;
     size_t done_ = 0;
     Clock::time_point start_;
     Clock::time_point group_start_;

@@ -594,18 +594,18 @@ std::string regimes_chart(const Analysis& analysis) {
     }
     for (const RegimePoint& point : analysis.regimes) {
         if (point.above_after_s) {
-            chart.mark(point.phase_s + *point.above_after_s, "bound-line",
-                       fmt::format("{}: above the frozen one {:.0f} s after the change", point.policy,
-                                   *point.above_after_s));
+            chart.mark(
+                point.phase_s + *point.above_after_s, "bound-line",
+                fmt::format("{}: above the frozen one {:.0f} s after the change", point.policy, *point.above_after_s));
         }
     }
     return chart.svg("regimes", "Reward over time on a link that changes twice");
 }
 
 std::string regimes_table(const Analysis& analysis) {
-    std::string rows = head({"policy", "before: last third", "changed: first minute", "last third",
-                             "above the frozen one after", "back: first minute", "last third", "p95 delay, ms",
-                             "delivered", "switches", "roll backs"});
+    std::string rows =
+        head({"policy", "before: last third", "changed: first minute", "last third", "above the frozen one after",
+              "back: first minute", "last third", "p95 delay, ms", "delivered", "switches", "roll backs"});
     const auto reward = [](double value) { return cell(fmt::format("{:.2f}", value)); };
     for (const RegimePoint& p : analysis.regimes) {
         rows += fmt::format("<tr><th>{}</th>", policy_name(p.policy)) + reward(p.phases[0].last) +
@@ -700,10 +700,10 @@ std::string date_text(double unix_s) {
 
 std::string facts(const Analysis& analysis) {
     const Json* line = !analysis.regimes.empty() && analysis.bulk.empty() ? analysis.regimes.back().line
-                       : !analysis.bulk.empty()     ? analysis.bulk.back().line
-                       : !analysis.video.empty()    ? analysis.video.back().line
-                       : !analysis.fairness.empty() ? analysis.fairness.back().line
-                                                    : nullptr;
+                       : !analysis.bulk.empty()                           ? analysis.bulk.back().line
+                       : !analysis.video.empty()                          ? analysis.video.back().line
+                       : !analysis.fairness.empty()                       ? analysis.fairness.back().line
+                                                                          : nullptr;
     if (line == nullptr) {
         return "nothing was measured yet";
     }

@@ -1,4 +1,5 @@
-// What a policy's flows earned, second by second, as its daemon collected it: the reward that the policy is trained for.
+// What a policy's flows earned, second by second, as its daemon collected it: the reward that the policy is trained
+// for.
 #pragma once
 
 #include <cstddef>

@@ -22,9 +22,9 @@ struct Running {
     std::vector<std::unique_ptr<TcpFlow>> flows;
     std::unique_ptr<Child> receiver;
     std::unique_ptr<Child> sender;
-    std::vector<PolicyCost> before;  // of each policy
+    std::vector<PolicyCost> before;           // of each policy
     std::unique_ptr<RewardRecorder> rewards;  // regimes
-    std::string error;               // the first; empty = sound so far
+    std::string error;                        // the first; empty = sound so far
 
     Running() = default;
     Running(const Running&) = delete;
