@@ -356,16 +356,23 @@ void add_verdicts(Analysis& analysis, const std::string& policy) {
         at_least(fmt::format("Jain's index, {} with {}", policy, other == policy ? "itself" : other), least,
                  median(std::move(jains)));
     }
+}
+
+void add_regime_verdicts(Analysis& analysis) {
     const RegimePoint* frozen = regime_with(analysis, "adapath");
-    const RegimePoint* learning = regime_with(analysis, policy);
-    if (policy == "adapath-online" && frozen != nullptr && learning != nullptr) {
-        // Of the last third of a phase, when what there is to learn has been learned.
-        const double more_earned = learning->phases[1].last - frozen->phases[1].last;
-        add("link changed: reward over the frozen one's", "more than 0", more_earned, more_earned > 0);
-        const double before = learning->phases[0].last;
-        const double forgotten = (before - learning->phases[2].last) / std::abs(before);
-        add("link changed back: share of the reward lost", "at most 0.05", forgotten, forgotten <= 0.05);
+    const RegimePoint* learning = regime_with(analysis, "adapath-online");
+    if (frozen == nullptr || learning == nullptr) {
+        return;
     }
+    const auto add = [&](const std::string& name, const std::string& required, double value, bool met) {
+        analysis.verdicts.push_back({learning->policy, name, required, value, met});
+    };
+    // Of the last third of a phase, when what there is to learn has been learned.
+    const double more_earned = learning->phases[1].last - frozen->phases[1].last;
+    add("link changed: reward over the frozen one's", "more than 0", more_earned, more_earned > 0);
+    const double before = learning->phases[0].last;
+    const double forgotten = (before - learning->phases[2].last) / std::abs(before);
+    add("link changed back: share of the reward lost", "at most 0.05", forgotten, forgotten <= 0.05);
 }
 
 }  // namespace
@@ -437,14 +444,15 @@ Analysis analyse(const std::vector<Json>& lines) {
         }
     }
     for (const char* judged : {"adapath", "adapath-online"}) {
-        const bool there =
-            std::find(seen.begin(), seen.end(), judged) != seen.end() || regime_with(analysis, judged) != nullptr ||
-            std::any_of(analysis.fairness.begin(), analysis.fairness.end(),
-                        [&](const auto& point) { return point.pair.starts_with(std::string(judged) + "+"); });
+        const bool there = std::find(seen.begin(), seen.end(), judged) != seen.end() ||
+                           std::any_of(analysis.fairness.begin(), analysis.fairness.end(), [&](const auto& point) {
+                               return point.pair.starts_with(std::string(judged) + "+");
+                           });
         if (there) {
             add_verdicts(analysis, judged);
         }
     }
+    add_regime_verdicts(analysis);
     return analysis;
 }
 
