@@ -1,0 +1,55 @@
+// The server's vision network: boxes in a picture, and how much each pixel matters for finding them.
+//
+// Two kinds of file: the COCO CenterNet that `make deps` fetches (a TF.js graph model, *.json), and a user's own
+// TorchScript module (*.pt). What a .pt must take and give is in docs/detector.md. A .pt is a program: load only one
+// that you would run.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "codegen/result.h"
+#include "models/detector/box.h"
+#include "models/detector/image.h"
+
+namespace adapath {
+
+// The differentiable stand-in for F1 (accuracy.h) that gradients are taken of, and what it is at one picture.
+struct PixelGradient {
+    double accuracy = 0;
+    // d accuracy / d channel value (0-255), one for each byte of Image::rgb.
+    std::vector<float> rgb;
+};
+
+// One thread at a time. Every error names the file.
+class Detector {
+public:
+    virtual ~Detector() = default;
+
+    // Boxes with at least that score, the best first, at most `most_boxes`.
+    virtual Result<std::vector<Box>> detect(const Image& image, double score = 0.3) = 0;
+
+    // The differentiable accuracy of what the network finds in `image` against `reference` (what it found at the
+    // highest quality). DifferentiableAccuracy in candidates.h says what it is.
+    virtual Result<double> soft_accuracy(const Image& image, std::span<const Box> reference) = 0;
+    // Its gradient: about 2.1 times the cost of detect().
+    virtual Result<PixelGradient> gradient(const Image& image, std::span<const Box> reference) = 0;
+
+    // "class 7" where the network has no word for it.
+    [[nodiscard]] virtual std::string class_name(int class_id) const = 0;
+
+    static constexpr size_t most_boxes = 300;
+    // Pictures with a longer side are refused: memory grows with the area.
+    static constexpr int longest_side = 4096;
+};
+
+// By the file's name: *.json or *.pt.
+Result<std::unique_ptr<Detector>> open_detector(const std::string& path);
+
+// LibTorch's threads, for the whole process. Its own default is one a core, which crawls as soon as another process
+// does the same.
+void set_detector_threads(int threads);
+
+}  // namespace adapath
