@@ -6,7 +6,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
-#include <cmath>
+#include <array>
 #include <exception>
 #include <string_view>
 #include <utility>
@@ -16,8 +16,6 @@
 namespace adapath {
 
 namespace {
-
-constexpr int64_t all_dimensions = -1;
 
 // Multi-line messages with a C++ backtrace: the first line says what a person needs.
 std::string first_line(const char* what) {
@@ -62,14 +60,11 @@ public:
             PixelGradient result;
             result.accuracy = accuracy->item<double>();
             result.rgb.assign(image.rgb.size(), 0);
-            if (!accuracy->requires_grad()) {
-                // Nothing was looked for, or nothing like it found: then no pixel matters. But where something was, the
-                // network has cut the way back.
-                if (result.accuracy == 0 || reference.empty()) return result;
-                return Error{path_ + ": no gradient leads from its scores and boxes to the picture"};
-            }
+            // Nothing was looked for, or nothing was found: no pixel matters.
+            if (reference.empty() || result.accuracy == 0) return result;
+            if (!accuracy->requires_grad()) return no_way_back();
             const torch::Tensor slope = torch::autograd::grad({*accuracy}, {*pixels}, {}, false, false, true)[0];
-            if (!slope.defined()) return Error{path_ + ": no gradient leads from its scores and boxes to the picture"};
+            if (!slope.defined()) return no_way_back();
             const torch::Tensor rows = slope[0].permute({1, 2, 0}).contiguous();
             std::copy_n(rows.data_ptr<float>(), result.rgb.size(), result.rgb.begin());
             return result;
@@ -79,6 +74,10 @@ public:
     [[nodiscard]] std::string class_name(int class_id) const override { return network_->class_name(class_id); }
 
 private:
+    [[nodiscard]] Error no_way_back() const {
+        return Error{path_ + ": no gradient leads from its scores and boxes back to the picture"};
+    }
+
     // LibTorch throws: for what a foreign network does, and when memory runs out.
     template <typename T, typename F>
     Result<T> guarded(F body) {
@@ -151,43 +150,35 @@ private:
         return boxes;
     }
 
-    // EXPERIMENT
+    // The differentiable accuracy that detector.h defines.
     Result<torch::Tensor> accuracy_of(const torch::Tensor& pixels, std::span<const Box> reference) {
         auto found = run(pixels);
         if (!found) return found.error();
-        const auto r = static_cast<int64_t>(reference.size());
-        if (r == 0 || found->scores.numel() == 0) return torch::zeros({}, torch::kFloat32);
-        torch::Tensor truth = torch::empty({r, 4});
-        torch::Tensor classes = torch::empty({r}, torch::kInt64);
-        for (int64_t i = 0; i < r; i++) {
-            const Box& b = reference[static_cast<size_t>(i)];
-            truth[i][0] = b.x0;
-            truth[i][1] = b.y0;
-            truth[i][2] = b.x1;
-            truth[i][3] = b.y1;
-            classes[i] = b.class_id;
+        if (reference.empty()) return torch::ones({}, torch::kFloat32);
+        if (found->scores.numel() == 0) return torch::zeros({}, torch::kFloat32);
+        const auto count = static_cast<int64_t>(reference.size());
+        torch::Tensor corners = torch::empty({count, 4}, torch::kFloat32);
+        torch::Tensor classes = torch::empty({count}, torch::kInt64);
+        for (int64_t i = 0; i < count; i++) {
+            const Box& box = reference[static_cast<size_t>(i)];
+            const std::array<float, 4> sides{box.x0, box.y0, box.x1, box.y1};
+            std::copy(sides.begin(), sides.end(), corners.data_ptr<float>() + 4 * i);
+            classes.data_ptr<int64_t>()[i] = box.class_id;
         }
-        const torch::Tensor t = truth.unsqueeze(1);
-        const torch::Tensor c = found->boxes.unsqueeze(0);
-        auto s = [](const torch::Tensor& x, int64_t i) { return x.select(2, i); };
-        const torch::Tensor w = (torch::minimum(s(t, 2), s(c, 2)) - torch::maximum(s(t, 0), s(c, 0))).clamp_min(0);
-        const torch::Tensor h = (torch::minimum(s(t, 3), s(c, 3)) - torch::maximum(s(t, 1), s(c, 1))).clamp_min(0);
-        const torch::Tensor both = w * h;
-        const torch::Tensor iou =
-            both / ((s(t, 2) - s(t, 0)) * (s(t, 3) - s(t, 1)) + (s(c, 2) - s(c, 0)) * (s(c, 3) - s(c, 1)) - both);
-        const torch::Tensor same = (classes.unsqueeze(1) == found->classes.unsqueeze(0)).to(torch::kFloat32);
-        const char* env = getenv("SOFT");
-        const std::string kind = env ? env : "F";
-        const double T = getenv("SOFT_T") ? atof(getenv("SOFT_T")) : 0.5;
-        const double I = getenv("SOFT_I") ? atof(getenv("SOFT_I")) : 0.1;
-        const torch::Tensor sc = found->scores;
-        if (kind == "S") return (sc.unsqueeze(0) * same * iou.ge(0.5)).amax(1).mean();
-        if (kind == "I") return (sc.unsqueeze(0) * same * iou).amax(1).mean();
-        const torch::Tensor m = torch::sigmoid((torch::logit(sc, 1e-6) - std::log(0.3 / 0.7)) / T);
-        const torch::Tensor g = torch::sigmoid((iou - 0.5) / I) * same;
-        const torch::Tensor tp = (m.unsqueeze(0) * g).amax(1).sum();
-        if (kind == "T") return tp / r;
-        return 2 * tp / (r + m.sum());
+        const torch::Tensor same = classes.unsqueeze(1).eq(found->classes.unsqueeze(0));
+        const torch::Tensor worth = found->scores.unsqueeze(0) * overlaps(corners, found->boxes);
+        return (worth * same).amax(1).mean();
+    }
+
+    // Intersection over union of every box of the first [R, 4] with every box of the second [N, 4]: [R, N].
+    static torch::Tensor overlaps(const torch::Tensor& first, const torch::Tensor& second) {
+        const std::vector<torch::Tensor> a = first.unsqueeze(1).unbind(2);
+        const std::vector<torch::Tensor> b = second.unsqueeze(0).unbind(2);
+        auto area = [](const std::vector<torch::Tensor>& box) { return (box[2] - box[0]) * (box[3] - box[1]); };
+        const torch::Tensor width = (torch::minimum(a[2], b[2]) - torch::maximum(a[0], b[0])).clamp_min(0);
+        const torch::Tensor height = (torch::minimum(a[3], b[3]) - torch::maximum(a[1], b[1])).clamp_min(0);
+        const torch::Tensor both = width * height;
+        return both / (area(a) + area(b) - both).clamp_min(1e-6);
     }
 
     std::string path_;
