@@ -17,10 +17,18 @@ namespace adapath {
 
 namespace {
 
-// Multi-line messages with a C++ backtrace: the first line says what a person needs.
-std::string first_line(const char* what) {
-    const std::string_view text(what);
-    return std::string(text.substr(0, text.find('\n')));
+// LibTorch's messages go on with backtraces. The first line says what happened, but where TorchScript was running:
+// there the last one does.
+std::string in_one_line(std::string_view text) {
+    auto line_from = [&](size_t at) { return text.substr(at, text.find('\n', at) - at); };
+    const size_t begin = text.find_first_not_of(" \n");
+    if (begin == std::string_view::npos) return "an exception without a message";
+    std::string line(line_from(begin));
+    const size_t end = text.find_last_not_of(" \n");
+    const size_t last = text.rfind('\n', end) + 1;  // of none: 0
+    if (line.find("TorchScript interpreter") != std::string::npos && last > begin)
+        line += fmt::format(" {}", line_from(last));
+    return line;
 }
 
 class TorchDetector : public Detector {
@@ -84,7 +92,7 @@ private:
         try {
             return body();
         } catch (const std::exception& error) {
-            return Error{fmt::format("{}: {}", path_, first_line(error.what()))};
+            return Error{fmt::format("{}: {}", path_, in_one_line(error.what()))};
         }
     }
 
@@ -197,7 +205,7 @@ Result<std::unique_ptr<Detector>> open_detector(const std::string& path) {
         if (!network) return network.error();
         return std::unique_ptr<Detector>(std::make_unique<TorchDetector>(path, std::move(*network)));
     } catch (const std::exception& error) {
-        return Error{fmt::format("{}: {}", path, first_line(error.what()))};
+        return Error{fmt::format("{}: {}", path, in_one_line(error.what()))};
     }
 }
 

@@ -41,16 +41,25 @@ struct X264Deleter {
     void operator()(x264_t* encoder) const { x264_encoder_close(encoder); }
 };
 
-bool is_full_range(const AVFrame& frame) {
+// The J formats are the plain ones with full range, as MJPEG has it, and libswscale warns of their names.
+struct Format {
+    AVPixelFormat pixels;
+    bool full_range;
+};
+Format format_of(const AVFrame& frame) {
     switch (frame.format) {
         case AV_PIX_FMT_YUVJ420P:
+            return {AV_PIX_FMT_YUV420P, true};
         case AV_PIX_FMT_YUVJ422P:
+            return {AV_PIX_FMT_YUV422P, true};
         case AV_PIX_FMT_YUVJ444P:
+            return {AV_PIX_FMT_YUV444P, true};
         case AV_PIX_FMT_YUVJ440P:
+            return {AV_PIX_FMT_YUV440P, true};
         case AV_PIX_FMT_YUVJ411P:
-            return true;
+            return {AV_PIX_FMT_YUV411P, true};
         default:
-            return frame.color_range == AVCOL_RANGE_JPEG;
+            return {static_cast<AVPixelFormat>(frame.format), frame.color_range == AVCOL_RANGE_JPEG};
     }
 }
 
@@ -148,7 +157,7 @@ Result<Image> to_image(const AVFrame& frame) {
     if (!scaler) return Error{fmt::format("libswscale cannot convert pixel format {} to RGB", frame.format)};
     const int* coefficients = sws_getCoefficients(frame.colorspace);
     // Fails for formats that have neither (RGB itself), where there is nothing to heed.
-    sws_setColorspaceDetails(scaler.get(), coefficients, is_full_range(frame) ? 1 : 0, coefficients, 1, 0, 1 << 16,
+    sws_setColorspaceDetails(scaler.get(), coefficients, format.full_range ? 1 : 0, coefficients, 1, 0, 1 << 16,
                              1 << 16);
     Image image = blank(frame.width, frame.height);
     Planes to(image);
