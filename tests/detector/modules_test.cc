@@ -275,14 +275,14 @@ def forward(self, image: Tensor):
 
 TEST_F(TorchScript, BrokenContractsAreErrors) {
     for (const char* body : {
-             "return image",                                                     // four dimensions
-             "return torch.zeros([3, 5])",                                       // not six columns
-             "return 7",                                                         // no tensor
-             "return torch.zeros([3, 4]), torch.zeros([2]), torch.zeros([3])",   // not as many scores
-             "return torch.zeros([3, 4]), torch.zeros([3])",                     // no classes
-             "return torch.zeros([3, 4]), torch.zeros([3]), 'cat'",              // no tensor
-             "return torch.zeros([1, 4]), torch.ones([1]), torch.tensor([-1])",  // no class
-             "return torch.zeros([1, 4]), torch.ones([1]), torch.tensor([float('nan')])\",  // no number
+             "return image",                                                               // four dimensions
+             "return torch.zeros([3, 5])",                                                 // not six columns
+             "return 7",                                                                   // no tensor
+             "return torch.zeros([3, 4]), torch.zeros([2]), torch.zeros([3])",             // not as many scores
+             "return torch.zeros([3, 4]), torch.zeros([3])",                               // no classes
+             "return torch.zeros([3, 4]), torch.zeros([3]), 'cat'",                        // no tensor
+             "return torch.zeros([1, 4]), torch.ones([1]), torch.tensor([-1])",            // no class
+             "return torch.zeros([1, 4]), torch.ones([1]), torch.tensor([float('nan')])",  // no number
              "assert image.size(0) == 7\n    return image",
          }) {
         auto detector = save_and_open("def forward(self, image: Tensor):\n    " + std::string(body) + "\n");

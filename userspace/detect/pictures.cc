@@ -151,9 +151,10 @@ private:
 Result<Image> to_image(const AVFrame& frame) {
     if (Status s = check_side(frame.width, frame.height); !s) return s.error();
     // Accurate rounding and whole chroma lines: the picture is for a network whose gradients are taken.
-    const std::unique_ptr<SwsContext, SwsDeleter> scaler(sws_getContext(
-        frame.width, frame.height, static_cast<AVPixelFormat>(frame.format), frame.width, frame.height,
-        AV_PIX_FMT_RGB24, SWS_BILINEAR | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT, nullptr, nullptr, nullptr));
+    const Format format = format_of(frame);
+    const std::unique_ptr<SwsContext, SwsDeleter> scaler(
+        sws_getContext(frame.width, frame.height, format.pixels, frame.width, frame.height, AV_PIX_FMT_RGB24,
+                       SWS_BILINEAR | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT, nullptr, nullptr, nullptr));
     if (!scaler) return Error{fmt::format("libswscale cannot convert pixel format {} to RGB", frame.format)};
     const int* coefficients = sws_getCoefficients(frame.colorspace);
     // Fails for formats that have neither (RGB itself), where there is nothing to heed.
