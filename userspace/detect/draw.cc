@@ -89,10 +89,10 @@ void draw_map(Image& image, const BlockMap& map) {
     for (int y = 0; y < image.height; y++)
         for (int x = 0; x < image.width; x++, i += 3) {
             const float value = map.at(x / BlockMap::block, y / BlockMap::block);
-            const float share = top > 0 ? std::sqrt(std::clamp(value / top, 0.0F, 1.0F)) : 0;
+            const float share = top > 0 ? std::clamp(value / top, 0.0F, 1.0F) : 0;
             uint8_t* pixel = &image.rgb[i];
             const auto grey = static_cast<float>(2 * pixel[0] + 5 * pixel[1] + pixel[2]) / 8;
-            const float weight = 0.7F * share;
+            const float weight = 0.8F * share;
             pixel[0] = static_cast<uint8_t>(std::lround(grey * (1 - weight) + 255 * weight));
             pixel[1] = pixel[2] = static_cast<uint8_t>(std::lround(grey * (1 - weight)));
         }

@@ -22,8 +22,8 @@ struct Colour {
 // the picture is left out.
 void draw_box(Image& image, const Box& box, const std::string& text, Colour colour);
 
-// Each block's value as red over the picture (made grey): the square root of its share of the map's 99th percentile, so
-// that single blocks do not hide all others.
+// Each block's value as red over the picture (made grey): its share of the map's 99th percentile, so that single blocks
+// do not hide all others.
 void draw_map(Image& image, const BlockMap& map);
 
 }  // namespace adapath
