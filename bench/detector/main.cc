@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
     const char* file = std::getenv("ADAPATH_DETECTOR");
     const char* cache = std::getenv("ADAPATH_CACHE");
-    adapath::set_detector_threads(1);
+    adapath::prepare_process(1);
     auto opened = adapath::open_detector(
         file != nullptr ? file : std::string(cache != nullptr ? cache : "out/cache") + "/detector/centernet.json");
     if (!opened) {

@@ -3,6 +3,7 @@
 #include "models/detector/detector.h"
 
 #include <ATen/Parallel.h>
+#include <malloc.h>
 #include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
@@ -16,6 +17,9 @@
 namespace adapath {
 
 namespace {
+
+constexpr int largest_kept_bytes = 32 << 20;  // glibc takes no more
+constexpr int most_kept_bytes = 1 << 30;
 
 // LibTorch's messages go on with backtraces. The first line says what happened, but where TorchScript was running:
 // there the last one does.
@@ -209,6 +213,12 @@ Result<std::unique_ptr<Detector>> open_detector(const std::string& path) {
     }
 }
 
-void set_detector_threads(int threads) { at::set_num_threads(std::max(1, threads)); }
+void prepare_process(int threads) {
+    at::set_num_threads(std::max(1, threads));
+    // A picture's tensors are some megabytes each, as large again for the next one. Left alone, malloc() gives each
+    // back to the kernel and takes a new one page fault by page fault. Where these fail it is only slower.
+    mallopt(M_MMAP_THRESHOLD, largest_kept_bytes);
+    mallopt(M_TRIM_THRESHOLD, most_kept_bytes);
+}
 
 }  // namespace adapath

@@ -28,6 +28,7 @@ private:
     std::vector<torch::Tensor> biases_;
     std::vector<torch::Tensor> constants_;
     std::vector<size_t> last_use_;  // the node after which a result is no longer needed
+    std::vector<bool> owned_;       // no other node's result, nor the caller's, lies in the same memory
 };
 
 }  // namespace adapath

@@ -15,14 +15,15 @@ constexpr int64_t largest_class = 1'000'000;
 
 class TorchScript : public CandidateNetwork {
 public:
-    TorchScript(std::string path, torch::jit::Module module, int64_t stride, std::vector<std::string> names)
-        : path_(std::move(path)), module_(std::move(module)), stride_(stride), names_(std::move(names)) {}
+    // A module is a counted reference.
+    TorchScript(std::string path, const torch::jit::Module& module, int64_t stride, std::vector<std::string> names)
+        : path_(std::move(path)), module_(module), stride_(stride), names_(std::move(names)) {}
 
     Result<Candidates> run(const torch::Tensor& image) override {
         const torch::IValue output = module_.forward({image});
         Candidates found;
         if (output.isTensor()) {
-            const torch::Tensor rows = output.toTensor();
+            const torch::Tensor& rows = output.toTensor();
             if (rows.dim() != 2 || rows.size(1) != 6)
                 return Error{fmt::format("{}: it gave a tensor of shape {}; [N, 6] or a tuple is expected", path_,
                                          c10::str(rows.sizes()))};
@@ -91,8 +92,7 @@ Result<std::unique_ptr<CandidateNetwork>> open_torchscript(const std::string& pa
             names.push_back(name.toStringRef());
         }
     }
-    return std::unique_ptr<CandidateNetwork>(
-        std::make_unique<TorchScript>(path, std::move(module), stride, std::move(names)));
+    return std::unique_ptr<CandidateNetwork>(std::make_unique<TorchScript>(path, module, stride, std::move(names)));
 }
 
 }  // namespace adapath

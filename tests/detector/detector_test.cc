@@ -28,7 +28,7 @@ const std::string clip = cache + "/clip/vtest.avi";
     if (!std::filesystem::exists(file)) GTEST_SKIP() << (file) << " is not there: scripts/deps.sh fetches it"
 
 std::unique_ptr<Detector> centernet() {
-    set_detector_threads(1);
+    prepare_process(1);
     auto detector = open_detector(weights);
     if (!detector) throw std::runtime_error(detector.error().message);
     return std::move(*detector);

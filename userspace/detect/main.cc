@@ -63,7 +63,7 @@ Status add_map(const Options& options, Detector& detector, const std::vector<Ima
 }
 
 Status run(const Options& options) {
-    set_detector_threads(options.threads);
+    prepare_process(options.threads);
     auto detector = open_detector(options.model);
     if (!detector) return detector.error();
     auto chunk = read_pictures(options.file, options.frame, options.map ? options.chunk : 1);
