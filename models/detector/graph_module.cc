@@ -114,7 +114,7 @@ torch::Tensor GraphModule::run(size_t index, const std::vector<torch::Tensor>& v
         case Kind::add:
         case Kind::multiply: {
             const torch::Tensor& other = node.inputs.size() == 2 ? in(1) : constants_[index];
-            torch::Tensor x = in(0);
+            const torch::Tensor& x = in(0);
             if (in_place && at::infer_size(x.sizes(), other.sizes()) == x.sizes())
                 return node.kind == Kind::add ? x.add_(other) : x.mul_(other);
             return node.kind == Kind::add ? x + other : x * other;

@@ -126,6 +126,39 @@ TEST(GraphModule, EveryOperationTwiceTheSame) {
     EXPECT_GT(input.grad().sub(1).abs().max().item<float>(), 1e-4);  // more than the joined picture's own share
 }
 
+// Without gradients operations overwrite what nobody needs any more; never the caller's picture, nor what another node
+// still reads.
+TEST(GraphModule, OverwritesNothingThatIsNeeded) {
+    GraphFile g;
+    g.input(2, 2, 2);
+    g.floats("minus", {2}, {-1, -2});
+    g.add("first", "Add", {"picture", "minus"});
+    g.add("alias", "Identity", {"first"});
+    g.add("positive", "Relu", {"first"});  // the last to name it, but the alias is read later
+    g.add("twice", "Add", {"positive", "positive"});
+    g.add("alone", "Sigmoid", {"twice"});
+    g.integers("axes", {1, 2});
+    g.add("mean", "Mean", {"alone", "axes"}, {{"keep_dims", {{"b", true}}}});
+    g.add("wide", "Mul", {"mean", "alias"});  // larger than its first input
+    g.integers("size", {2, 2});
+    g.add("same", "ResizeBilinear", {"wide", "size"});  // by a factor of 1
+    g.add("clipped", "Relu6", {"same"});
+    g.integers("axis", {3});
+    g.add("out", "ConcatV2", {"wide", "clipped", "alias", "axis"});
+    ScratchDirectory directory;
+    auto graph = read_graph(g.write(directory), {"out", "alone", "first"});
+    ASSERT_TRUE(graph.ok()) << graph.error().message;
+    const GraphModule module(std::move(*graph));
+    const torch::Tensor input = counting(2, 2, 2);
+    const torch::Tensor before = input.clone();
+    const auto with = module.forward(input.detach().clone().set_requires_grad(true));
+    torch::NoGradGuard no_gradients;
+    const auto without = module.forward(input);
+    EXPECT_TRUE(input.equal(before));
+    for (size_t i = 0; i < 3; i++) EXPECT_TRUE(with[i].equal(without[i])) << i;
+    EXPECT_TRUE(with[2].equal(input + torch::tensor({-1, -2}).reshape({1, 2, 1, 1})));
+}
+
 // ---- TorchScript ----
 
 Image flat(int width, int height, uint8_t value) {
