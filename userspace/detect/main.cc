@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <ranges>
 #include <string>
 #include <vector>
 
@@ -87,7 +88,8 @@ Status run(const Options& options) {
     if (options.map)
         if (Status s = add_map(options, **detector, *chunk, canvas); !s) return s;
     if (options.png.empty()) return {};
-    for (const Box& box : *boxes)
+    // The best last, so that it lies on top where several words are about one place.
+    for (const Box& box : std::views::reverse(*boxes))
         draw_box(canvas, box, fmt::format("{} {:.0f}%", (*detector)->class_name(box.class_id), box.score * 100),
                  class_colour(box.class_id));
     return write_png(options.png, canvas);
