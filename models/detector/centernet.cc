@@ -60,7 +60,10 @@ public:
     }
 
     [[nodiscard]] int64_t stride() const override { return network_stride; }
-    [[nodiscard]] std::string class_name(int class_id) const override { return coco.at(static_cast<size_t>(class_id)); }
+    [[nodiscard]] std::string class_name(int class_id) const override {
+        const auto i = static_cast<size_t>(class_id);
+        return class_id >= 0 && i < coco.size() ? coco[i] : fmt::format("class {}", class_id);
+    }
 
 private:
     GraphModule module_;

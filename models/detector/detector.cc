@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <exception>
 #include <string_view>
 #include <utility>
@@ -164,6 +165,9 @@ private:
 
     // The differentiable accuracy that detector.h defines.
     Result<torch::Tensor> accuracy_of(const torch::Tensor& pixels, std::span<const Box> reference) {
+        for (const Box& box : reference)
+            if (!std::isfinite(box.x0) || !std::isfinite(box.y0) || !std::isfinite(box.x1) || !std::isfinite(box.y1))
+                return Error{path_ + ": a reference box whose sides are no numbers"};
         auto found = run(pixels);
         if (!found) return found.error();
         if (reference.empty()) return torch::ones({}, torch::kFloat32);

@@ -145,6 +145,11 @@ TEST(CenterNet, PicturesThatAreNoneAreErrors) {
     EXPECT_FALSE(detector->detect({16, 16, std::vector<uint8_t>(16 * 16 * 3 - 1)}).ok());
     EXPECT_FALSE(detector->detect({100'000, 1, std::vector<uint8_t>(300'000)}).ok());
     EXPECT_FALSE(detector->gradient({}, {}).ok());
+    const std::vector<Box> no_box{{0, 0, std::nanf(""), 5, 1, 0}};
+    EXPECT_FALSE(detector->gradient({16, 16, std::vector<uint8_t>(16 * 16 * 3)}, no_box).ok());
+    EXPECT_EQ(detector->class_name(16), "dog");
+    EXPECT_EQ(detector->class_name(80), "class 80");
+    EXPECT_EQ(detector->class_name(-1), "class -1");
     // The smallest that there is.
     EXPECT_TRUE(detector->detect({1, 1, {1, 2, 3}}).ok());
 }
