@@ -80,7 +80,9 @@ Result<SeededTrace> regimes_trace(const RegimeSettings& settings) {
         } else if (std::fmod(static_cast<double>(ms - phase_ms - 1), settings.period_ms) < settings.served_ms) {
             due += per_ms * settings.period_ms / settings.served_ms;
         }
-        for (; due >= 1; due--) {
+        const double whole = std::floor(due);
+        due -= whole;
+        for (int i = 0; i < static_cast<int>(whole); i++) {
             lines += fmt::format("{}\n", ms);
         }
     }
