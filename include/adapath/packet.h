@@ -9,6 +9,13 @@
 
 #include "types.h"
 
+/* Hides from the compiler where a value came from, for the verifier's sake; see where it is used. */
+#ifdef __bpf__
+#define ADP_HIDE(v) __asm__ volatile("" : "+r"(v))
+#else
+#define ADP_HIDE(v) ((void)0)
+#endif
+
 /* Bytes that can be read, which may be fewer than the packet has: in the kernel the rest is elsewhere. */
 struct adp_view {
 	const adp_u8 *data;
@@ -29,9 +36,7 @@ ADP_INLINE const adp_u8 *adp_view_at(const struct adp_view *v, adp_u32 offset, a
 	if (offset > ADP_VIEW_MAX)
 		return 0;
 	p = v->data + offset;
-#ifdef __bpf__
-	__asm__ volatile("" : "+r"(p));
-#endif
+	ADP_HIDE(p);
 	if (p + bytes > v->end)
 		return 0;
 	return p;

@@ -95,10 +95,16 @@ ADP_INLINE enum adp_rtp_found adp_rtp_parse(const struct adp_view *v, adp_u32 of
  */
 ADP_INLINE adp_u32 adp_h264_unit(adp_u32 type, adp_u32 next)
 {
-	adp_u32 slice = 0x3e >> (type & 31) & 1;
+	adp_u32 sps = 1u << 7, idr = 1u << 5, slice = 0x3e;
 
-	return (0x80u >> (type & 31) & 1) * ADP_H264_SPS | (0x20u >> (type & 31) & 1) * ADP_H264_IDR | slice * ADP_H264_SLICE |
-	       (slice & next >> 7) * ADP_H264_FIRST;
+	/* Or the compiler makes comparisons of it. */
+	ADP_HIDE(sps);
+	ADP_HIDE(idr);
+	ADP_HIDE(slice);
+	sps = sps >> (type & 31) & 1;
+	idr = idr >> (type & 31) & 1;
+	slice = slice >> (type & 31) & 1;
+	return sps * ADP_H264_SPS | idr * ADP_H264_IDR | slice * ADP_H264_SLICE | (slice & next >> 7) * ADP_H264_FIRST;
 }
 
 /* 0 where there is nothing to see: other NAL units, interleaved packets (mode 2), no payload at all. */

@@ -239,6 +239,7 @@ struct adp_select_counters {
 	adp_u64 jumps;	 /* the sequence leapt */
 	adp_u64 foreign; /* from a sender that is not the rendition's */
 	adp_u64 malformed;
+	adp_u64 others; /* to the rendition's port, but no RTP of its payload type: passed untouched, in none of the above */
 	/* Events. */
 	adp_u64 evicted;   /* senders forgotten for newer ones */
 	adp_u64 taken_over; /* the rendition got another sender */

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/*
+ * The app select at tc ingress of the cameras' interface. What a packet means, what a decision does and what a sample holds is in
+ * include/adapath/select.h; this file only finds the camera and connects it to the verdict.
+ *
+ * A packet costs one lookup by its sender's address and its port, and its camera's lock. A decision is three programs in a row, joined
+ * by tail calls with constant indices, exactly as in cc.bpf.c:
+ *
+ *   adp_select_ingress  per packet; at a chunk's first packet it takes the active slot's index, once
+ *   adp_select_net      generated, one per slot: runs that slot's network on that slot's parameters
+ *   adp_select_apply    choice, verdict, sample
+ *
+ * All three run in one RCU read-side section (the classifier's), which pairs with the daemon's grace period before it writes to a
+ * slot again.
+ *
+ * What is not a camera's, or not RTP with its payload type, goes on to the next filter, as does what passes.
+ */
+#include <adapath/select_bpf_maps.h>
+
+ADP_BPF_LICENSE("Dual MIT/GPL");
+
+struct {
+	ADP_MAP_UINT(type, ADP_BPF_MAP_ARRAY);
+	ADP_MAP_UINT(map_flags, ADP_BPF_F_MMAPABLE);
+	ADP_MAP_UINT(max_entries, 1);
+	ADP_MAP_TYPE(key, adp_u32);
+	ADP_MAP_TYPE(value, struct adp_control);
+} adp_select_control_map ADP_SEC(".maps");
+
+struct {
+	ADP_MAP_UINT(type, ADP_BPF_MAP_PROG_ARRAY);
+	ADP_MAP_UINT(max_entries, ADP_SLOTS);
+	ADP_MAP_TYPE(key, adp_u32);
+	ADP_MAP_TYPE(value, adp_u32);
+} adp_select_nets ADP_SEC(".maps");
+
+struct {
+	ADP_MAP_UINT(type, ADP_BPF_MAP_PERCPU_ARRAY);
+	ADP_MAP_UINT(max_entries, 1);
+	ADP_MAP_TYPE(key, adp_u32);
+	ADP_MAP_TYPE(value, struct adp_stats);
+} adp_select_stats ADP_SEC(".maps");
+
+/* max_entries is set before load. */
+struct {
+	ADP_MAP_UINT(type, ADP_BPF_MAP_RINGBUF);
+	ADP_MAP_UINT(max_entries, 1 << 20);
+} adp_select_ring ADP_SEC(".maps");
+
+/* Written by userspace only: packets find entries here and make none, so that no flood can fill it. */
+struct {
+	ADP_MAP_UINT(type, ADP_BPF_MAP_HASH);
+	ADP_MAP_UINT(max_entries, ADP_SELECT_CAMERAS * 2);
+	ADP_MAP_TYPE(key, struct adp_select_port_key);
+	ADP_MAP_TYPE(value, struct adp_select_port);
+} adp_select_ports ADP_SEC(".maps");
+
+struct {
+	ADP_MAP_UINT(type, ADP_BPF_MAP_ARRAY);
+	ADP_MAP_UINT(map_flags, ADP_BPF_F_MMAPABLE);
+	ADP_MAP_UINT(max_entries, 1);
+	ADP_MAP_TYPE(key, adp_u32);
+	ADP_MAP_TYPE(value, struct adp_select_market);
+} adp_select_market_map ADP_SEC(".maps");
+
+struct {
+	ADP_MAP_UINT(type, ADP_BPF_MAP_ARRAY);
+	ADP_MAP_UINT(map_flags, ADP_BPF_F_MMAPABLE);
+	ADP_MAP_UINT(max_entries, ADP_SELECT_CAMERAS);
+	ADP_MAP_TYPE(key, adp_u32);
+	ADP_MAP_TYPE(value, struct adp_select_feedback);
+} adp_select_feedback_map ADP_SEC(".maps");
+
+static const adp_u32 zero;
+
+/* A softirq is not interrupted by another one on its CPU, but may be by userspace's test runs, so atomically all the same. */
+#define COUNT(field)                                                                          \
+	do {                                                                                  \
+		struct adp_stats *stats_ = adp_bpf_map_lookup_elem(&adp_select_stats, &zero); \
+		if (stats_)                                                                   \
+			__sync_fetch_and_add(&stats_->field, 1);                              \
+	} while (0)
+
+/* Bytes of a packet that are ever looked at, but for the last one of a padded packet. */
+#define REACH 256
+
+ADP_INLINE void look(const struct adp_skb *skb, struct adp_view *v)
+{
+	v->data = (const adp_u8 *)(long)skb->data;
+	v->end = (const adp_u8 *)(long)skb->data_end;
+}
+
+/* Can the first `bytes` be read? */
+ADP_INLINE int reaches(const struct adp_skb *skb, adp_u32 bytes)
+{
+	return skb->data_end - skb->data >= bytes;
+}
+
+/*
+ * The shared code as global functions: the verifier takes each on its own, with nothing known of its arguments, so that the offsets
+ * that the headers may end at do not multiply with what may come behind them. The null checks are what it asks for in return.
+ */
+#define GLOBAL __attribute__((noinline))
+
+GLOBAL int adp_select_bpf_udp(struct adp_skb *skb, struct adp_udp *udp)
+{
+	struct adp_view view;
+
+	if (!udp)
+		return ADP_PACKET_OTHER;
+	look(skb, &view);
+	return (int)adp_packet_parse(&view, skb->len, udp);
+}
+
+/* RTP of the payload type, or not (-1)? What is found goes to *p. */
+GLOBAL int adp_select_bpf_rtp(struct adp_skb *skb, const struct adp_udp *udp, adp_u32 payload_type, struct adp_select_packet *p)
+{
+	enum adp_rtp_found found;
+	struct adp_view view;
+	struct adp_rtp rtp;
+
+	if (!udp || !p)
+		return -1;
+	look(skb, &view);
+	found = adp_rtp_parse(&view, udp->offset, udp->bytes, &rtp);
+	if (found == ADP_RTP_NONE || rtp.payload_type != payload_type)
+		return -1;
+	p->ssrc = rtp.ssrc;
+	p->timestamp = rtp.timestamp;
+	p->sequence = rtp.sequence;
+	p->contents = found == ADP_RTP_PACKET ? adp_h264_look(&view, rtp.offset, rtp.bytes) : ADP_H264_MALFORMED;
+	return 0;
+}
+
+ADP_INLINE int verdict_of(enum adp_select_verdict verdict)
+{
+	return verdict == ADP_SELECT_PASS ? ADP_TC_ACT_UNSPEC : ADP_TC_ACT_SHOT;
+}
+
+/* One sample into the ring; the reader is woken past the fill mark, otherwise it comes by itself once an interval. */
+ADP_INLINE void emit_sample(struct adp_select_entry *entry, adp_u32 flags)
+{
+	const struct adp_control *control = adp_bpf_map_lookup_elem(&adp_select_control_map, &zero);
+	struct adp_select_sample *sample = adp_bpf_ringbuf_reserve(&adp_select_ring, sizeof(*sample), 0);
+	adp_u64 wakeup = ADP_BPF_RB_NO_WAKEUP;
+	adp_u64 now_us = adp_bpf_ktime_get_ns() / 1000;
+
+	if (!sample) {
+		COUNT(samples_lost);
+		return;
+	}
+	/* The round can't end before ADP_SELECT_ROUND_MIN_US; the other rendition's last chunk may just be changing. */
+	adp_bpf_spin_lock(&entry->lock);
+	adp_select_fill_sample(&entry->camera, sample, now_us, flags);
+	adp_bpf_spin_unlock(&entry->lock);
+	if (control && control->wakeup_bytes &&
+	    adp_bpf_ringbuf_query(&adp_select_ring, ADP_BPF_RB_AVAIL_DATA) >= control->wakeup_bytes)
+		wakeup = ADP_BPF_RB_FORCE_WAKEUP;
+	adp_bpf_ringbuf_submit(sample, wakeup);
+	COUNT(samples);
+}
+
+/*
+ * The slot for the decision now due. The active index is loaded once; what is read from the slot afterwards depends on it by
+ * address, which orders it behind the daemon's release store.
+ */
+ADP_INLINE adp_u32 slot_for(const struct adp_control *control, adp_u64 camera)
+{
+	adp_u32 active = *(const volatile adp_u32 *)&control->active;
+	adp_u32 canary = *(const volatile adp_u32 *)&control->canary;
+
+	if (active != ADP_SLOT_NONE && canary != ADP_SLOT_NONE &&
+	    adp_flow_in_share(camera, *(const volatile adp_u32 *)&control->canary_share_q16))
+		return canary;
+	return active;
+}
+
+/* No network decides. */
+ADP_INLINE int fall_back(struct adp_select_entry *entry, adp_u32 flags, adp_u64 now_us, adp_u32 bytes)
+{
+	struct adp_select_camera *c = &entry->camera;
+	enum adp_select_verdict verdict;
+
+	adp_bpf_spin_lock(&entry->lock);
+	verdict = adp_select_act(c, adp_select_fallback(c, now_us), &flags, now_us, bytes);
+	adp_bpf_spin_unlock(&entry->lock);
+	emit_sample(entry, flags);
+	if (flags & ADP_SELECT_FALLBACK_MADE)
+		COUNT(fallbacks);
+	return verdict_of(verdict);
+}
+
+/* A chunk's first packet made a decision due, and it is ours. */
+ADP_INLINE int decide(struct adp_skb *skb, struct adp_select_entry *entry, adp_u32 camera, adp_u64 now_us, adp_u32 bytes)
+{
+	const struct adp_control *control = adp_bpf_map_lookup_elem(&adp_select_control_map, &zero);
+	const struct adp_select_market *market = adp_bpf_map_lookup_elem(&adp_select_market_map, &zero);
+	const struct adp_select_feedback *feedback = adp_bpf_map_lookup_elem(&adp_select_feedback_map, &camera);
+	adp_u32 random = adp_bpf_get_prandom_u32();
+	struct adp_select_camera *c = &entry->camera;
+	const struct adp_slot *slot;
+	adp_u32 objective[ADP_SELECT_WEIGHTS];
+	adp_u32 index, flags;
+
+	if (!control)
+		return ADP_TC_ACT_SHOT;
+	objective[ADP_SELECT_ACCURACY_WEIGHT] = *(const volatile adp_u32 *)&control->objective[ADP_SELECT_ACCURACY_WEIGHT];
+	objective[ADP_SELECT_BYTES_WEIGHT] = *(const volatile adp_u32 *)&control->objective[ADP_SELECT_BYTES_WEIGHT];
+	index = slot_for(control, c->id);
+	slot = adp_bpf_map_lookup_elem(&adp_select_slots, &index);
+	if (slot && !slot->generation)
+		slot = 0;
+
+	adp_bpf_spin_lock(&entry->lock);
+	flags = adp_select_prepare(c, market, feedback, objective, now_us, random);
+	c->slot = index;
+	c->generation = slot ? slot->generation : 0;
+	if (slot)
+		c->offer.explore_q16 = slot->explore_q16;
+	adp_bpf_spin_unlock(&entry->lock);
+	if (!flags && !slot)
+		flags = ADP_SELECT_FALLBACK_MADE;
+	if (flags)
+		return fall_back(entry, flags, now_us, bytes);
+
+	skb->cb[ADP_SELECT_CB_CAMERA] = camera;
+	skb->cb[ADP_SELECT_CB_BYTES] = bytes;
+	/* Constant indices, so that each is a direct jump (0.7-1.2 ns) and not a retpoline (13 ns). */
+	switch (index) {
+	case 0:
+		adp_bpf_tail_call(skb, &adp_select_nets, 0);
+		break;
+	case 1:
+		adp_bpf_tail_call(skb, &adp_select_nets, 1);
+		break;
+	case 2:
+		adp_bpf_tail_call(skb, &adp_select_nets, 2);
+		break;
+	case 3:
+		adp_bpf_tail_call(skb, &adp_select_nets, 3);
+		break;
+	case 4:
+		adp_bpf_tail_call(skb, &adp_select_nets, 4);
+		break;
+	case 5:
+		adp_bpf_tail_call(skb, &adp_select_nets, 5);
+		break;
+	case 6:
+		adp_bpf_tail_call(skb, &adp_select_nets, 6);
+		break;
+	case 7:
+		adp_bpf_tail_call(skb, &adp_select_nets, 7);
+		break;
+	}
+	/* A slot without its program: the daemon never makes such a slot active. Counted, and the camera goes on. */
+	COUNT(program_missing);
+	return fall_back(entry, ADP_SELECT_FALLBACK_MADE, now_us, bytes);
+}
+ADP_STATIC_ASSERT(ADP_SLOTS == 8, "one tail call for each slot in decide()");
+
+ADP_INLINE const struct adp_select_port *port_of(const struct adp_udp *udp)
+{
+	struct adp_select_port_key key;
+
+	key.source = udp->source;
+	key.port = udp->destination_port;
+	key.pad = 0;
+	return adp_bpf_map_lookup_elem(&adp_select_ports, &key);
+}
+
+ADP_SEC("tc") int adp_select_ingress(struct adp_skb *skb)
+{
+	const struct adp_select_port *port;
+	struct adp_select_entry *entry;
+	enum adp_select_verdict verdict;
+	struct adp_select_packet p = { 0 };
+	struct adp_udp udp = { 0 };
+	adp_u32 reach = skb->len < REACH ? skb->len : REACH;
+	int packet, reachable = reaches(skb, reach);
+	adp_u32 camera;
+
+	packet = adp_select_bpf_udp(skb, &udp);
+	/* Headers beyond the linear part: pulled only where it could be a camera's, others are not touched. */
+	if (packet == ADP_PACKET_MALFORMED && !reachable) {
+		if (adp_bpf_skb_pull_data(skb, reach))
+			return ADP_TC_ACT_UNSPEC;
+		reachable = 1;
+		packet = adp_select_bpf_udp(skb, &udp);
+	}
+	if (packet != ADP_PACKET_UDP)
+		return ADP_TC_ACT_UNSPEC;
+	port = port_of(&udp);
+	if (!port)
+		return ADP_TC_ACT_UNSPEC;
+	camera = port->camera;
+	entry = adp_bpf_map_lookup_elem(&adp_select_cameras, &camera);
+	if (!entry)
+		return ADP_TC_ACT_UNSPEC;
+	if (!reachable && adp_bpf_skb_pull_data(skb, reach))
+		return ADP_TC_ACT_UNSPEC;
+	if (adp_select_bpf_rtp(skb, &udp, port->payload_type, &p)) {
+		__sync_fetch_and_add(&entry->camera.counters.others, 1);
+		return ADP_TC_ACT_UNSPEC;
+	}
+	p.now_us = adp_bpf_ktime_get_coarse_ns() / 1000;
+	p.rendition = port->rendition;
+	p.bytes = udp.bytes + 8;
+
+	adp_bpf_spin_lock(&entry->lock);
+	if (p.contents & ADP_H264_MALFORMED)
+		verdict = adp_select_on_malformed(&entry->camera);
+	else
+		verdict = adp_select_on_packet(&entry->camera, &p);
+	adp_bpf_spin_unlock(&entry->lock);
+	if (verdict != ADP_SELECT_DECIDE)
+		return verdict_of(verdict);
+	return decide(skb, entry, camera, p.now_us, p.bytes);
+}
+
+/* Reached only by tail calls. */
+ADP_SEC("tc") int adp_select_apply(struct adp_skb *skb)
+{
+	adp_u32 camera = skb->cb[ADP_SELECT_CB_CAMERA], bytes = skb->cb[ADP_SELECT_CB_BYTES];
+	struct adp_select_entry *entry = adp_bpf_map_lookup_elem(&adp_select_cameras, &camera);
+	enum adp_select_verdict verdict;
+	struct adp_select_camera *c;
+	adp_u32 choice, flags = 0;
+
+	skb->cb[ADP_SELECT_CB_CAMERA] = 0;
+	skb->cb[ADP_SELECT_CB_BYTES] = 0;
+	if (!entry)
+		return ADP_TC_ACT_SHOT;
+	c = &entry->camera;
+	adp_bpf_spin_lock(&entry->lock);
+	choice = adp_select_choose(c->output, &c->offer, &flags);
+	verdict = adp_select_act(c, choice, &flags, c->deciding_us, bytes);
+	adp_bpf_spin_unlock(&entry->lock);
+	emit_sample(entry, flags);
+	COUNT(decisions);
+	return verdict_of(verdict);
+}
