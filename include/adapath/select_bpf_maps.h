@@ -24,14 +24,14 @@ struct adp_select_port {
 
 #ifdef __bpf__ /* userspace needs only the records */
 #include "bpf_min.h"
-#else
-struct bpf_spin_lock {
-	adp_u32 val;
-};
 #endif
 
 struct adp_select_entry {
-	struct bpf_spin_lock lock;
+#ifdef __bpf__
+	struct bpf_spin_lock lock; /* in the record itself: the kernel looks for it by its type */
+#else
+	adp_u32 lock; /* never seen: the kernel copies around it */
+#endif
 	adp_u32 pad;
 	struct adp_select_camera camera;
 };
