@@ -113,23 +113,29 @@ GLOBAL int adp_select_bpf_udp(struct adp_skb *skb, struct adp_udp *udp)
 }
 
 /* RTP of the payload type, or not (-1)? What is found goes to *p. */
-GLOBAL int adp_select_bpf_rtp(struct adp_skb *skb, const struct adp_udp *udp, adp_u32 payload_type, struct adp_select_packet *p)
+ADP_INLINE int find_rtp(const struct adp_view *view, adp_u32 offset, adp_u32 bytes, adp_u32 payload_type,
+			struct adp_select_packet *p)
 {
-	enum adp_rtp_found found;
-	struct adp_view view;
 	struct adp_rtp rtp;
+	enum adp_rtp_found found = adp_rtp_parse(view, offset, bytes, &rtp);
 
-	if (!udp || !p)
-		return -1;
-	look(skb, &view);
-	found = adp_rtp_parse(&view, udp->offset, udp->bytes, &rtp);
 	if (found == ADP_RTP_NONE || rtp.payload_type != payload_type)
 		return -1;
 	p->ssrc = rtp.ssrc;
 	p->timestamp = rtp.timestamp;
 	p->sequence = rtp.sequence;
-	p->contents = found == ADP_RTP_PACKET ? adp_h264_look(&view, rtp.offset, rtp.bytes) : ADP_H264_MALFORMED;
+	p->contents = found == ADP_RTP_PACKET ? adp_h264_look(view, rtp.offset, rtp.bytes) : ADP_H264_MALFORMED;
 	return 0;
+}
+
+GLOBAL int adp_select_bpf_rtp(struct adp_skb *skb, const struct adp_udp *udp, adp_u32 payload_type, struct adp_select_packet *p)
+{
+	struct adp_view view;
+
+	if (!udp || !p)
+		return -1;
+	look(skb, &view);
+	return find_rtp(&view, udp->offset, udp->bytes, payload_type, p);
 }
 
 ADP_INLINE int verdict_of(enum adp_select_verdict verdict)
@@ -268,26 +274,35 @@ ADP_INLINE const struct adp_select_port *port_of(const struct adp_udp *udp)
 	return adp_bpf_map_lookup_elem(&adp_select_ports, &key);
 }
 
+/* Where a plain packet's camera is not the question: the rest of what may come. 0 with the UDP payload found, else -1. */
+ADP_INLINE int find_udp(struct adp_skb *skb, adp_u32 reach, struct adp_udp *udp)
+{
+	int packet = adp_select_bpf_udp(skb, udp);
+
+	/* Headers beyond the linear part: pulled only where it could be a camera's, others are not touched. */
+	if (packet == ADP_PACKET_MALFORMED && !reaches(skb, reach)) {
+		if (adp_bpf_skb_pull_data(skb, reach))
+			return -1;
+		packet = adp_select_bpf_udp(skb, udp);
+	}
+	return packet == ADP_PACKET_UDP ? 0 : -1;
+}
+
 ADP_SEC("tc") int adp_select_ingress(struct adp_skb *skb)
 {
+	adp_u32 reach = skb->len < REACH ? skb->len : REACH;
 	const struct adp_select_port *port;
 	struct adp_select_entry *entry;
 	enum adp_select_verdict verdict;
 	struct adp_select_packet p = { 0 };
 	struct adp_udp udp = { 0 };
-	adp_u32 reach = skb->len < REACH ? skb->len : REACH;
-	int packet, reachable = reaches(skb, reach);
+	struct adp_view view;
 	adp_u32 camera;
+	int plain, none;
 
-	packet = adp_select_bpf_udp(skb, &udp);
-	/* Headers beyond the linear part: pulled only where it could be a camera's, others are not touched. */
-	if (packet == ADP_PACKET_MALFORMED && !reachable) {
-		if (adp_bpf_skb_pull_data(skb, reach))
-			return ADP_TC_ACT_UNSPEC;
-		reachable = 1;
-		packet = adp_select_bpf_udp(skb, &udp);
-	}
-	if (packet != ADP_PACKET_UDP)
+	look(skb, &view);
+	plain = reaches(skb, reach) && adp_packet_plain(&view, skb->len, &udp) == ADP_PACKET_UDP;
+	if (!plain && find_udp(skb, reach, &udp))
 		return ADP_TC_ACT_UNSPEC;
 	port = port_of(&udp);
 	if (!port)
@@ -296,19 +311,27 @@ ADP_SEC("tc") int adp_select_ingress(struct adp_skb *skb)
 	entry = adp_bpf_map_lookup_elem(&adp_select_cameras, &camera);
 	if (!entry)
 		return ADP_TC_ACT_UNSPEC;
-	if (!reachable && adp_bpf_skb_pull_data(skb, reach))
-		return ADP_TC_ACT_UNSPEC;
-	if (adp_select_bpf_rtp(skb, &udp, port->payload_type, &p)) {
+	if (plain) {
+		none = find_rtp(&view, ADP_PLAIN_BYTES, udp.bytes, port->payload_type, &p);
+	} else {
+		if (!reaches(skb, reach) && adp_bpf_skb_pull_data(skb, reach))
+			return ADP_TC_ACT_UNSPEC;
+		none = adp_select_bpf_rtp(skb, &udp, port->payload_type, &p);
+	}
+	if (none) {
 		__sync_fetch_and_add(&entry->camera.counters.others, 1);
 		return ADP_TC_ACT_UNSPEC;
 	}
-	p.now_us = adp_bpf_ktime_get_coarse_ns() / 1000;
-	p.rendition = port->rendition;
+	p.rendition = port->rendition & 1;
 	p.bytes = udp.bytes + 8;
+	verdict = adp_select_quick(&entry->camera.streams[p.rendition], &p);
+	if (verdict != ADP_SELECT_LOOK)
+		return verdict_of(verdict);
 
+	p.now_us = adp_bpf_ktime_get_coarse_ns() / 1000;
 	adp_bpf_spin_lock(&entry->lock);
 	if (p.contents & ADP_H264_MALFORMED)
-		verdict = adp_select_on_malformed(&entry->camera);
+		verdict = adp_select_on_malformed(&entry->camera, p.rendition);
 	else
 		verdict = adp_select_on_packet(&entry->camera, &p);
 	adp_bpf_spin_unlock(&entry->lock);

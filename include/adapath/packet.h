@@ -223,4 +223,31 @@ ADP_INLINE enum adp_packet adp_packet_parse(const struct adp_view *v, adp_u32 fr
 	return ADP_PACKET_OTHER;
 }
 
+/*
+ * The same for the plainest of frames, and by far the most: no VLAN tag, IPv4 without options, not a fragment. ADP_PACKET_UDP, or
+ * ADP_PACKET_OTHER where adp_packet_parse() has to look.
+ */
+#define ADP_PLAIN_BYTES (14 + 20 + 8)
+ADP_INLINE enum adp_packet adp_packet_plain(const struct adp_view *v, adp_u32 frame_bytes, struct adp_udp *u)
+{
+	const adp_u8 *p = adp_view_at(v, 0, ADP_PLAIN_BYTES);
+	adp_u32 total, length;
+
+	if (!p || adp_be16(p + 12) != ADP_ETHERTYPE_IPV4 || p[14] != 0x45 || p[23] != ADP_IP_UDP)
+		return ADP_PACKET_OTHER;
+	total = adp_be16(p + 16);
+	length = adp_be16(p + 38);
+	/* More fragments, or an offset; and the lengths that adp_packet_ipv4() and adp_packet_udp() would refuse. */
+	if (adp_be16(p + 20) & 0x3fff || total > frame_bytes - 14 || length < 8 || length + 20 > total)
+		return ADP_PACKET_OTHER;
+	u->fragment = 0;
+	adp_address_v4(&u->source, adp_be32(p + 26));
+	adp_address_v4(&u->destination, adp_be32(p + 30));
+	u->source_port = (adp_u16)adp_be16(p + 34);
+	u->destination_port = (adp_u16)adp_be16(p + 36);
+	u->offset = ADP_PLAIN_BYTES;
+	u->bytes = length - 8;
+	return ADP_PACKET_UDP;
+}
+
 #endif

@@ -216,10 +216,14 @@ struct adp_select_stream {
 	adp_u8 known;	   /* 0 or 1: has a sender */
 	adp_u8 started;	   /* 0 or 1: an IDR picture has come */
 	adp_u8 forward;	   /* 0 or 1: the running chunk passes */
-	adp_u8 forward_before;
-	adp_u32 expected;  /* sequence number that would confirm a jump; above 65535 = none */
+	adp_u8 settled;	   /* 0 or 1: that is decided; 0 until there is a chunk and while its decision is being made */
+	adp_u64 passed;	   /* packets, since the camera was configured: each is counted here or in dropped */
+	adp_u64 passed_bytes;
+	adp_u64 dropped;
 	struct adp_select_chunk now;
 
+	adp_u32 expected;  /* sequence number that would confirm a jump; above 65535 = none */
+	adp_u32 forward_before; /* 0 or 1: the chunk before passed */
 	struct adp_select_chunk last;
 	adp_u32 round; /* that the running chunk belongs to */
 	adp_u32 rate;  /* bytes/s, smoothed */
@@ -228,11 +232,8 @@ struct adp_select_stream {
 	struct adp_select_candidate candidates[ADP_SELECT_CANDIDATES];
 };
 
-/* Packets of one camera, since it was configured. Each is counted once in passed or dropped, and in one of the reasons below. */
+/* Of one camera, since it was configured: why packets were dropped, other than that their chunk was not chosen. */
 struct adp_select_counters {
-	adp_u64 passed;
-	adp_u64 passed_bytes;
-	adp_u64 dropped; /* not chosen, and all below */
 	adp_u64 waiting; /* before the rendition's first IDR picture */
 	adp_u64 late;	 /* for a chunk that is over for long */
 	adp_u64 duplicates;
@@ -270,15 +271,18 @@ struct adp_select_offer {
 	adp_u32 explore_q16;  /* share of the rounds in which both are sent */
 };
 
-/* State of one camera. Packets change it under a lock; one decision at a time owns output and input. */
+/*
+ * State of one camera. Changed under a lock, but for what adp_select_quick() changes of a stream; one decision at a time owns output
+ * and input.
+ */
 struct adp_select_camera {
 	adp_u64 id;	     /* unique on this machine while the pins live, from 1; 0 = not configured */
 	adp_u64 first_us;    /* of its first packet */
 	adp_u64 deciding_us; /* since when a decision is being made; 0 = none is */
 	adp_u64 decided_us;
 	adp_u64 changed_us;  /* when the choice was last another one */
-	adp_u64 fed_us;	     /* when a packet last passed */
-	adp_u64 round_bytes; /* that passed since the last decision */
+	adp_u64 fed_us;	     /* when a picture last began to pass */
+	adp_u64 bytes_base;  /* that had passed, of both renditions, at the last decision */
 	adp_u32 round;	     /* decisions so far */
 	adp_u32 choice;
 	adp_u32 due;	     /* the rendition whose chunk began */
@@ -323,7 +327,7 @@ ADP_STATIC_ASSERT(sizeof(struct adp_select_camera) % 8 == 0, "no hidden padding 
 
 /* One packet of a rendition. */
 struct adp_select_packet {
-	adp_u64 now_us;	   /* a clock of some milliseconds is fine enough */
+	adp_u64 now_us;	   /* a clock of some milliseconds is fine enough; adp_select_quick() needs none */
 	adp_u32 rendition; /* enum adp_select_rendition */
 	adp_u32 bytes;	   /* of IP payload */
 	adp_u32 ssrc;
@@ -336,6 +340,7 @@ enum adp_select_verdict {
 	ADP_SELECT_DROP = 0,
 	ADP_SELECT_PASS = 1,
 	ADP_SELECT_DECIDE = 2, /* go on with adp_select_prepare(); adp_select_act() says what becomes of the packet */
+	ADP_SELECT_LOOK = 3,   /* of adp_select_quick(): go on with adp_select_on_packet() */
 };
 
 ADP_INLINE void adp_select_clear_chunk(struct adp_select_chunk *k)
@@ -358,6 +363,7 @@ ADP_INLINE void adp_select_begin_stream(struct adp_select_stream *r, const struc
 	r->window = 1;
 	r->known = 1;
 	r->started = 0;
+	r->settled = 0;
 	r->forward = 0;
 	r->forward_before = 0;
 	r->expected = 0x10000;
@@ -455,25 +461,47 @@ ADP_INLINE int adp_select_is_due(struct adp_select_camera *c, adp_u32 which, adp
 }
 
 /* Of the packet that `forward` says passes or not. */
-ADP_INLINE enum adp_select_verdict adp_select_count(struct adp_select_camera *c, adp_u64 now_us, adp_u32 bytes, adp_u32 forward)
+ADP_INLINE enum adp_select_verdict adp_select_count(struct adp_select_stream *r, adp_u32 bytes, adp_u32 forward)
 {
 	if (!forward) {
-		c->counters.dropped++;
+		r->dropped++;
 		return ADP_SELECT_DROP;
 	}
-	c->fed_us = now_us;
-	c->counters.passed++;
-	c->counters.passed_bytes += bytes;
-	c->round_bytes += bytes;
+	r->passed++;
+	r->passed_bytes += bytes;
 	return ADP_SELECT_PASS;
 }
 
+/*
+ * The most packets by far: the next in sequence, of the picture that came last, in a chunk that is decided. Takes neither lock nor
+ * clock, since it writes only to its own stream, whose packets come on one CPU. (Where a NIC moves a flow to another CPU in between, a
+ * count may be off by one, and a late packet be taken for a duplicate.)
+ */
+ADP_INLINE enum adp_select_verdict adp_select_quick(struct adp_select_stream *r, const struct adp_select_packet *p)
+{
+	adp_u32 ahead = (adp_u16)(p->sequence - r->newest);
+
+	if (!r->settled || p->ssrc != r->ssrc || p->timestamp != r->picture || ahead - 1 >= ADP_SELECT_WINDOW - 1)
+		return ADP_SELECT_LOOK;
+	if (p->timestamp == r->timestamp) {
+		if (p->contents & ADP_H264_MALFORMED)
+			return ADP_SELECT_LOOK;
+		r->now.idr_bytes += p->bytes;
+	} else if (p->contents & (ADP_H264_MALFORMED | ADP_H264_BEGINS)) {
+		return ADP_SELECT_LOOK;
+	}
+	r->newest += ahead;
+	r->window = r->window << ahead | 1;
+	r->now.packets++;
+	r->now.bytes += p->bytes;
+	return adp_select_count(r, p->bytes, r->forward);
+}
+
 /* A packet that could be decoded by nobody: of the right port and payload type, but its headers contradict themselves. */
-ADP_INLINE enum adp_select_verdict adp_select_on_malformed(struct adp_select_camera *c)
+ADP_INLINE enum adp_select_verdict adp_select_on_malformed(struct adp_select_camera *c, adp_u32 rendition)
 {
 	c->counters.malformed++;
-	c->counters.dropped++;
-	return ADP_SELECT_DROP;
+	return adp_select_count(&c->streams[rendition & 1], 0, 0);
 }
 
 /*
@@ -515,7 +543,7 @@ ADP_INLINE int adp_select_place(struct adp_select_camera *c, struct adp_select_s
 	return 1;
 }
 
-/* One packet, in its turn: counts it, and says what becomes of it. */
+/* Any packet, in its turn: counts it, and says what becomes of it. The clock and the lock are for this one. */
 ADP_INLINE enum adp_select_verdict adp_select_on_packet(struct adp_select_camera *c, const struct adp_select_packet *p)
 {
 	adp_u32 which = p->rendition & 1;
@@ -530,12 +558,12 @@ ADP_INLINE enum adp_select_verdict adp_select_on_packet(struct adp_select_camera
 	if (!r->known || r->ssrc != p->ssrc) {
 		if (r->known && !adp_select_takes_over(c, r, p)) {
 			c->counters.foreign++;
-			return adp_select_count(c, p->now_us, p->bytes, 0);
+			return adp_select_count(r, p->bytes, 0);
 		}
 		adp_select_begin_stream(r, p);
 		ext = r->newest;
 	} else if (!adp_select_place(c, r, p, &ext)) {
-		return adp_select_count(c, p->now_us, p->bytes, 0);
+		return adp_select_count(r, p->bytes, 0);
 	}
 	r->last_us = p->now_us;
 
@@ -556,26 +584,30 @@ ADP_INLINE enum adp_select_verdict adp_select_on_packet(struct adp_select_camera
 		r->now.pictures = 1;
 		if (adp_select_is_due(c, which, p->now_us)) {
 			r->forward = 0; /* should nobody come to say otherwise */
+			r->settled = 0;
 			c->deciding_us = p->now_us;
 			c->due = which;
 			return ADP_SELECT_DECIDE;
 		}
 		r->round = c->round;
 		r->forward = c->choice >> which & 1;
-		return adp_select_count(c, p->now_us, p->bytes, r->forward);
+		r->settled = 1;
+		if (r->forward)
+			c->fed_us = p->now_us;
+		return adp_select_count(r, p->bytes, r->forward);
 	}
 	if (!r->started) {
 		c->counters.waiting++;
-		return adp_select_count(c, p->now_us, p->bytes, 0);
+		return adp_select_count(r, p->bytes, 0);
 	}
 	if ((adp_s32)(ext - r->first) < 0 && p->timestamp != r->timestamp) {
 		/* Late, for the chunk before. */
 		if ((adp_s32)(ext - r->before) < 0) {
 			c->counters.late++;
-			return adp_select_count(c, p->now_us, p->bytes, 0);
+			return adp_select_count(r, p->bytes, 0);
 		}
 		r->last.lost -= r->last.lost ? 1 : 0;
-		return adp_select_count(c, p->now_us, p->bytes, r->forward_before);
+		return adp_select_count(r, p->bytes, r->forward_before);
 	}
 	if ((adp_s32)(ext - r->first) < 0)
 		r->first = ext;
@@ -583,8 +615,10 @@ ADP_INLINE enum adp_select_verdict adp_select_on_packet(struct adp_select_camera
 		r->forward = 0;
 		c->counters.overlong++;
 	}
-	if (c->deciding_us && c->due == which)
+	if (!r->settled)
 		c->counters.torn++;
+	if (r->forward)
+		c->fed_us = p->now_us;
 	forward = r->forward;
 	r->now.packets++;
 	r->now.bytes += p->bytes;
@@ -594,7 +628,7 @@ ADP_INLINE enum adp_select_verdict adp_select_on_packet(struct adp_select_camera
 		r->picture = p->timestamp;
 		r->now.pictures++;
 	}
-	return adp_select_count(c, p->now_us, p->bytes, forward);
+	return adp_select_count(r, p->bytes, forward);
 }
 
 /* log2(1 + seconds since) of a time that may be 0 = never, as an age of everything. */
@@ -663,7 +697,7 @@ ADP_INLINE adp_u32 adp_select_prepare(struct adp_select_camera *c, const struct 
 	offer->explore_q16 = 0; /* the slot's, once one is taken */
 
 	before->us = (adp_u32)adp_min_u64(now_us - c->decided_us, 0xffffffffu);
-	before->bytes = (adp_u32)adp_min_u64(c->round_bytes, 0xffffffffu);
+	before->bytes = (adp_u32)adp_min_u64(sub->passed_bytes + main->passed_bytes - c->bytes_base, 0xffffffffu);
 	before->choice = c->choice;
 	before->price_q16 = c->price_q16;
 	before->known = feedback && c->round && *(const volatile adp_u64 *)&feedback->seen_us > c->decided_us;
@@ -779,10 +813,13 @@ ADP_INLINE enum adp_select_verdict adp_select_act(struct adp_select_camera *c, a
 	c->decided_us = now_us;
 	c->deciding_us = 0;
 	c->round++;
-	c->round_bytes = 0;
+	c->bytes_base = r->passed_bytes + o->passed_bytes;
 	r->round = c->round;
 	r->forward = (adp_u8)forward;
-	return adp_select_count(c, now_us, bytes, forward);
+	r->settled = 1;
+	if (forward)
+		c->fed_us = now_us;
+	return adp_select_count(r, bytes, forward);
 }
 
 /* Of the decision that adp_select_act() has just made. */

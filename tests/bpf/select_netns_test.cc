@@ -174,8 +174,10 @@ TEST_F(SelectNetns, OneRenditionOfEachChunkComesThroughWhateverIsSwitched) {
     for (uint32_t i = 0; i < kCameras; ++i) {
         Result<adp_select_camera> state = panel_->camera(i);
         ASSERT_TRUE(state.ok());
-        passed += state->counters.passed;
-        counted += state->counters.passed + state->counters.dropped;
+        for (const adp_select_stream& stream : state->streams) {
+            passed += stream.passed;
+            counted += stream.passed + stream.dropped;
+        }
         EXPECT_EQ(state->counters.torn, 0U);
         EXPECT_EQ(state->counters.foreign, 0U);
         EXPECT_EQ(state->streams[0].last.lost + state->streams[1].last.lost, 0U);

@@ -68,9 +68,9 @@ TEST_F(Select, WhatIsNoCamerasPassesUntouched) {
         after.resize(options.data_size_out);
         EXPECT_EQ(after, frame);
     }
-    const adp_select_counters n = state(0).counters;
-    EXPECT_EQ(n.others, 4U);
-    EXPECT_EQ(n.passed + n.dropped, 0U);
+    const adp_select_camera camera = state(0);
+    EXPECT_EQ(camera.counters.others, 4U);
+    EXPECT_EQ(camera.streams[0].passed + camera.streams[0].dropped, 0U);
 }
 
 TEST_F(Select, WithoutSnapshotTheSubStreamPasses) {
@@ -274,10 +274,10 @@ TEST_F(Select, MutatedFramesNeverDoHarm) {
     open();
     activate(freeze(random_select_model({16}, 1)));
     std::mt19937_64 random(5);
-    RtpRendition camera;
+    RtpRendition sender;
     std::vector<Bytes> frames;
     for (int i = 0; i < 12; ++i)
-        for (const Bytes& p : camera.picture()) frames.push_back(frame_from(0, i % 2, p));
+        for (const Bytes& p : sender.picture()) frames.push_back(frame_from(0, i % 2, p));
     for (int i = 0; i < 40000; ++i) {
         Bytes frame = frames[random() % frames.size()];
         const size_t from = random() % 3 == 0 ? 12 : 42;
@@ -289,8 +289,9 @@ TEST_F(Select, MutatedFramesNeverDoHarm) {
         if (i % 1000 == 0) collect();
     }
     collect();
-    const adp_select_counters n = state(0).counters;
-    EXPECT_GT(n.passed + n.dropped, 20000U);
+    const adp_select_camera camera = state(0);
+    const adp_select_counters n = camera.counters;
+    EXPECT_GT(camera.streams[0].passed + camera.streams[0].dropped + camera.streams[1].dropped, 20000U);
     EXPECT_GT(n.malformed, 100U);
     EXPECT_GT(n.foreign, 100U);
     EXPECT_EQ(unexplained_, 0U);

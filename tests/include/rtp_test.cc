@@ -34,12 +34,21 @@ struct Seen {
     uint32_t contents = 0;
 };
 
+uint64_t plain_frames = 0;
+
 // As the kernel does: `whole` bytes on the wire, of which `frame` can be read.
 Seen see(std::span<const uint8_t> frame, std::optional<size_t> whole = {}) {
     const Exact exact(frame);
     const adp_view view = exact.view();
     Seen seen;
     seen.packet = adp_packet_parse(&view, static_cast<uint32_t>(whole.value_or(frame.size())), &seen.udp);
+    // The short way finds the same, or nothing.
+    adp_udp plain = {};
+    if (adp_packet_plain(&view, static_cast<uint32_t>(whole.value_or(frame.size())), &plain) == ADP_PACKET_UDP) {
+        ++plain_frames;
+        EXPECT_EQ(seen.packet, ADP_PACKET_UDP);
+        EXPECT_EQ(std::memcmp(&plain, &seen.udp, sizeof(plain)), 0);
+    }
     if (seen.packet != ADP_PACKET_UDP) return seen;
     seen.found = adp_rtp_parse(&view, seen.udp.offset, seen.udp.bytes, &seen.rtp);
     if (seen.found == ADP_RTP_PACKET) seen.contents = adp_h264_look(&view, seen.rtp.offset, seen.rtp.bytes);
@@ -336,6 +345,7 @@ TEST(Fuzz, MutatedPackets) {
         expect_sound(seen, frame.size());
         survived += seen.found == ADP_RTP_PACKET ? 1 : 0;
     }
+    EXPECT_GT(plain_frames, 10000U);
     EXPECT_GT(survived, 10000U) << "the mutations never got past the first check";
 }
 

@@ -73,6 +73,7 @@ public:
     std::array<uint32_t, ADP_OBJECTIVES> objective = {};
     uint32_t explore_q16 = 0;
     uint32_t random = 0xffff;
+    bool quick = true;  // as the kernel side does; off: every packet takes the long way
 
     SelectedCamera() : camera_(std::make_unique<adp_select_camera>()) {
         *camera_ = {};
@@ -87,7 +88,7 @@ public:
         const adp_view view = {bytes.data(), bytes.data() + bytes.size()};
         adp_rtp rtp = {};
         const adp_rtp_found found = adp_rtp_parse(&view, 0, static_cast<uint32_t>(bytes.size()), &rtp);
-        if (found != ADP_RTP_PACKET) return adp_select_on_malformed(camera_.get()) == ADP_SELECT_PASS;
+        if (found != ADP_RTP_PACKET) return adp_select_on_malformed(camera_.get(), rendition) == ADP_SELECT_PASS;
         adp_select_packet p = {};
         p.now_us = now;
         p.rendition = rendition;
@@ -96,7 +97,14 @@ public:
         p.timestamp = rtp.timestamp;
         p.sequence = rtp.sequence;
         p.contents = adp_h264_look(&view, rtp.offset, rtp.bytes);
-        adp_select_verdict verdict = adp_select_on_packet(camera_.get(), &p);
+        adp_select_verdict verdict = ADP_SELECT_LOOK;
+        if (quick) verdict = adp_select_quick(&camera_->streams[rendition], &p);
+        if (verdict != ADP_SELECT_LOOK) {
+            ++quick_ones_;
+            return verdict == ADP_SELECT_PASS;
+        }
+        verdict = (p.contents & ADP_H264_MALFORMED) != 0 ? adp_select_on_malformed(camera_.get(), rendition)
+                                                         : adp_select_on_packet(camera_.get(), &p);
         if (verdict == ADP_SELECT_DECIDE) verdict = decide(now, p.bytes);
         return verdict == ADP_SELECT_PASS;
     }
@@ -129,6 +137,9 @@ public:
     }
     [[nodiscard]] const std::vector<adp_select_sample>& samples() const { return samples_; }
     [[nodiscard]] const adp_select_camera& state() const { return *camera_; }
+    [[nodiscard]] uint64_t passed() const { return camera_->streams[0].passed + camera_->streams[1].passed; }
+    [[nodiscard]] uint64_t dropped() const { return camera_->streams[0].dropped + camera_->streams[1].dropped; }
+    [[nodiscard]] uint64_t quick_ones() const { return quick_ones_; }
 
 private:
     adp_select_verdict decide(uint64_t now, uint32_t bytes) {
@@ -154,6 +165,7 @@ private:
     std::unique_ptr<adp_select_camera> camera_;
     std::map<std::pair<uint32_t, uint32_t>, Chunk> chunks_;
     std::vector<adp_select_sample> samples_;
+    uint64_t quick_ones_ = 0;
 };
 
 }  // namespace adapath::testing
