@@ -3,7 +3,7 @@
  * The app select at tc ingress of the cameras' interface. What a packet means, what a decision does and what a sample holds is in
  * include/adapath/select.h; this file only finds the camera and connects it to the verdict.
  *
- * A packet costs one lookup by its sender's address and its port, and its camera's lock. A decision is three programs in a row, joined
+ * A packet costs one lookup by its sender's address and its port, and where anything begins its camera's lock. A decision is three programs in a row, joined
  * by tail calls with constant indices, exactly as in cc.bpf.c:
  *
  *   adp_select_ingress  per packet; at a chunk's first packet it takes the active slot's index, once
@@ -47,11 +47,11 @@ struct {
 	ADP_MAP_UINT(max_entries, 1 << 20);
 } adp_select_ring ADP_SEC(".maps");
 
-/* Written by userspace only: packets find entries here and make none, so that no flood can fill it. */
 struct {
-	ADP_MAP_UINT(type, ADP_BPF_MAP_HASH);
-	ADP_MAP_UINT(max_entries, ADP_SELECT_CAMERAS * 2);
-	ADP_MAP_TYPE(key, struct adp_select_port_key);
+	ADP_MAP_UINT(type, ADP_BPF_MAP_ARRAY);
+	ADP_MAP_UINT(map_flags, ADP_BPF_F_MMAPABLE);
+	ADP_MAP_UINT(max_entries, ADP_SELECT_PORTS);
+	ADP_MAP_TYPE(key, adp_u32);
 	ADP_MAP_TYPE(value, struct adp_select_port);
 } adp_select_ports ADP_SEC(".maps");
 
@@ -266,12 +266,21 @@ ADP_STATIC_ASSERT(ADP_SLOTS == 8, "one tail call for each slot in decide()");
 
 ADP_INLINE const struct adp_select_port *port_of(const struct adp_udp *udp)
 {
-	struct adp_select_port_key key;
+	adp_u32 home = adp_select_home(&udp->source, udp->destination_port), index = home, i, reach;
+	const struct adp_select_port *p = adp_bpf_map_lookup_elem(&adp_select_ports, &index);
 
-	key.source = udp->source;
-	key.port = udp->destination_port;
-	key.pad = 0;
-	return adp_bpf_map_lookup_elem(&adp_select_ports, &key);
+	if (!p)
+		return 0;
+	if (adp_select_port_is(p, &udp->source, udp->destination_port))
+		return p;
+	reach = p->reach;
+	for (i = 1; i < ADP_SELECT_PROBES && i <= reach; i++) {
+		index = (home + i) & (ADP_SELECT_PORTS - 1);
+		p = adp_bpf_map_lookup_elem(&adp_select_ports, &index);
+		if (p && adp_select_port_is(p, &udp->source, udp->destination_port))
+			return p;
+	}
+	return 0;
 }
 
 /* Where a plain packet's camera is not the question: the rest of what may come. 0 with the UDP payload found, else -1. */
@@ -304,7 +313,7 @@ ADP_SEC("tc") int adp_select_ingress(struct adp_skb *skb)
 	plain = reaches(skb, reach) && adp_packet_plain(&view, skb->len, &udp) == ADP_PACKET_UDP;
 	if (!plain && find_udp(skb, reach, &udp))
 		return ADP_TC_ACT_UNSPEC;
-	port = port_of(&udp);
+	port = udp.destination_port ? port_of(&udp) : 0; /* 0 is what free places have */
 	if (!port)
 		return ADP_TC_ACT_UNSPEC;
 	camera = port->camera;

@@ -378,6 +378,50 @@ TEST_F(Select, AnotherDaemonAdoptsAndOnlyWhatChangedBeginsAnew) {
     EXPECT_EQ(unexplained_, 0U);
 }
 
+// As many as there can be, of both families; then every other one goes, and the rest is still found.
+TEST_F(Select, TheMostCamerasAreFound) {
+    for (uint32_t i = 0; i < ADP_SELECT_CAMERAS; ++i) {
+        SelectCamera camera = camera_of(0);
+        camera.name = fmt::format("c{}", i);
+        camera.address = i % 2 == 0 ? fmt::format("10.1.{}.{}", i / 16, i % 16) : fmt::format("fd00::{:x}", i);
+        camera.sub_port = static_cast<uint16_t>(5000 + i % 3);
+        camera.main_port = static_cast<uint16_t>(6000 + i % 5);
+        options_.cameras.push_back(camera);
+    }
+    open();
+    const std::vector<SelectCamera> all = options_.cameras;
+    const auto send_all = [&] {
+        for (uint32_t i = 0; i < all.size(); ++i) {
+            for (const uint16_t port : {all[i].sub_port, all[i].main_port}) {
+                FrameHeader header;
+                header.ipv6 = i % 2 != 0;
+                header.source_v4 = 0x0a010000 + ((i / 16) << 8) + i % 16;
+                header.destination_port = port;
+                Bytes frame = frame_of(header, rtp_packet({}, nal_unit(1, 20)));
+                if (header.ipv6) {
+                    frame[14 + 8 + 14] = static_cast<uint8_t>(i >> 8);
+                    frame[14 + 8 + 15] = static_cast<uint8_t>(i);
+                }
+                (void)run(frame);
+            }
+        }
+    };
+    const auto dropped = [&](uint32_t i) { return state(i).streams[0].dropped + state(i).streams[1].dropped; };
+    send_all();
+    for (uint32_t i = 0; i < all.size(); ++i) EXPECT_EQ(dropped(i), 2U) << i;
+    close();
+    options_.cameras.clear();
+    for (uint32_t i = 0; i < all.size(); i += 2) options_.cameras.push_back(all[i]);
+    open();
+    send_all();
+    for (uint32_t i = 0; i < all.size(); ++i) EXPECT_EQ(dropped(i), i == 0 ? 4U : i < all.size() / 2 ? 2U : 0U) << i;
+    close();
+    options_.cameras = all;
+    open();
+    send_all();
+    for (uint32_t i = 0; i < all.size(); ++i) EXPECT_EQ(dropped(i), i == 0 ? 6U : 2U) << i;
+}
+
 TEST_F(Select, ASnapshotOfAnotherAppIsRefused) {
     open();
     Result<Snapshot> cc = freeze_for_test(random_cc_model({16}, Activation::tanh, 1), random_cc_codes(100, 1));

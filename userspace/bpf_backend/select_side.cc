@@ -15,7 +15,7 @@
 #include <map>
 #include <optional>
 #include <set>
-#include <tuple>
+#include <span>
 #include <utility>
 
 #include "select_bpf.skel.h"
@@ -70,51 +70,71 @@ std::optional<adp_address> parse_address(const std::string& text) {
     return std::nullopt;
 }
 
-// Ordered, unlike the kernel's record.
+// What a rendition is found by.
 using PortKey = std::array<uint32_t, 5>;
-PortKey ordered(const adp_select_port_key& key) {
-    return {key.source.word[0], key.source.word[1], key.source.word[2], key.source.word[3], key.port};
+PortKey key_of(const adp_address& source, uint32_t port) {
+    return {source.word[0], source.word[1], source.word[2], source.word[3], port};
 }
-struct PortEntry {
-    adp_select_port_key key;
-    adp_select_port value;
-};
-// By key; of a camera, all that says which one it is.
-using Ports = std::map<PortKey, PortEntry>;
+using Ports = std::map<PortKey, adp_select_port>;
 
 Ports ports_of(const std::vector<SelectCamera>& cameras) {
     Ports ports;
     for (size_t i = 0; i < cameras.size(); ++i) {
         for (const uint32_t rendition : {ADP_SELECT_SUB, ADP_SELECT_MAIN}) {
-            PortEntry entry = {};
-            entry.key.source = *parse_address(cameras[i].address);
-            entry.key.port = rendition == ADP_SELECT_SUB ? cameras[i].sub_port : cameras[i].main_port;
-            entry.value.camera = static_cast<uint32_t>(i);
-            entry.value.rendition = static_cast<uint8_t>(rendition);
-            entry.value.payload_type = cameras[i].payload_type;
-            ports[ordered(entry.key)] = entry;
+            adp_select_port entry = {};
+            entry.source = *parse_address(cameras[i].address);
+            entry.port = rendition == ADP_SELECT_SUB ? cameras[i].sub_port : cameras[i].main_port;
+            entry.camera = static_cast<uint32_t>(i);
+            entry.rendition = static_cast<uint8_t>(rendition);
+            entry.payload_type = cameras[i].payload_type;
+            ports[key_of(entry.source, entry.port)] = entry;
         }
     }
     return ports;
 }
 
-Ports ports_in(const SelectSide& side) {
-    Ports ports;
-    adp_select_port_key key = {};
-    const void* previous = nullptr;
-    PortEntry entry = {};
-    while (bpf_map_get_next_key(side.ports_map.get(), previous, &entry.key) == 0) {
-        key = entry.key;
-        previous = &key;
-        if (bpf_map_lookup_elem(side.ports_map.get(), &key, &entry.value) == 0) ports[ordered(key)] = entry;
-    }
-    return ports;
+bool same(const adp_select_port& a, const adp_select_port& b) {
+    return a.camera == b.camera && a.rendition == b.rendition && a.payload_type == b.payload_type;
 }
 
-bool same(const PortEntry& a, const PortEntry& b) {
-    return a.value.camera == b.value.camera && a.value.rendition == b.value.rendition &&
-           a.value.payload_type == b.value.payload_type;
-}
+// The kernel's table of renditions (adp_select_port), changed while packets read it.
+class PortTable {
+public:
+    explicit PortTable(const Mapping& mapping) : places_(mapping.as<adp_select_port>(), ADP_SELECT_PORTS) {}
+
+    [[nodiscard]] Ports present() const {
+        Ports ports;
+        for (const adp_select_port& place : places_) {
+            if (place.port != 0) ports[key_of(place.source, place.port)] = place;
+        }
+        return ports;
+    }
+    // What is free afterwards may be read until a grace period is over.
+    void remove(const PortKey& key) {
+        for (adp_select_port& place : places_) {
+            if (place.port != 0 && key_of(place.source, place.port) == key)
+                __atomic_store_n(&place.port, 0, __ATOMIC_RELEASE);
+        }
+    }
+    bool add(const adp_select_port& entry) {
+        const uint32_t home = adp_select_home(&entry.source, entry.port);
+        for (uint16_t distance = 0; distance < ADP_SELECT_PROBES; ++distance) {
+            adp_select_port& place = places_[(home + distance) % ADP_SELECT_PORTS];
+            if (place.port != 0) continue;
+            place.source = entry.source;
+            place.camera = entry.camera;
+            place.rendition = entry.rendition;
+            place.payload_type = entry.payload_type;
+            if (places_[home].reach < distance) __atomic_store_n(&places_[home].reach, distance, __ATOMIC_RELEASE);
+            __atomic_store_n(&place.port, entry.port, __ATOMIC_RELEASE);
+            return true;
+        }
+        return false;
+    }
+
+private:
+    std::span<adp_select_port> places_;
+};
 
 Result<uint64_t> next_camera_id(const SelectSide& side) {
     const uint32_t zero = 0;
@@ -128,23 +148,27 @@ Result<uint64_t> next_camera_id(const SelectSide& side) {
 
 // Packets find a camera by its ports: so those go before a place changes hands, and come after.
 Status set_cameras(SelectSide& side, const std::vector<SelectCamera>& cameras) {
+    PortTable table(side.ports_mapping);
     const Ports wanted = ports_of(cameras);
-    const Ports present = ports_in(side);
+    const Ports present = table.present();
+    const auto stays = [](const Ports& there, const PortKey& key, const adp_select_port& entry) {
+        const auto found = there.find(key);
+        return found != there.end() && same(found->second, entry);
+    };
     std::set<uint32_t> changed;
+    bool removed = false;
     for (const auto& [key, entry] : present) {
-        const auto found = wanted.find(key);
-        if (found != wanted.end() && same(found->second, entry)) continue;
-        changed.insert(entry.value.camera);
-        if (bpf_map_delete_elem(side.ports_map.get(), &entry.key) != 0)
-            return Error{fmt::format("taking a camera away: {}", reason(errno))};
-    }
-    for (const auto& [key, entry] : wanted) {
-        const auto found = present.find(key);
-        if (found == present.end() || !same(found->second, entry)) changed.insert(entry.value.camera);
+        if (stays(wanted, key, entry)) continue;
+        changed.insert(entry.camera);
+        table.remove(key);
+        removed = true;
     }
     // A packet that found the old camera just before may still be at it.
-    if (!changed.empty() && !present.empty()) {
+    if (removed) {
         if (Status status = side.wait_for_readers(); !status) return status;
+    }
+    for (const auto& [key, entry] : wanted) {
+        if (!stays(present, key, entry)) changed.insert(entry.camera);
     }
     for (const uint32_t camera : changed) {
         adp_select_entry state = {};
@@ -159,9 +183,11 @@ Status set_cameras(SelectSide& side, const std::vector<SelectCamera>& cameras) {
             return Error{fmt::format("setting camera {}: {}", camera, reason(errno))};
     }
     for (const auto& [key, entry] : wanted) {
-        if (bpf_map_update_elem(side.ports_map.get(), &entry.key, &entry.value, BPF_ANY) != 0)
+        if (!stays(present, key, entry) && !table.add(entry))
             return Error{
-                fmt::format("setting a port of camera '{}': {}", cameras[entry.value.camera].name, reason(errno))};
+                fmt::format("camera '{}': no room near its place in the kernel's table of {}; give port {} another "
+                            "number",
+                            cameras[entry.camera].name, ADP_SELECT_PORTS, entry.port)};
     }
     return {};
 }
@@ -320,10 +346,7 @@ Status check_select_cameras(const std::vector<SelectCamera>& cameras) {
         for (const uint16_t port : {camera.sub_port, camera.main_port}) {
             if (port == 0)
                 return Error{fmt::format("camera '{}': give sub_port and main_port, 1 to 65535", camera.name)};
-            adp_select_port_key key = {};
-            key.source = *address;
-            key.port = port;
-            const auto [other, is_new] = taken.try_emplace(ordered(key), camera.name);
+            const auto [other, is_new] = taken.try_emplace(key_of(*address, port), camera.name);
             if (!is_new)
                 return Error{
                     fmt::format("camera '{}': {} port {} is taken by camera '{}': a rendition is found by its "
@@ -351,6 +374,9 @@ Result<std::unique_ptr<SelectSide>> open_select_side(const SelectBackendOptions&
     }
     if (Status status = fresh ? load_fresh(*side, options) : adopt(*side, options); !status) return status.error();
     if (Status status = make_grace_maps(*side); !status) return status.error();
+    Result<Mapping> ports = map_array(side->ports_map, sizeof(adp_select_port) * ADP_SELECT_PORTS, "cameras' ports");
+    if (!ports) return ports.error();
+    side->ports_mapping = std::move(*ports);
     Status configured = set_cameras(*side, options.cameras);
     if (configured) configured = set_interfaces(*side, options.interfaces);
     if (!configured) {

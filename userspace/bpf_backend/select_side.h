@@ -19,6 +19,7 @@ struct SelectSide final : KernelSide {
     UniqueFd links_map;  // where the program is attached: SelectLink by place
     UniqueFd ids_map;    // the last camera number given out
     UniqueFd program;    // adp_select_ingress
+    Mapping ports_mapping;
 
     [[nodiscard]] NetworkProgramKind network_program() const override;
 };
