@@ -143,29 +143,6 @@ ADP_INLINE int verdict_of(enum adp_select_verdict verdict)
 	return verdict == ADP_SELECT_PASS ? ADP_TC_ACT_UNSPEC : ADP_TC_ACT_SHOT;
 }
 
-/* One sample into the ring; the reader is woken past the fill mark, otherwise it comes by itself once an interval. */
-ADP_INLINE void emit_sample(struct adp_select_entry *entry, adp_u32 flags)
-{
-	const struct adp_control *control = adp_bpf_map_lookup_elem(&adp_select_control_map, &zero);
-	struct adp_select_sample *sample = adp_bpf_ringbuf_reserve(&adp_select_ring, sizeof(*sample), 0);
-	adp_u64 wakeup = ADP_BPF_RB_NO_WAKEUP;
-	adp_u64 now_us = adp_bpf_ktime_get_ns() / 1000;
-
-	if (!sample) {
-		COUNT(samples_lost);
-		return;
-	}
-	/* The round can't end before ADP_SELECT_ROUND_MIN_US; the other rendition's last chunk may just be changing. */
-	adp_bpf_spin_lock(&entry->lock);
-	adp_select_fill_sample(&entry->camera, sample, now_us, flags);
-	adp_bpf_spin_unlock(&entry->lock);
-	if (control && control->wakeup_bytes &&
-	    adp_bpf_ringbuf_query(&adp_select_ring, ADP_BPF_RB_AVAIL_DATA) >= control->wakeup_bytes)
-		wakeup = ADP_BPF_RB_FORCE_WAKEUP;
-	adp_bpf_ringbuf_submit(sample, wakeup);
-	COUNT(samples);
-}
-
 /*
  * The slot for the decision now due. The active index is loaded once; what is read from the slot afterwards depends on it by
  * address, which orders it behind the daemon's release store.
@@ -181,53 +158,62 @@ ADP_INLINE adp_u32 slot_for(const struct adp_control *control, adp_u64 camera)
 	return active;
 }
 
-/* No network decides. */
-ADP_INLINE int fall_back(struct adp_select_entry *entry, adp_u32 flags, adp_u64 now_us, adp_u32 bytes)
+/*
+ * The end of a decision: the network's choice, or the fallback's where `flags` say so; and one sample into the ring. Its reader is woken
+ * past the fill mark, otherwise it comes by itself once an interval.
+ */
+ADP_INLINE int conclude(struct adp_select_entry *entry, adp_u32 flags, adp_u32 bytes)
 {
+	struct adp_select_sample *sample = adp_bpf_ringbuf_reserve(&adp_select_ring, sizeof(*sample), 0);
+	adp_u64 now_us = adp_bpf_ktime_get_ns() / 1000, wakeup = ADP_BPF_RB_NO_WAKEUP;
 	struct adp_select_camera *c = &entry->camera;
+	const struct adp_control *control;
 	enum adp_select_verdict verdict;
+	adp_u32 choice;
 
 	adp_bpf_spin_lock(&entry->lock);
-	verdict = adp_select_act(c, adp_select_fallback(c, now_us), &flags, now_us, bytes);
+	choice = flags & ADP_SELECT_NOT_DECIDED ? adp_select_fallback(c, c->deciding_us) :
+						  adp_select_choose(c->output, &c->offer, &flags);
+	verdict = adp_select_act(c, choice, &flags, c->deciding_us, bytes);
+	if (sample)
+		adp_select_fill_sample(c, sample, now_us, flags);
 	adp_bpf_spin_unlock(&entry->lock);
-	emit_sample(entry, flags);
+
 	if (flags & ADP_SELECT_FALLBACK_MADE)
 		COUNT(fallbacks);
+	if (!(flags & ADP_SELECT_NOT_DECIDED))
+		COUNT(decisions);
+	if (!sample) {
+		COUNT(samples_lost);
+		return verdict_of(verdict);
+	}
+	control = adp_bpf_map_lookup_elem(&adp_select_control_map, &zero);
+	if (control && control->wakeup_bytes &&
+	    adp_bpf_ringbuf_query(&adp_select_ring, ADP_BPF_RB_AVAIL_DATA) >= control->wakeup_bytes)
+		wakeup = ADP_BPF_RB_FORCE_WAKEUP;
+	adp_bpf_ringbuf_submit(sample, wakeup);
+	COUNT(samples);
 	return verdict_of(verdict);
 }
 
-/* A chunk's first packet made a decision due, and it is ours. */
-ADP_INLINE int decide(struct adp_skb *skb, struct adp_select_entry *entry, adp_u32 camera, adp_u64 now_us, adp_u32 bytes)
+/* A chunk's first packet made a decision due, it is ours, and `flags` is what adp_select_prepare() said. */
+ADP_INLINE int decide(struct adp_skb *skb, struct adp_select_entry *entry, const struct adp_control *control, adp_u32 camera,
+		      adp_u32 flags, adp_u32 bytes)
 {
-	const struct adp_control *control = adp_bpf_map_lookup_elem(&adp_select_control_map, &zero);
-	const struct adp_select_market *market = adp_bpf_map_lookup_elem(&adp_select_market_map, &zero);
-	const struct adp_select_feedback *feedback = adp_bpf_map_lookup_elem(&adp_select_feedback_map, &camera);
-	adp_u32 random = adp_bpf_get_prandom_u32();
 	struct adp_select_camera *c = &entry->camera;
-	const struct adp_slot *slot;
-	adp_u32 objective[ADP_SELECT_WEIGHTS];
-	adp_u32 index, flags;
+	adp_u32 index = slot_for(control, c->id);
+	const struct adp_slot *slot = adp_bpf_map_lookup_elem(&adp_select_slots, &index);
 
-	if (!control)
-		return ADP_TC_ACT_SHOT;
-	objective[ADP_SELECT_ACCURACY_WEIGHT] = *(const volatile adp_u32 *)&control->objective[ADP_SELECT_ACCURACY_WEIGHT];
-	objective[ADP_SELECT_BYTES_WEIGHT] = *(const volatile adp_u32 *)&control->objective[ADP_SELECT_BYTES_WEIGHT];
-	index = slot_for(control, c->id);
-	slot = adp_bpf_map_lookup_elem(&adp_select_slots, &index);
-	if (slot && !slot->generation)
-		slot = 0;
-
-	adp_bpf_spin_lock(&entry->lock);
-	flags = adp_select_prepare(c, market, feedback, objective, now_us, random);
 	c->slot = index;
-	c->generation = slot ? slot->generation : 0;
-	if (slot)
+	c->generation = 0;
+	if (slot) {
+		c->generation = slot->generation;
 		c->offer.explore_q16 = slot->explore_q16;
-	adp_bpf_spin_unlock(&entry->lock);
-	if (!flags && !slot)
+	}
+	if (!flags && !c->generation)
 		flags = ADP_SELECT_FALLBACK_MADE;
 	if (flags)
-		return fall_back(entry, flags, now_us, bytes);
+		return conclude(entry, flags, bytes);
 
 	skb->cb[ADP_SELECT_CB_CAMERA] = camera;
 	skb->cb[ADP_SELECT_CB_BYTES] = bytes;
@@ -260,7 +246,7 @@ ADP_INLINE int decide(struct adp_skb *skb, struct adp_select_entry *entry, adp_u
 	}
 	/* A slot without its program: the daemon never makes such a slot active. Counted, and the camera goes on. */
 	COUNT(program_missing);
-	return fall_back(entry, ADP_SELECT_FALLBACK_MADE, now_us, bytes);
+	return conclude(entry, ADP_SELECT_FALLBACK_MADE, bytes);
 }
 ADP_STATIC_ASSERT(ADP_SLOTS == 8, "one tail call for each slot in decide()");
 
@@ -305,8 +291,11 @@ ADP_SEC("tc") int adp_select_ingress(struct adp_skb *skb)
 	enum adp_select_verdict verdict;
 	struct adp_select_packet p = { 0 };
 	struct adp_udp udp = { 0 };
+	const struct adp_select_feedback *feedback;
+	const struct adp_select_market *market;
+	const struct adp_control *control;
 	struct adp_view view;
-	adp_u32 camera;
+	adp_u32 camera, random = 0, flags = 0;
 	int plain, none;
 
 	look(skb, &view);
@@ -338,15 +327,24 @@ ADP_SEC("tc") int adp_select_ingress(struct adp_skb *skb)
 		return verdict_of(verdict);
 
 	p.now_us = adp_bpf_ktime_get_coarse_ns() / 1000;
+	control = adp_bpf_map_lookup_elem(&adp_select_control_map, &zero);
+	market = adp_bpf_map_lookup_elem(&adp_select_market_map, &zero);
+	feedback = adp_bpf_map_lookup_elem(&adp_select_feedback_map, &camera);
+	if (!control)
+		return ADP_TC_ACT_SHOT;
+	if (p.contents & ADP_H264_BEGINS)
+		random = adp_bpf_get_prandom_u32();
 	adp_bpf_spin_lock(&entry->lock);
 	if (p.contents & ADP_H264_MALFORMED)
 		verdict = adp_select_on_malformed(&entry->camera, p.rendition);
 	else
 		verdict = adp_select_on_packet(&entry->camera, &p);
+	if (verdict == ADP_SELECT_DECIDE)
+		flags = adp_select_prepare(&entry->camera, market, feedback, control->objective, p.now_us, random);
 	adp_bpf_spin_unlock(&entry->lock);
 	if (verdict != ADP_SELECT_DECIDE)
 		return verdict_of(verdict);
-	return decide(skb, entry, camera, p.now_us, p.bytes);
+	return decide(skb, entry, control, camera, flags, p.bytes);
 }
 
 /* Reached only by tail calls. */
@@ -354,20 +352,10 @@ ADP_SEC("tc") int adp_select_apply(struct adp_skb *skb)
 {
 	adp_u32 camera = skb->cb[ADP_SELECT_CB_CAMERA], bytes = skb->cb[ADP_SELECT_CB_BYTES];
 	struct adp_select_entry *entry = adp_bpf_map_lookup_elem(&adp_select_cameras, &camera);
-	enum adp_select_verdict verdict;
-	struct adp_select_camera *c;
-	adp_u32 choice, flags = 0;
 
 	skb->cb[ADP_SELECT_CB_CAMERA] = 0;
 	skb->cb[ADP_SELECT_CB_BYTES] = 0;
 	if (!entry)
 		return ADP_TC_ACT_SHOT;
-	c = &entry->camera;
-	adp_bpf_spin_lock(&entry->lock);
-	choice = adp_select_choose(c->output, &c->offer, &flags);
-	verdict = adp_select_act(c, choice, &flags, c->deciding_us, bytes);
-	adp_bpf_spin_unlock(&entry->lock);
-	emit_sample(entry, flags);
-	COUNT(decisions);
-	return verdict_of(verdict);
+	return conclude(entry, 0, bytes);
 }

@@ -169,7 +169,11 @@ int measure(uint32_t rounds, const SelectBackendOptions& options) {
         if (!slot) return slot.error();
         return backend.installer->switch_to(*slot);
     };
-    // Sub and main begin their chunks together, and the sub stream, which is first, makes the decision.
+    const auto decisions = [&] {
+        const BackendStats now = backend.collector->stats();
+        return now.decisions + now.fallbacks;
+    };
+    // Sub and main begin their chunks together, and one of them makes the decision.
     const auto group = [&](Row* decided) {
         for (uint32_t picture = 0; picture < traffic.group(); ++picture) {
             const Traffic::Step step = traffic.step();
@@ -177,17 +181,16 @@ int measure(uint32_t rounds, const SelectBackendOptions& options) {
                 std::vector<const Bytes*> sub;
                 std::vector<const Bytes*> main;
                 for (size_t i = 0; i < step.first.size(); ++i) (i % 2 == 0 ? sub : main).push_back(&step.first[i]);
-                const uint64_t before = backend.collector->stats().decisions + backend.collector->stats().fallbacks;
-                const double ns = cost(fd, [&] {
-                    for (const Bytes* frame : sub) (void)run(fd, *frame);
-                });
-                const uint64_t made =
-                    backend.collector->stats().decisions + backend.collector->stats().fallbacks - before;
-                if (decided != nullptr && made == sub.size()) decided->ns.push_back(ns);
-                const double ns_main = cost(fd, [&] {
-                    for (const Bytes* frame : main) (void)run(fd, *frame);
-                });
-                if (decided != nullptr) follows.ns.push_back(ns_main);
+                // Whose chunk begins the round is the cameras' affair: after a pause it may have changed.
+                for (const auto* frames : {&sub, &main}) {
+                    const uint64_t before = decisions();
+                    const double ns = cost(fd, [&] {
+                        for (const Bytes* frame : *frames) (void)run(fd, *frame);
+                    });
+                    const uint64_t made = decisions() - before;
+                    if (decided != nullptr && made == frames->size()) decided->ns.push_back(ns);
+                    if (decided != nullptr && made == 0) follows.ns.push_back(ns);
+                }
             } else {
                 for (const Bytes& frame : step.first) (void)run(fd, frame);
             }

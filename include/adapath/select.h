@@ -672,7 +672,8 @@ ADP_INLINE adp_u32 adp_select_price(adp_u32 price_q16, adp_u32 accuracy_q16, adp
 
 /*
  * What becomes of the chunk that made a decision due: 0 = ask the network, whose input is complete; else the flag of what decides
- * instead. market and feedback may be null. `random`: 32 random bits.
+ * instead. market and feedback may be null;
+ * objective: adp_control's. `random`: 32 random bits.
  */
 ADP_INLINE adp_u32 adp_select_prepare(struct adp_select_camera *c, const struct adp_select_market *market,
 				      const struct adp_select_feedback *feedback, const adp_u32 *objective, adp_u64 now_us,
@@ -689,7 +690,8 @@ ADP_INLINE adp_u32 adp_select_prepare(struct adp_select_camera *c, const struct 
 	offer->rate[ADP_SELECT_MAIN] = main->rate;
 	offer->available = (sub_alive ? ADP_SELECT_ONLY_SUB : 0) | (main_alive ? ADP_SELECT_ONLY_MAIN : 0);
 	offer->price_q16 = market ? adp_select_price(*(const volatile adp_u32 *)&market->price_q16,
-						     objective[ADP_SELECT_ACCURACY_WEIGHT], objective[ADP_SELECT_BYTES_WEIGHT]) :
+						     *(const volatile adp_u32 *)&objective[ADP_SELECT_ACCURACY_WEIGHT],
+						     *(const volatile adp_u32 *)&objective[ADP_SELECT_BYTES_WEIGHT]) :
 				    0;
 	offer->main_limit = market ? *(const volatile adp_u32 *)&market->main_limit : 0;
 	offer->starved = now_us - c->fed_us >= ADP_SELECT_STARVED_US;
