@@ -158,16 +158,10 @@ ADP_INLINE adp_u32 slot_for(const struct adp_control *control, adp_u64 camera)
 	return active;
 }
 
-/*
- * The end of a decision: the network's choice, or the fallback's where `flags` say so; and one sample into the ring. Its reader is woken
- * past the fill mark, otherwise it comes by itself once an interval.
- */
-ADP_INLINE int conclude(struct adp_select_entry *entry, adp_u32 flags, adp_u32 bytes)
+/* Makes the choice: the network's, or the fallback's where `flags` say so. */
+ADP_INLINE int settle(struct adp_select_entry *entry, adp_u32 flags, adp_u32 bytes, struct adp_select_sample *sample, adp_u64 now_us)
 {
-	struct adp_select_sample *sample = adp_bpf_ringbuf_reserve(&adp_select_ring, sizeof(*sample), 0);
-	adp_u64 now_us = adp_bpf_ktime_get_ns() / 1000, wakeup = ADP_BPF_RB_NO_WAKEUP;
 	struct adp_select_camera *c = &entry->camera;
-	const struct adp_control *control;
 	enum adp_select_verdict verdict;
 	adp_u32 choice;
 
@@ -178,22 +172,38 @@ ADP_INLINE int conclude(struct adp_select_entry *entry, adp_u32 flags, adp_u32 b
 	if (sample)
 		adp_select_fill_sample(c, sample, now_us, flags);
 	adp_bpf_spin_unlock(&entry->lock);
+	return verdict_of(verdict);
+}
+
+/*
+ * The end of a decision, and one sample into the ring. Its reader is woken past the fill mark, otherwise it comes by itself once an
+ * interval.
+ */
+ADP_INLINE int conclude(struct adp_select_entry *entry, adp_u32 flags, adp_u32 bytes)
+{
+	struct adp_select_sample *sample;
+	const struct adp_control *control;
+	adp_u64 wakeup = ADP_BPF_RB_NO_WAKEUP;
+	int verdict;
 
 	if (flags & ADP_SELECT_FALLBACK_MADE)
 		COUNT(fallbacks);
 	if (!(flags & ADP_SELECT_NOT_DECIDED))
 		COUNT(decisions);
+	sample = adp_bpf_ringbuf_reserve(&adp_select_ring, sizeof(*sample), 0);
+	/* One comparison, with all that follows on either side of it: 6.1's verifier does not remember it for a second. */
 	if (!sample) {
 		COUNT(samples_lost);
-		return verdict_of(verdict);
+		return settle(entry, flags, bytes, 0, 0);
 	}
+	verdict = settle(entry, flags, bytes, sample, adp_bpf_ktime_get_ns() / 1000);
 	control = adp_bpf_map_lookup_elem(&adp_select_control_map, &zero);
 	if (control && control->wakeup_bytes &&
 	    adp_bpf_ringbuf_query(&adp_select_ring, ADP_BPF_RB_AVAIL_DATA) >= control->wakeup_bytes)
 		wakeup = ADP_BPF_RB_FORCE_WAKEUP;
 	adp_bpf_ringbuf_submit(sample, wakeup);
 	COUNT(samples);
-	return verdict_of(verdict);
+	return verdict;
 }
 
 /* A chunk's first packet made a decision due, it is ours, and `flags` is what adp_select_prepare() said. */

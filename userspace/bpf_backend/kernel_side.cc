@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-#include <array>
 #include <cerrno>
 #include <cstdarg>
 #include <cstring>
@@ -42,9 +41,15 @@ Status make_pin_directory(const std::string& path) {
 thread_local std::string libbpf_log;
 int keep_log(libbpf_print_level level, const char* format, va_list arguments) {
     if (level == LIBBPF_DEBUG) return 0;
-    std::array<char, 2048> line = {};
-    vsnprintf(line.data(), line.size(), format, arguments);
-    libbpf_log += line.data();
+    // The verifier's log is one message, and why it refuses a program is at its end.
+    va_list again;
+    va_copy(again, arguments);
+    const int bytes = vsnprintf(nullptr, 0, format, arguments);
+    std::string message(bytes > 0 ? static_cast<size_t>(bytes) + 1 : 1, '\0');
+    vsnprintf(message.data(), message.size(), format, again);
+    va_end(again);
+    message.pop_back();
+    libbpf_log += message;
     if (libbpf_log.size() > 8192) libbpf_log.erase(0, libbpf_log.size() - 8192);
     return 0;
 }
