@@ -404,7 +404,8 @@ TEST(Quick, IsTheSame) {
         ASSERT_EQ(cameras[0]->samples().size(), cameras[1]->samples().size());
         for (size_t i = 0; i < cameras[0]->samples().size(); ++i)
             EXPECT_EQ(std::memcmp(&cameras[0]->samples()[i], &cameras[1]->samples()[i], sizeof(adp_select_sample)), 0);
-        EXPECT_EQ(std::memcmp(&cameras[0]->state().counters, &cameras[1]->state().counters, sizeof(adp_select_counters)), 0);
+        EXPECT_EQ(
+            std::memcmp(&cameras[0]->state().counters, &cameras[1]->state().counters, sizeof(adp_select_counters)), 0);
         EXPECT_EQ(cameras[0]->passed(), cameras[1]->passed());
         EXPECT_EQ(cameras[0]->quick_ones(), 0U);
         EXPECT_GT(cameras[1]->quick_ones(), packets / 2);
