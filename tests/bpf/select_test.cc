@@ -431,6 +431,35 @@ TEST_F(Select, ASnapshotOfAnotherAppIsRefused) {
     EXPECT_NE(slot.error().message.find("adp_cc_flows"), std::string::npos) << slot.error().message;
 }
 
+// Each app's pins have names in common: neither may take the other's directory for what it left half done itself.
+TEST_F(Select, AnotherAppsDirectoryIsLeftAlone) {
+    open();
+    close();
+    BpfBackendOptions cc;
+    cc.congestion_control = "adpt" + options_.pin_directory.substr(options_.pin_directory.size() - 8);
+    cc.pin_directory = options_.pin_directory;
+    Result<Backend> opened = open_bpf_backend(cc);
+    ASSERT_FALSE(opened.ok());
+    EXPECT_NE(opened.error().message.find("another --pin-dir"), std::string::npos) << opened.error().message;
+    EXPECT_FALSE(remove_bpf_backend(cc.pin_directory).ok());
+    open();
+    EXPECT_TRUE(backend_.adopted);
+    close();
+    cc.pin_directory += "c";
+    opened = open_bpf_backend(cc);
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+    *opened = {};
+    SelectBackendOptions there = options_;
+    there.pin_directory = cc.pin_directory;
+    EXPECT_FALSE(open_select_backend(there).ok());
+    EXPECT_FALSE(remove_select_backend(there.pin_directory).ok());
+    opened = open_bpf_backend(cc);
+    ASSERT_TRUE(opened.ok()) << opened.error().message;
+    EXPECT_TRUE(opened->adopted);
+    *opened = {};
+    EXPECT_TRUE(remove_bpf_backend(cc.pin_directory).ok());
+}
+
 TEST(SelectCameras, AreChecked) {
     const SelectCamera good{"a", "10.0.0.1", 1, 2, 96};
     EXPECT_TRUE(check_select_cameras({good}).ok());

@@ -9,10 +9,12 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <mutex>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -44,6 +46,12 @@ constexpr std::array<Pin, 10> kPins = {{
     // Last: its pin says that all of the above are complete.
     {"ops", &CcSide::ops_map},
 }};
+
+Status check_own_pins(const std::string& directory) {
+    std::array<std::string_view, kPins.size()> names;
+    std::ranges::transform(kPins, names.begin(), [](const Pin& pin) { return std::string_view(pin.name); });
+    return check_pins(directory, names);
+}
 
 struct SkeletonDeleter {
     void operator()(cc_bpf* skeleton) const { cc_bpf::destroy(skeleton); }
@@ -297,6 +305,7 @@ Result<std::unique_ptr<CcSide>> open_cc_side(const BpfBackendOptions& options) {
     Result<UniqueFd> lock = lock_pin_directory(options.pin_directory, kApart);
     if (!lock) return lock.error();
     side->lock = std::move(*lock);
+    if (Status status = check_own_pins(options.pin_directory); !status) return status.error();
 
     // The pin of `ops` is made last; without it the others are what a killed daemon left half done.
     if (access(pin_path(options.pin_directory, "ops").c_str(), F_OK) == 0) {
@@ -329,6 +338,7 @@ Status remove_bpf_backend(const std::string& pin_directory) {
         return Error{fmt::format("pin directory {}: {}: nothing to remove", pin_directory, reason(errno))};
     Result<UniqueFd> lock = lock_existing_pin_directory(pin_directory, kApart);
     if (!lock) return lock.error();
+    if (Status status = check_own_pins(pin_directory); !status) return status;
     return remove_locked(pin_directory);
 }
 

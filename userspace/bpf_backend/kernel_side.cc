@@ -9,10 +9,13 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdarg>
 #include <cstring>
+#include <filesystem>
 #include <mutex>
+#include <system_error>
 #include <utility>
 
 namespace adapath {
@@ -68,6 +71,18 @@ Result<UniqueFd> lock_existing_pin_directory(const std::string& path, const std:
 Result<UniqueFd> lock_pin_directory(const std::string& path, const std::string& apart) {
     if (Status status = make_pin_directory(path); !status) return status.error();
     return lock_existing_pin_directory(path, apart);
+}
+
+Status check_pins(const std::string& path, std::span<const std::string_view> names) {
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+        const std::string name = entry.path().filename().string();
+        if (std::ranges::find(names, name) == names.end())
+            return Error{fmt::format("pin directory {}: it holds '{}', which is not this app's: give another --pin-dir",
+                                     path, name)};
+    }
+    if (error) return Error{fmt::format("pin directory {}: {}", path, error.message())};
+    return {};
 }
 
 std::string pin_path(const std::string& directory, const char* name) { return directory + "/" + name; }

@@ -4,7 +4,9 @@
 
 #include <adapath/abi.h>
 
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "codegen/result.h"
@@ -62,6 +64,8 @@ struct KernelSide {
 Result<UniqueFd> lock_pin_directory(const std::string& path, const std::string& apart);
 // The same for a directory that has to be there.
 Result<UniqueFd> lock_existing_pin_directory(const std::string& path, const std::string& apart);
+// Nothing but these is pinned there: or a daemon of one app would take another's directory for its own half-done work.
+[[nodiscard]] Status check_pins(const std::string& path, std::span<const std::string_view> names);
 [[nodiscard]] std::string pin_path(const std::string& directory, const char* name);
 // A power of two of at least a page.
 [[nodiscard]] Status check_ring_bytes(uint32_t bytes);

@@ -16,6 +16,7 @@
 #include <optional>
 #include <set>
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include "select_bpf.skel.h"
@@ -50,6 +51,12 @@ constexpr std::array<Pin, 13> kPins = {{
     // Last: its pin says that all of the above are complete.
     {"program", &SelectSide::program},
 }};
+
+Status check_own_pins(const std::string& directory) {
+    std::array<std::string_view, kPins.size()> names;
+    std::ranges::transform(kPins, names.begin(), [](const Pin& pin) { return std::string_view(pin.name); });
+    return check_pins(directory, names);
+}
 
 struct SkeletonDeleter {
     void operator()(select_bpf* skeleton) const { select_bpf::destroy(skeleton); }
@@ -366,6 +373,7 @@ Result<std::unique_ptr<SelectSide>> open_select_side(const SelectBackendOptions&
     Result<UniqueFd> lock = lock_pin_directory(options.pin_directory, kApart);
     if (!lock) return lock.error();
     side->lock = std::move(*lock);
+    if (Status status = check_own_pins(options.pin_directory); !status) return status.error();
 
     // The pin of `program` is made last; without it the others are what a killed daemon left half done.
     const bool fresh = access(pin_path(options.pin_directory, "program").c_str(), F_OK) != 0;
@@ -393,6 +401,7 @@ Status remove_select_backend(const std::string& pin_directory) {
     keep_libbpf_log();
     Result<UniqueFd> lock = lock_existing_pin_directory(pin_directory, kApart);
     if (!lock) return lock.error();
+    if (Status status = check_own_pins(pin_directory); !status) return status;
     return remove_locked(pin_directory);
 }
 
