@@ -142,6 +142,7 @@ enum adp_select_weight {
 #define ADP_SELECT_DROPOUT 3000	 /* packets that may be missing (RFC 3550: MAX_DROPOUT) */
 #define ADP_SELECT_MISORDER 100	 /* packets that one may come late by (RFC 3550: MAX_MISORDER) */
 #define ADP_SELECT_WINDOW 64	 /* packets among which duplicates are told */
+#define ADP_SELECT_GLANCES 64	 /* a power of two: every so many packets of a chunk the long way is taken */
 #define ADP_SELECT_RATE_MAX (1u << 31) /* bytes/s */
 /* The price is in accuracy for 1 MiB/s, Q16. */
 #define ADP_SELECT_PRICE_SHIFT 20
@@ -474,14 +475,16 @@ ADP_INLINE enum adp_select_verdict adp_select_count(struct adp_select_stream *r,
 
 /*
  * The most packets by far: the next in sequence, of the picture that came last, in a chunk that is decided. Takes neither lock nor
- * clock, since it writes only to its own stream, whose packets come on one CPU. (Where a NIC moves a flow to another CPU in between, a
+ * clock, since it writes only to its own stream, whose packets come on one CPU. Not for ever, or a camera that never changes its
+ * timestamp would never be seen to have had its time. (Where a NIC moves a flow to another CPU in between, a
  * count may be off by one, and a late packet be taken for a duplicate.)
  */
 ADP_INLINE enum adp_select_verdict adp_select_quick(struct adp_select_stream *r, const struct adp_select_packet *p)
 {
 	adp_u32 ahead = (adp_u16)(p->sequence - r->newest);
 
-	if (!r->settled || p->ssrc != r->ssrc || p->timestamp != r->picture || ahead - 1 >= ADP_SELECT_WINDOW - 1)
+	if (!r->settled || p->ssrc != r->ssrc || p->timestamp != r->picture || ahead - 1 >= ADP_SELECT_WINDOW - 1 ||
+	    !(r->now.packets & (ADP_SELECT_GLANCES - 1)))
 		return ADP_SELECT_LOOK;
 	if (p->timestamp == r->timestamp) {
 		if (p->contents & ADP_H264_MALFORMED)

@@ -523,6 +523,25 @@ TEST(Hostile, AChunkWithoutEndIsCutOff) {
               camera.chunk(ADP_SELECT_MAIN, 50).arrived.size() * 6 / 10);
 }
 
+TEST(Hostile, NeitherIsOneOfASinglePicture) {
+    SelectedCamera camera;
+    camera.network = always(kWantsMain);
+    camera.run(send({}, 5 * kSecond));
+    RtpHeader header;
+    header.ssrc = 0x3a;
+    header.sequence = static_cast<uint16_t>(camera.state().streams[ADP_SELECT_MAIN].newest);
+    header.timestamp = camera.state().streams[ADP_SELECT_MAIN].picture + 9000;
+    uint64_t last_passed_us = 0;
+    for (uint64_t us = 5 * kSecond; us < 60 * kSecond; us += 1000) {
+        ++header.sequence;
+        if (camera.packet(us, ADP_SELECT_MAIN, rtp_packet(header, nal_unit(5, 1000, header.sequence % 2 != 0))))
+            last_passed_us = us;
+    }
+    EXPECT_GT(last_passed_us, 34 * kSecond);
+    EXPECT_LT(last_passed_us, 36 * kSecond);
+    EXPECT_EQ(camera.state().counters.overlong, 1U);
+}
+
 TEST(Hostile, TimesAndNumbersAtRandomNeverConfuseTheCounters) {
     std::mt19937_64 random(4);
     for (int run = 0; run < 50; ++run) {
