@@ -279,7 +279,7 @@ ADP_INLINE const struct adp_select_port *port_of(const struct adp_udp *udp)
 	return 0;
 }
 
-/* Where a plain packet's camera is not the question: the rest of what may come. 0 with the UDP payload found, else -1. */
+/* Of frames that are not plain. 0 with the UDP payload found, else -1. */
 ADP_INLINE int find_udp(struct adp_skb *skb, adp_u32 reach, struct adp_udp *udp)
 {
 	int packet = adp_select_bpf_udp(skb, udp);
