@@ -55,7 +55,7 @@ MODEL_SEED ?= 1
 # make bench-scale
 FLOWS ?= 1,10,100,1000
 
-.PHONY: help deps all demo test vmtest vmtest-debug bench bench-cc bench-scale models check install clean
+.PHONY: help deps all demo test vmtest vmtest-debug bench bench-cc bench-scale bench-select models check install clean
 
 help: ## this list
 	@echo "Adapath: learning neural networks in the kernel's datapath."
@@ -129,6 +129,10 @@ bench-cc: deps ## congestion control policies side by side over links; out/arena
 bench-scale: deps ## what each flow more costs: 1 to 1,000 TCP flows, against CUBIC in BPF (4 minutes; FLOWS=1,10,100,1000)
 	$(call build,adapath-scale)
 	@$(BUILD)/bin/adapath-scale --flows '$(FLOWS)' --out out/bench/scale
+
+bench-select: deps ## what a packet and a decision of the app select cost in the kernel (half a minute)
+	$(call build,adapath-select-cost)
+	@$(BUILD)/bin/adapath-select-cost
 
 models: deps ## train the cc checkpoint again from nothing, in the simulator (MODEL_MINUTES=25, MODEL_SEED=1; goes on where it was stopped)
 	$(call build,adapath-train-cc)

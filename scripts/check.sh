@@ -32,7 +32,7 @@ check_scripts() {
 
 check_headers() {
 	local h cc bad=0
-	for h in types fixed cubic abi cc net layout params generic simd ring netlink; do
+	for h in types fixed cubic abi cc net layout params generic simd ring netlink packet rtp select; do
 		for cc in gcc clang-19; do
 			echo "#include <adapath/$h.h>" | $cc -std=c11 -ffreestanding -Wall -Wextra -Werror -Iinclude -fsyntax-only -x c - ||
 				{ say "include/adapath/$h.h is not plain C11 for $cc"; bad=1; }

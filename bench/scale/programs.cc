@@ -15,7 +15,7 @@
 
 #include "scale_cubic.skel.h"
 #include "scale_never_due.skel.h"
-#include "userspace/bpf_backend/kernel_side.h"
+#include "userspace/bpf_backend/cc_side.h"
 #include "userspace/common/file.h"
 
 namespace adapath::scale {

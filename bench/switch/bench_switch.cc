@@ -14,7 +14,7 @@
 #include "codegen/codegen.h"
 #include "userspace/linkem/tcp_flow.h"
 #include "userspace/adapathd/backend.h"
-#include "userspace/bpf_backend/kernel_side.h"
+#include "userspace/bpf_backend/cc_side.h"
 
 namespace adapath {
 namespace {
@@ -131,7 +131,7 @@ void parameters(benchmark::State& state) {
     options.congestion_control += "p";
     options.pin_directory += "p";
     {
-        Result<std::unique_ptr<KernelSide>> side = open_kernel_side(options);
+        Result<std::unique_ptr<CcSide>> side = open_cc_side(options);
         if (!side) {
             state.SkipWithError(side.error().message.c_str());
             return;

@@ -47,23 +47,10 @@
 #define ADP_BPF_RB_AVAIL_DATA 0ULL
 
 /*
- * Helpers are calls to a number. A pointer that the compiler knows to be constant becomes exactly that call; `const` and
- * `static` keep it from becoming data.
+ * The start of struct __sk_buff, the context of tc programs. By that name, whatever the source says, or the verifier would not
+ * know it as the context where a global function takes it.
  */
-#define ADP_BPF_HELPER __attribute__((unused)) static
-ADP_BPF_HELPER void *(*const adp_bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
-ADP_BPF_HELPER long (*const adp_bpf_map_update_elem)(void *map, const void *key, const void *value, adp_u64 flags) = (void *)2;
-ADP_BPF_HELPER adp_u64 (*const adp_bpf_ktime_get_ns)(void) = (void *)5;
-ADP_BPF_HELPER adp_u32 (*const adp_bpf_get_prandom_u32)(void) = (void *)7;
-/* Does not return where the tail call succeeds. */
-ADP_BPF_HELPER long (*const adp_bpf_tail_call)(void *ctx, void *prog_array, adp_u32 index) = (void *)12;
-ADP_BPF_HELPER void *(*const adp_bpf_sk_storage_get)(void *map, void *sk, void *value, adp_u64 flags) = (void *)107;
-ADP_BPF_HELPER void *(*const adp_bpf_ringbuf_reserve)(void *ringbuf, adp_u64 size, adp_u64 flags) = (void *)131;
-ADP_BPF_HELPER void (*const adp_bpf_ringbuf_submit)(void *data, adp_u64 flags) = (void *)132;
-ADP_BPF_HELPER adp_u64 (*const adp_bpf_ringbuf_query)(void *ringbuf, adp_u64 flags) = (void *)134;
-ADP_BPF_HELPER void (*const adp_bpf_ringbuf_discard)(void *data, adp_u64 flags) = (void *)133;
-
-/* The start of struct __sk_buff, the context of tc programs. */
+#define adp_skb __sk_buff
 struct adp_skb {
 	adp_u32 len;
 	adp_u32 pkt_type;
@@ -83,6 +70,34 @@ struct adp_skb {
 	adp_u32 data;
 	adp_u32 data_end;
 };
+
+/* In a map's value, by this name, which the kernel looks for. No helper may be called while it is held. */
+struct bpf_spin_lock {
+	adp_u32 val;
+};
+
+/*
+ * Helpers are calls to a number. A pointer that the compiler knows to be constant becomes exactly that call; `const` and
+ * `static` keep it from becoming data.
+ */
+#define ADP_BPF_HELPER __attribute__((unused)) static
+ADP_BPF_HELPER void *(*const adp_bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
+ADP_BPF_HELPER long (*const adp_bpf_map_update_elem)(void *map, const void *key, const void *value, adp_u64 flags) = (void *)2;
+ADP_BPF_HELPER adp_u64 (*const adp_bpf_ktime_get_ns)(void) = (void *)5;
+ADP_BPF_HELPER adp_u32 (*const adp_bpf_get_prandom_u32)(void) = (void *)7;
+/* Does not return where the tail call succeeds. */
+ADP_BPF_HELPER long (*const adp_bpf_tail_call)(void *ctx, void *prog_array, adp_u32 index) = (void *)12;
+/* Makes so many bytes readable through data and data_end; pointers into the packet from before are void. */
+ADP_BPF_HELPER long (*const adp_bpf_skb_pull_data)(struct adp_skb *skb, adp_u32 bytes) = (void *)39;
+ADP_BPF_HELPER void (*const adp_bpf_spin_lock)(struct bpf_spin_lock *lock) = (void *)93;
+ADP_BPF_HELPER void (*const adp_bpf_spin_unlock)(struct bpf_spin_lock *lock) = (void *)94;
+ADP_BPF_HELPER void *(*const adp_bpf_sk_storage_get)(void *map, void *sk, void *value, adp_u64 flags) = (void *)107;
+ADP_BPF_HELPER void *(*const adp_bpf_ringbuf_reserve)(void *ringbuf, adp_u64 size, adp_u64 flags) = (void *)131;
+ADP_BPF_HELPER void (*const adp_bpf_ringbuf_submit)(void *data, adp_u64 flags) = (void *)132;
+ADP_BPF_HELPER adp_u64 (*const adp_bpf_ringbuf_query)(void *ringbuf, adp_u64 flags) = (void *)134;
+ADP_BPF_HELPER void (*const adp_bpf_ringbuf_discard)(void *data, adp_u64 flags) = (void *)133;
+/* CLOCK_MONOTONIC as of the last tick: some milliseconds old, for a tenth of the time that the exact one takes. */
+ADP_BPF_HELPER adp_u64 (*const adp_bpf_ktime_get_coarse_ns)(void) = (void *)160;
 
 /* Verdicts of tc programs. */
 #define ADP_TC_ACT_UNSPEC (-1)

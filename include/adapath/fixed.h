@@ -71,6 +71,12 @@ ADP_INLINE adp_s32 adp_log2_q16(adp_u64 v)
 	return (adp_s32)((e << 16) + f + bend);
 }
 
+/* A feature's code: Q16 to units of 1/unit, rounded and clamped to a byte. |value| < 2^47, unit <= 2^9. */
+ADP_INLINE adp_u8 adp_code_q16(adp_s64 value_q16, adp_s64 unit, adp_s64 zero)
+{
+	return (adp_u8)adp_clamp(((value_q16 * unit + 32768) >> 16) + zero, 0, 255);
+}
+
 /*
  * e^x in Q16 for |x| <= 0.5 in Q16, by the first four terms: relative error below 0.4 %, and below 0.02 % for
  * |x| <= 0.2. Used to move a rate by a bounded

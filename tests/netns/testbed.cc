@@ -80,6 +80,7 @@ uint64_t TestDaemon::lost_in_kernel() const {
 Status TestDaemon::start() {
     Result<Child> child = Child::start({.name = "adapathd",
                                         .argv = {ADAPATHD, "--config", directory_ + "/adapathd.conf"},
+                                        .namespace_fd = namespace_fd_,
                                         .log = directory_ + "/adapathd.log"});
     if (!child) return child.error();
     child_ = std::make_unique<Child>(std::move(*child));

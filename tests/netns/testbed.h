@@ -17,6 +17,7 @@
 #include "codegen/codegen.h"
 #include "codegen/trace/trace.h"
 #include "tests/support/patience.h"
+#include "userspace/linkem/netns.h"
 #include "userspace/linkem/tcp_flow.h"
 #include "userspace/harness/child.h"
 #include "userspace/linkem/uplink.h"
@@ -37,6 +38,9 @@ class TestDaemon {
 public:
     // `config` is appended to the configuration file.
     explicit TestDaemon(const std::string& backend, const std::string& config = {});
+    // From its next start on it runs in that network namespace.
+    void set_namespace(const Namespace& space) { namespace_fd_ = space.fd(); }
+    [[nodiscard]] const std::string& pins() const { return pins_; }
     ~TestDaemon();
     Status start();
     void kill_hard();  // SIGKILL
@@ -66,6 +70,7 @@ private:
     std::string pins_;
     std::string congestion_control_;
     std::string directory_;
+    int namespace_fd_ = -1;
     std::unique_ptr<Child> child_;
     std::unique_ptr<pb::Control::Stub> stub_;
 };

@@ -3,6 +3,9 @@
 
 #include <random>
 
+#include <adapath/select.h>
+
+#include "models/select_model.h"
 #include "tests/codegen/random_models.h"
 
 namespace adapath::testing {
@@ -29,6 +32,16 @@ std::vector<InputCodes> random_cc_codes(size_t count, uint64_t seed) {
 std::vector<InputCodes> flow_like_codes(size_t count, uint64_t seed) {
     std::mt19937_64 random(seed);
     return testing_support::kernel_codes(count, random);
+}
+
+FloatModel random_select_model(const std::vector<uint32_t>& hidden, uint64_t seed) {
+    std::mt19937_64 random(seed);
+    return testing_support::random_weights(select_network(hidden), random);
+}
+
+std::vector<InputCodes> random_select_codes(size_t count, uint64_t seed) {
+    std::mt19937_64 random(seed);
+    return testing_support::uniform_codes(ADP_SELECT_INPUTS, count, random);
 }
 
 Result<Snapshot> freeze_for_test(const FloatModel& model, std::span<const InputCodes> calibration,

@@ -170,6 +170,8 @@ fi
 
 # The BPF backend on this kernel: decisions bit for bit, switches under flows, adoption, refusals.
 add_gtest bpf_backend 300 bpf_backend_test "$without"
+add_gtest select 300 select_test
+if on 6.1; then add_gtest select_netns 300 select_netns_test; fi
 # The daemon on that backend, killed in mid-batch and in mid-install; a second one refused.
 if on 6.12; then
 	add_gtest bpf_daemon 400 netns_daemon_test "DaemonOnKernel.KilledInMid*:DaemonOnKernel.ASecondDaemon*$without"

@@ -1,5 +1,6 @@
 // What the daemon's core needs to know of an app. The core names no app: it finds one in the registry by the name in
-// its configuration and reads every record through it. An app is added by one file like cc_app.cc.
+// its configuration and reads every record through it. An app is added by one file like cc_app.cc, a line
+// in apps.h and one in app_backends.cc.
 #pragma once
 
 #include <array>
@@ -84,7 +85,7 @@ public:
 
 // nullptr where no app has that name.
 const App* find_app(std::string_view name);
-// "cc"
+// "cc, select"
 std::string app_names();
 
 }  // namespace adapath

@@ -8,7 +8,8 @@
 namespace adapath {
 
 const App& cc_app();
+const App& select_app();
 
-inline std::array<const App*, 1> all_apps() { return {&cc_app()}; }
+inline std::array<const App*, 2> all_apps() { return {&cc_app(), &select_app()}; }
 
 }  // namespace adapath

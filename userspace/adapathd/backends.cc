@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "userspace/adapathd/app.h"
-#include "userspace/adapathd/cc_source.h"
+#include "userspace/adapathd/app_backends.h"
 #include "userspace/adapathd/local_backend.h"
 
 #ifndef CAP_PERFMON
@@ -33,34 +33,17 @@ struct BackendKind {
     return Error{fmt::format("this build has no {} backend (it needs {}): use another --backend", name, needs)};
 }
 
-Result<Backend> open_on_bpf([[maybe_unused]] const pb::DaemonConfig& config, [[maybe_unused]] bool ask_userspace) {
-#ifdef ADAPATH_HAVE_BPF
-    BpfBackendOptions options;
-    options.congestion_control = config.congestion_control();
-    options.pin_directory = config.pin_directory();
-    options.ring_bytes = config.ring_bytes();
-    options.wakeup_bytes = config.wakeup_bytes();
-    options.flow_consistency = config.consistency() == "flow";
-    options.ask_userspace = ask_userspace;
-    return open_bpf_backend(options);
-#else
-    return not_built(ask_userspace ? "userspace" : "bpf", "libbpf and clang");
-#endif
-}
+Result<Backend> open_bpf(const pb::DaemonConfig& config) { return app_backends(config.app()).open_bpf(config); }
 
-Result<Backend> open_bpf(const pb::DaemonConfig& config) { return open_on_bpf(config, false); }
-Result<Backend> open_userspace(const pb::DaemonConfig& config) { return open_on_bpf(config, true); }
-
-Result<std::string> remove_bpf([[maybe_unused]] const pb::DaemonConfig& config) {
-#ifdef ADAPATH_HAVE_BPF
-    if (Status status = remove_bpf_backend(config.pin_directory()); !status) {
-        return status.error();
+Result<Backend> open_userspace(const pb::DaemonConfig& config) {
+    const AppBackends& app = app_backends(config.app());
+    if (app.open_userspace == nullptr) {
+        return Error{fmt::format("app {} never asks userspace: use backend bpf", config.app())};
     }
-    return fmt::format("removed {}; sockets that use it keep it until they close", config.pin_directory());
-#else
-    return not_built("bpf", "libbpf and clang");
-#endif
+    return app.open_userspace(config);
 }
+
+Result<std::string> remove_bpf(const pb::DaemonConfig& config) { return app_backends(config.app()).remove_bpf(config); }
 
 Result<Backend> open_kmod([[maybe_unused]] const pb::DaemonConfig& config) {
 #ifdef ADAPATH_HAVE_KMOD
@@ -92,9 +75,11 @@ Result<std::string> remove_kmod([[maybe_unused]] const pb::DaemonConfig& config)
 }
 
 Result<Backend> open_local(const pb::DaemonConfig& config) {
-    const pb::LocalConfig& local = config.local();
-    Result<std::unique_ptr<DecisionSource>> source = make_cc_source(
-        {local.flows(), local.mean_mbit(), local.seed(), local.rtt_ms(), local.queue_ms(), local.speed()});
+    const AppBackends& app = app_backends(config.app());
+    if (app.simulate == nullptr) {
+        return Error{fmt::format("nothing of app {} can be simulated here: use backend bpf", config.app())};
+    }
+    Result<std::unique_ptr<DecisionSource>> source = app.simulate(config);
     if (!source) {
         return source.error();
     }
@@ -107,8 +92,8 @@ Result<Backend> open_local(const pb::DaemonConfig& config) {
 }
 
 const std::vector<BackendKind>& kinds() {
-    // bpf's CAP_PERFMON: struct_ops programs read kernel structures through their types. kmod needs no CAP_SYS_MODULE:
-    // the kernel loads its own modules.
+    // bpf's CAP_PERFMON: programs that read kernel structures through their types need it. kmod needs no
+    // CAP_SYS_MODULE: the kernel loads its own modules.
     static const std::vector<NamedCapability> for_bpf = {
         {CAP_BPF, "CAP_BPF"}, {CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {CAP_PERFMON, "CAP_PERFMON"}};
     static const std::vector<BackendKind> all = {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "userspace/adapathd/app.h"
+#include "userspace/adapathd/app_backends.h"
 #include "userspace/adapathd/backends.h"
 #include "userspace/common/file.h"
 
@@ -145,6 +146,9 @@ Status check_config(const pb::DaemonConfig& config, std::string_view name) {
     }
     if (Result<Objective> objective = configured_objective(config, *find_app(config.app())); !objective) {
         return Error{fmt::format("{}: objective: {}", name, objective.error().message)};
+    }
+    if (Status status = app_backends(config.app()).check(config); !status) {
+        return Error{fmt::format("{}: {}", name, status.error().message)};
     }
     const pb::LocalConfig& local = config.local();
     if (local.flows() < 1 || local.flows() > 1000) {

@@ -16,6 +16,8 @@
 
 #include "userspace/adapathd/backend.h"
 #include "userspace/bpf_backend/answering.h"
+#include "userspace/bpf_backend/bpf_backend.h"
+#include "userspace/bpf_backend/cc_side.h"
 #include "userspace/bpf_backend/kernel_side.h"
 #include "userspace/bpf_backend/network_program.h"
 
@@ -29,7 +31,7 @@ uint64_t short_hash(const std::string& hex) { return std::stoull(hex.substr(0, 1
 class BpfInstaller final : public Installer {
 public:
     // With an answerer, the kernel side asks it instead of running programs: a slot then only names a generation.
-    explicit BpfInstaller(std::shared_ptr<KernelSide> side, std::shared_ptr<Answerer> answerer = nullptr)
+    BpfInstaller(std::shared_ptr<KernelSide> side, std::shared_ptr<Answerer> answerer)
         : side_(std::move(side)), answerer_(std::move(answerer)) {
         if (answerer_) {
             // The networks went with the process that ran them: the fallback decides until one is installed again.
@@ -382,16 +384,31 @@ private:
 
 }  // namespace
 
+std::unique_ptr<Installer> make_bpf_installer(std::shared_ptr<KernelSide> side, std::shared_ptr<Answerer> answerer) {
+    return std::make_unique<BpfInstaller>(std::move(side), std::move(answerer));
+}
+
+Result<std::unique_ptr<Collector>> open_bpf_collector(std::shared_ptr<KernelSide> side) {
+    Result<std::unique_ptr<BpfCollector>> collector = BpfCollector::open(std::move(side));
+    if (!collector) return collector.error();
+    return std::unique_ptr<Collector>(std::move(*collector));
+}
+
+Error no_bpf_backend(const std::vector<std::string>& obstacles) {
+    std::string text = "the bpf backend can't run here:";
+    for (const std::string& obstacle : obstacles) text += "\n  - " + obstacle;
+    return Error{text};
+}
+
 Result<Backend> open_bpf_backend(const BpfBackendOptions& options) {
     if (std::vector<std::string> obstacles = bpf_backend_obstacles(); !obstacles.empty()) {
-        std::string text = "the bpf backend can't run here:";
-        for (const std::string& obstacle : obstacles) text += "\n  - " + obstacle;
-        text += "\n  --backend=local runs the same loop in one process, without privileges";
-        return Error{text};
+        Error error = no_bpf_backend(obstacles);
+        error.message += "\n  --backend=local runs the same loop in one process, without privileges";
+        return error;
     }
-    Result<std::unique_ptr<KernelSide>> opened = open_kernel_side(options);
+    Result<std::unique_ptr<CcSide>> opened = open_cc_side(options);
     if (!opened) return opened.error();
-    std::shared_ptr<KernelSide> side = std::move(*opened);
+    const std::shared_ptr<CcSide> side = std::move(*opened);
     Backend backend;
     backend.name = options.ask_userspace ? "userspace" : "bpf";
     backend.congestion_control = side->congestion_control;
@@ -400,8 +417,8 @@ Result<Backend> open_bpf_backend(const BpfBackendOptions& options) {
     backend.warnings = side->warnings;
     const std::shared_ptr<Answerer> answerer =
         options.ask_userspace ? std::make_shared<Answerer>(side->answers()) : nullptr;
-    backend.installer = std::make_unique<BpfInstaller>(side, answerer);
-    auto collector = BpfCollector::open(side);
+    backend.installer = make_bpf_installer(side, answerer);
+    Result<std::unique_ptr<Collector>> collector = open_bpf_collector(side);
     if (!collector) return collector.error();
     backend.collector = std::move(*collector);
     if (answerer) {

@@ -34,7 +34,6 @@ size_t round_to_page(size_t bytes) {
 
 Result<std::unique_ptr<NetworkProgram>> NetworkProgram::load(const KernelSide& side, std::span<const uint8_t> object) {
     if (object.empty()) return Error{"the snapshot carries no BPF object: freeze it for target bpf"};
-    if (Status status = register_network_section(); !status) return status.error();
     std::unique_ptr<NetworkProgram> program(new NetworkProgram);
     bpf_object_open_opts options = {};
     options.sz = sizeof(options);
@@ -43,11 +42,7 @@ Result<std::unique_ptr<NetworkProgram>> NetworkProgram::load(const KernelSide& s
     if (program->object_ == nullptr)
         return Error{fmt::format("the snapshot's BPF object is not readable: {}", reason(errno))};
 
-    const std::array<std::pair<const char*, int>, 3> shared = {{
-        {"adp_cc_flows", side.flows_map.get()},
-        {"adp_cc_slots", side.slots_map.get()},
-        {"adp_cc_finish", side.finish_map.get()},
-    }};
+    const NetworkProgramKind kind = side.network_program();
     size_t found = 0;
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, program->object_) {
@@ -57,24 +52,25 @@ Result<std::unique_ptr<NetworkProgram>> NetworkProgram::load(const KernelSide& s
             continue;
         }
         bool known = false;
-        for (auto [shared_name, fd] : shared) {
-            if (name != shared_name) continue;
+        for (const NetworkProgramKind::Map& shared : kind.maps) {
+            if (name != shared.name) continue;
             known = true;
             ++found;
-            if (int err = bpf_map__reuse_fd(map, fd); err != 0)
+            if (int err = bpf_map__reuse_fd(map, shared.fd); err != 0)
                 return Error{fmt::format("the snapshot's map {} does not fit the running one: {}", name, reason(err))};
         }
         if (!known)
             return Error{fmt::format("the snapshot's BPF object has a map '{}' that no network program needs", name)};
     }
-    if (found != shared.size() + 2) return Error{"the snapshot's BPF object lacks the maps of a cc network program"};
+    if (found != kind.maps.size() + 2)
+        return Error{fmt::format("the snapshot's BPF object lacks the maps that {} has", kind.program)};
 
     bpf_program* net = nullptr;
     bpf_program* test = nullptr;
     bpf_program* each = nullptr;
     bpf_object__for_each_program(each, program->object_) {
         const std::string name = bpf_program__name(each);
-        if (name == "adp_cc_net") {
+        if (name == kind.program) {
             net = each;
         } else if (name == "adp_test_net") {
             test = each;
@@ -85,7 +81,8 @@ Result<std::unique_ptr<NetworkProgram>> NetworkProgram::load(const KernelSide& s
                 fmt::format("the snapshot's BPF object has a program '{}' that no network program needs", name)};
         }
     }
-    if (net == nullptr || test == nullptr) return Error{"the snapshot's BPF object lacks adp_cc_net or adp_test_net"};
+    if (net == nullptr || test == nullptr)
+        return Error{fmt::format("the snapshot's BPF object lacks {} or adp_test_net", kind.program)};
     (void)take_libbpf_log();
     if (int err = bpf_object__load(program->object_); err != 0)
         return Error{fmt::format("the kernel refuses the snapshot's program: {}\n{}", reason(err), take_libbpf_log())};

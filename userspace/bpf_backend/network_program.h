@@ -1,5 +1,5 @@
-// A generated network program in the kernel: loaded from a snapshot's object onto the running cc program's maps, and
-// the check that really runs it.
+// A generated network program in the kernel: loaded from a snapshot's object onto the app's running maps, and the
+// check that really runs it.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,8 @@ namespace adapath {
 
 class NetworkProgram {
 public:
-    // The object comes from outside: only the maps and programs that cc_net_bpf.h declares are accepted.
+    // The object comes from outside: only the maps and programs that the app's glue (include/adapath/<app>_net_bpf.h)
+    // declares are accepted.
     static Result<std::unique_ptr<NetworkProgram>> load(const KernelSide& side, std::span<const uint8_t> object);
     ~NetworkProgram();
 

@@ -1,0 +1,146 @@
+// See app_backends.h.
+#include "userspace/adapathd/app_backends.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "userspace/adapathd/cc_source.h"
+#ifdef ADAPATH_HAVE_BPF
+#include "userspace/bpf_backend/select_backend.h"
+#endif
+
+namespace adapath {
+namespace {
+
+[[maybe_unused]] Error not_built(const char* name) {
+    return Error{fmt::format("this build has no {} backend (it needs libbpf and clang): use another --backend", name)};
+}
+
+// ---- cc ----
+
+Status check_cc(const pb::DaemonConfig&) { return {}; }
+
+Result<Backend> open_cc_on_bpf([[maybe_unused]] const pb::DaemonConfig& config, [[maybe_unused]] bool ask_userspace) {
+#ifdef ADAPATH_HAVE_BPF
+    BpfBackendOptions options;
+    options.congestion_control = config.congestion_control();
+    options.pin_directory = config.pin_directory();
+    options.ring_bytes = config.ring_bytes();
+    options.wakeup_bytes = config.wakeup_bytes();
+    options.flow_consistency = config.consistency() == "flow";
+    options.ask_userspace = ask_userspace;
+    return open_bpf_backend(options);
+#else
+    return not_built(ask_userspace ? "userspace" : "bpf");
+#endif
+}
+
+Result<Backend> open_cc(const pb::DaemonConfig& config) { return open_cc_on_bpf(config, false); }
+Result<Backend> open_cc_userspace(const pb::DaemonConfig& config) { return open_cc_on_bpf(config, true); }
+
+Result<std::string> remove_cc([[maybe_unused]] const pb::DaemonConfig& config) {
+#ifdef ADAPATH_HAVE_BPF
+    if (Status status = remove_bpf_backend(config.pin_directory()); !status) {
+        return status.error();
+    }
+    return fmt::format("removed {}; sockets that use it keep it until they close", config.pin_directory());
+#else
+    return not_built("bpf");
+#endif
+}
+
+Result<std::unique_ptr<DecisionSource>> simulate_cc(const pb::DaemonConfig& config) {
+    const pb::LocalConfig& local = config.local();
+    return make_cc_source(
+        {local.flows(), local.mean_mbit(), local.seed(), local.rtt_ms(), local.queue_ms(), local.speed()});
+}
+
+// ---- select ----
+
+#ifdef ADAPATH_HAVE_BPF
+Result<SelectBackendOptions> select_options(const pb::DaemonConfig& config) {
+    SelectBackendOptions options;
+    options.pin_directory = config.pin_directory();
+    options.ring_bytes = config.ring_bytes();
+    options.wakeup_bytes = config.wakeup_bytes();
+    options.interfaces.assign(config.select().interface().begin(), config.select().interface().end());
+    for (const pb::CameraConfig& camera : config.select().camera()) {
+        for (const uint32_t port : {camera.sub_port(), camera.main_port()}) {
+            if (port > 65535) {
+                return Error{fmt::format("camera '{}': port {}: use 1 to 65535", camera.name(), port)};
+            }
+        }
+        if (camera.payload_type() > 127) {
+            return Error{
+                fmt::format("camera '{}': payload type {}: use 0 to 127", camera.name(), camera.payload_type())};
+        }
+        options.cameras.push_back({camera.name(), camera.address(), static_cast<uint16_t>(camera.sub_port()),
+                                   static_cast<uint16_t>(camera.main_port()),
+                                   static_cast<uint8_t>(camera.payload_type())});
+    }
+    return options;
+}
+#endif
+
+Status check_select([[maybe_unused]] const pb::DaemonConfig& config) {
+#ifdef ADAPATH_HAVE_BPF
+    Result<SelectBackendOptions> options = select_options(config);
+    if (!options) {
+        return Error{"select.camera: " + options.error().message};
+    }
+    if (options->cameras.empty()) {
+        return Error{"select.camera: there is none: name each camera, its address and its ports"};
+    }
+    if (options->interfaces.empty() || options->interfaces.size() > kSelectInterfaces) {
+        return Error{fmt::format("select.interface: {} of them: name 1 to {} that the cameras' packets come in by",
+                                 options->interfaces.size(), kSelectInterfaces)};
+    }
+    if (Status status = check_select_cameras(options->cameras); !status) {
+        return Error{"select.camera: " + status.error().message};
+    }
+#endif
+    if (config.consistency() != "decision") {
+        return Error{
+            fmt::format("consistency is '{}': app select decides once a chunk, by the newest snapshot: use "
+                        "\"decision\"",
+                        config.consistency())};
+    }
+    return {};
+}
+
+Result<Backend> open_select([[maybe_unused]] const pb::DaemonConfig& config) {
+#ifdef ADAPATH_HAVE_BPF
+    Result<SelectBackendOptions> options = select_options(config);
+    return options ? open_select_backend(*options) : Result<Backend>(options.error());
+#else
+    return not_built("bpf");
+#endif
+}
+
+Result<std::string> remove_select([[maybe_unused]] const pb::DaemonConfig& config) {
+#ifdef ADAPATH_HAVE_BPF
+    if (Status status = remove_select_backend(config.pin_directory()); !status) {
+        return status.error();
+    }
+    return fmt::format("removed {} and the filters on its interfaces; all packets of the cameras pass",
+                       config.pin_directory());
+#else
+    return not_built("bpf");
+#endif
+}
+
+constexpr std::array<AppBackends, 2> kApps = {{
+    {"cc", check_cc, open_cc, remove_cc, open_cc_userspace, simulate_cc},
+    {"select", check_select, open_select, remove_select, nullptr, nullptr},
+}};
+
+}  // namespace
+
+const AppBackends& app_backends(const std::string& app) {
+    const auto* found = std::ranges::find(kApps, app, &AppBackends::app);
+    return found == kApps.end() ? kApps.front() : *found;
+}
+
+}  // namespace adapath
