@@ -378,12 +378,6 @@ ADP_INLINE adp_u64 adp_cc_delivery_rate(const struct adp_cc_interval *v)
 	return v->us ? adp_min_u64(v->delivered, ADP_CC_CWND_MAX) * v->mss * 1000000ULL / v->us : 0;
 }
 
-/* Q16 to units of 1/unit, rounded. |log| < 2^22, unit <= 2^9 */
-ADP_INLINE adp_s64 adp_cc_code(adp_s64 value_q16, adp_s64 unit, adp_s64 zero)
-{
-	return adp_clamp(((value_q16 * unit + 32768) >> 16) + zero, 0, 255);
-}
-
 /* Share of the interval's packets that were lost, Q16. */
 ADP_INLINE adp_s64 adp_cc_loss_q16(const struct adp_cc_interval *v)
 {
@@ -411,16 +405,16 @@ ADP_INLINE void adp_cc_push_features(struct adp_cc_flow *f, adp_u32 prev_rtt_us)
 	i = ADP_CC_CONTEXT - ADP_CC_FEATURES;
 	f->input[i + ADP_CC_INFLATION] = (adp_u8)adp_clamp(inflation + ADP_CC_INFLATION_ZERO, 0, 255);
 	f->input[i + ADP_CC_LATENCY] =
-		(adp_u8)adp_cc_code(adp_log2_q16(v->rtt_us) - base, ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO);
+		adp_code_q16(adp_log2_q16(v->rtt_us) - base, ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO);
 	f->input[i + ADP_CC_STANDING] =
-		(adp_u8)adp_cc_code(adp_log2_q16(v->least_us) - base, ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO);
+		adp_code_q16(adp_log2_q16(v->least_us) - base, ADP_CC_LATENCY_UNIT, ADP_CC_LATENCY_ZERO);
 	f->input[i + ADP_CC_SEND] =
-		(adp_u8)adp_cc_code(adp_log2_q16((adp_u64)v->sent + 1) - adp_log2_q16((adp_u64)v->delivered + 1), ADP_CC_SEND_UNIT,
+		adp_code_q16(adp_log2_q16((adp_u64)v->sent + 1) - adp_log2_q16((adp_u64)v->delivered + 1), ADP_CC_SEND_UNIT,
 				    ADP_CC_SEND_ZERO);
 	f->input[i + ADP_CC_DELIVERY] =
-		(adp_u8)adp_cc_code(adp_log2_q16(adp_cc_delivery_rate(v) + 1) - adp_log2_q16(f->bandwidth + 1),
+		adp_code_q16(adp_log2_q16(adp_cc_delivery_rate(v) + 1) - adp_log2_q16(f->bandwidth + 1),
 				    ADP_CC_DELIVERY_UNIT, ADP_CC_DELIVERY_ZERO);
-	f->input[i + ADP_CC_LOSS] = (adp_u8)adp_cc_code(adp_cc_loss_q16(v), ADP_CC_LOSS_UNIT, ADP_CC_LOSS_ZERO);
+	f->input[i + ADP_CC_LOSS] = adp_code_q16(adp_cc_loss_q16(v), ADP_CC_LOSS_UNIT, ADP_CC_LOSS_ZERO);
 }
 
 /* What the network knows once, of the decision that is due. */
@@ -429,15 +423,15 @@ ADP_INLINE void adp_cc_fill_context(struct adp_cc_flow *f)
 	const struct adp_cc_interval *v = &f->interval;
 	adp_s32 throughput = adp_log2_q16(f->objective.throughput_q16);
 
-	f->input[ADP_CC_WINDOW] = (adp_u8)adp_cc_code(adp_log2_q16(f->window_q8) - (ADP_CC_WINDOW_SHIFT << 16), ADP_CC_WINDOW_UNIT,
+	f->input[ADP_CC_WINDOW] = adp_code_q16(adp_log2_q16(f->window_q8) - (ADP_CC_WINDOW_SHIFT << 16), ADP_CC_WINDOW_UNIT,
 						      ADP_CC_WINDOW_ZERO);
-	f->input[ADP_CC_BASE] = (adp_u8)adp_cc_code(adp_log2_q16(v->base_us) - (10 << 16), ADP_CC_BASE_UNIT, ADP_CC_BASE_ZERO);
-	f->input[ADP_CC_INFLATED] = (adp_u8)adp_cc_code(adp_log2_q16(v->base_us) - adp_log2_q16(v->min_rtt_us), ADP_CC_LATENCY_UNIT,
+	f->input[ADP_CC_BASE] = adp_code_q16(adp_log2_q16(v->base_us) - (10 << 16), ADP_CC_BASE_UNIT, ADP_CC_BASE_ZERO);
+	f->input[ADP_CC_INFLATED] = adp_code_q16(adp_log2_q16(v->base_us) - adp_log2_q16(v->min_rtt_us), ADP_CC_LATENCY_UNIT,
 							ADP_CC_LATENCY_ZERO);
-	f->input[ADP_CC_AGE] = (adp_u8)adp_cc_code(adp_log2_q16((adp_u64)f->age + 1), ADP_CC_AGE_UNIT, ADP_CC_AGE_ZERO);
-	f->input[ADP_CC_DELAY_WEIGHT] = (adp_u8)adp_cc_code(adp_log2_q16(f->objective.delay_q16) - throughput, ADP_CC_WEIGHT_UNIT,
+	f->input[ADP_CC_AGE] = adp_code_q16(adp_log2_q16((adp_u64)f->age + 1), ADP_CC_AGE_UNIT, ADP_CC_AGE_ZERO);
+	f->input[ADP_CC_DELAY_WEIGHT] = adp_code_q16(adp_log2_q16(f->objective.delay_q16) - throughput, ADP_CC_WEIGHT_UNIT,
 							    ADP_CC_DELAY_WEIGHT_ZERO);
-	f->input[ADP_CC_LOSS_WEIGHT] = (adp_u8)adp_cc_code(adp_log2_q16(f->objective.loss_q16) - throughput, ADP_CC_WEIGHT_UNIT,
+	f->input[ADP_CC_LOSS_WEIGHT] = adp_code_q16(adp_log2_q16(f->objective.loss_q16) - throughput, ADP_CC_WEIGHT_UNIT,
 							   ADP_CC_LOSS_WEIGHT_ZERO);
 }
 
