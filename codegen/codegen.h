@@ -79,7 +79,8 @@ struct Fidelity {
 };
 Fidelity measure_fidelity(const FloatModel& reference, const QuantModel& model, std::span<const InputCodes> samples);
 
-enum class Target : uint8_t { bpf, bpf_test, host, kmod };
+// host_simd: for this very processor, loops in vectors; never for the kernel.
+enum class Target : uint8_t { bpf, bpf_test, host, kmod, host_simd };
 
 // Integer-only C for one network. Depends on the network alone. `bpf` ends in the app's glue
 // (include/adapath/<app>_net_bpf.h), `bpf_test` in a tc program for BPF_PROG_TEST_RUN, `host` in `void

@@ -54,7 +54,7 @@ void initialise_llvm() {
 std::vector<std::string> arguments(Target target) {
     std::vector<std::string> args = {
         "-emit-obj",
-        "-O2",
+        target == Target::host_simd ? "-O3" : "-O2",
         "-x",
         "c",
         "-std=c11",
@@ -72,11 +72,15 @@ std::vector<std::string> arguments(Target target) {
         "-fno-verbose-asm",
         std::string("-fdebug-compilation-dir=") + kRoot,
         std::string("-fcoverage-compilation-dir=") + kRoot,
+    };
+    if (target == Target::host_simd) {
+        args.insert(args.end(), {"-vectorize-loops", "-vectorize-slp", "-target-cpu", llvm::sys::getHostCPUName().str()});
+    } else {
         // The row loops stay loops: straight-line code loses as soon as the cache is cold. No `-vectorize-*`: these
         // programs must run where vector registers may not be touched.
-        "-fno-unroll-loops",
-    };
-    if (target == Target::host) {
+        args.emplace_back("-fno-unroll-loops");
+    }
+    if (target == Target::host || target == Target::host_simd) {
         args.insert(args.end(), {"-triple", llvm::sys::getProcessTriple(), "-mrelocation-model", "pic", "-pic-level",
                                  "2", "-mframe-pointer=none"});
     } else {
@@ -182,7 +186,7 @@ Result<std::vector<uint8_t>> compile(const std::string& source_c, Target target)
         return Error{"the generated program does not compile:\n" + (text.empty() ? "(clang said nothing)" : text)};
     }
     llvm::StringRef bytes(object.data(), object.size());
-    if (target == Target::host) return std::vector<uint8_t>(bytes.bytes_begin(), bytes.bytes_end());
+    if (target == Target::host || target == Target::host_simd) return std::vector<uint8_t>(bytes.bytes_begin(), bytes.bytes_end());
     return strip_dwarf(bytes);
 }
 

@@ -338,6 +338,7 @@ Result<std::string> emit_c(const Network& network, Target target) {
             source += "\n#include <adapath/net_bpf_test.h>\n";
             break;
         case Target::host:
+        case Target::host_simd:
             source +=
                 "\nvoid adp_net_run(const adp_u8 *params, const adp_u8 *in, adp_s32 *out);\n\n"
                 "void adp_net_run(const adp_u8 *params, const adp_u8 *in, adp_s32 *out)\n"
