@@ -2,8 +2,9 @@
 // the later one) are encoded at one quality, and at two with masks chosen in several ways; the detector looks at what
 // comes back, and its F1 against what it finds in the best quality is held against the bytes.
 //
-// Every measurement is a JSON line in --out; a run goes on where the last one was stopped, chunk by chunk over all
-// settings, so that a stopped run has a report too.
+// A measurement is what a chunk cost and the boxes that the detector found in what came back, so that F1 against
+// another quality needs no new run. Every measurement is a JSON line in --out; a run goes on where the last one was
+// stopped, chunk by chunk over all settings, so that a stopped run has a report too.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -45,10 +46,10 @@ struct Options {
     float threshold = 0;
     int dilation = 0;
     double share = 0.2;
-    int gap = 10;
-    int reference_qp = 20;
+    int gap = 8;
+    int reference_qp = 20;  // best_qp
     uint64_t chunks = 0;
-    uint64_t every = 3;
+
     int threads = 1;
     bool report_only = false;
 };
@@ -56,9 +57,17 @@ struct Options {
 constexpr int first_uniform_qp = 28;
 constexpr int last_uniform_qp = 50;
 constexpr int first_high_qp = 30;
-constexpr int last_high_qp = 40;
-constexpr int qp_step = 2;
+constexpr int last_high_qp = 42;
+constexpr int high_qp_step = 2;
+// The quality that F1 is held against by default (--reference-qp), and whose boxes choose blocks.
+constexpr int best_qp = 20;
 constexpr int most_qp = 51;
+
+// What one setting made of one chunk.
+struct Measurement {
+    uint64_t bytes = 0;
+    std::vector<std::vector<Box>> seen;  // in each picture that was looked at
+};
 
 // Measurements on disk: one object a line, found again by its key.
 class Measurements {
@@ -72,32 +81,41 @@ public:
             // The last line of a run that was stopped may be cut off.
             const Json json = Json::parse(line, nullptr, false);
             if (!json.is_object()) continue;
-            m.known_[json["key"]] = {json["bytes"], {json["found"], json["missed"], json["wrong"]}};
+            try {
+                Measurement one{json.at("bytes"), {}};
+                for (const Json& picture : json.at("seen")) {
+                    std::vector<Box>& boxes = one.seen.emplace_back();
+                    for (const Json& b : picture)
+                        boxes.push_back({b.at(0), b.at(1), b.at(2), b.at(3), b.at(4), b.at(5)});
+                }
+                m.known_[json.at("key")] = std::move(one);
+            } catch (const Json::exception& e) {
+                return Error{fmt::format("{}: not a measurement of this program ({}); move it away", path, e.what())};
+            }
         }
         m.out_.open(path, std::ios::app);
         if (!m.out_) return Error{path + ": cannot be written"};
         return m;
     }
-    [[nodiscard]] const RatePoint* find(const std::string& key) const {
+    [[nodiscard]] const Measurement* find(const std::string& key) const {
         const auto found = known_.find(key);
         return found == known_.end() ? nullptr : &found->second;
     }
-    Status add(const std::string& key, const RatePoint& point) {
-        known_[key] = point;
-        out_ << "\n"
-             << Json{{"key", key},
-                     {"bytes", point.bytes},
-                     {"found", point.matches.found},
-                     {"missed", point.matches.missed},
-                     {"wrong", point.matches.wrong}}
-                    .dump()
-             << std::flush;
+    Status add(const std::string& key, Measurement one) {
+        Json seen = Json::array();
+        for (const std::vector<Box>& boxes : one.seen) {
+            Json picture = Json::array();
+            for (const Box& b : boxes) picture.push_back({b.x0, b.y0, b.x1, b.y1, b.score, b.class_id});
+            seen.push_back(std::move(picture));
+        }
+        out_ << "\n" << Json{{"key", key}, {"bytes", one.bytes}, {"seen", std::move(seen)}}.dump() << std::flush;
         if (!out_) return Error{"a measurement could not be written"};
+        known_[key] = std::move(one);
         return {};
     }
 
 private:
-    std::map<std::string, RatePoint> known_;
+    std::map<std::string, Measurement> known_;
     std::ofstream out_;
 };
 
@@ -110,19 +128,21 @@ struct Setting {
 std::vector<Setting> settings_of(const std::string& mask, const Options& options) {
     std::vector<Setting> settings;
     if (mask == "uniform") {
-        for (int qp = first_uniform_qp; qp <= last_uniform_qp; qp += qp_step) settings.push_back({mask, {qp, qp}});
+        for (int qp = first_uniform_qp; qp <= last_uniform_qp; qp++) settings.push_back({mask, {qp, qp}});
         return settings;
     }
-    for (int qp = first_high_qp; qp <= last_high_qp; qp += qp_step)
+    for (int qp = first_high_qp; qp <= last_high_qp; qp += high_qp_step)
         settings.push_back({mask, {qp, std::min(most_qp, qp + options.gap)}});
     return settings;
 }
 
+// Every which picture of a chunk is looked at: neighbours are much alike.
+uint64_t every(const Regime& regime) { return regime.group > 10 ? 5 : 3; }
+
 std::string key_of(const Regime& regime, uint64_t first, const Setting& setting, const Options& options) {
     std::string key =
-        fmt::format("{} {} {} {} ref{} every{} {}", std::filesystem::path(options.clip).filename().string(),
-                    std::filesystem::path(options.detector).filename().string(), regime.name, first,
-                    options.reference_qp, options.every, setting.mask);
+        fmt::format("{} {} {} {} {}", std::filesystem::path(options.clip).filename().string(),
+                    std::filesystem::path(options.detector).filename().string(), regime.name, first, setting.mask);
     if (setting.mask == "selector")
         key += fmt::format("({},{},{})", std::filesystem::path(options.selector).string(), options.threshold,
                            options.dilation);
@@ -134,7 +154,7 @@ std::string key_of(const Regime& regime, uint64_t first, const Setting& setting,
 std::vector<uint64_t> chunks_of(const Regime& regime, uint32_t pictures, const Options& options) {
     const uint64_t half = pictures / 2;
     uint64_t wanted = options.chunks;
-    if (wanted == 0) wanted = regime.view == Regime::View::native ? (regime.group > 10 ? 6 : 8) : 20;
+    if (wanted == 0) wanted = regime.view == Regime::View::native ? (regime.group > 10 ? 6 : 10) : 36;
     std::vector<uint64_t> firsts;
     if (half <= regime.group + 1) return firsts;
     const uint64_t apart =
@@ -151,20 +171,16 @@ public:
                const ImageFloatModel& selector, const Options& options)
         : clip_(clip), regime_(regime), first_(first), detector_(detector), selector_(selector), options_(options) {}
 
-    Result<RatePoint> measure(const Setting& setting) {
-        if (references_.empty()) {
-            if (Status s = look_at_reference(); !s) return s.error();
-        }
+    Result<Measurement> measure(const Setting& setting) {
         auto pictures = coded(setting);
         if (!pictures) return pictures.error();
-        RatePoint point;
-        point.bytes = static_cast<double>(pictures->second);
-        for (size_t i = 0; i < pictures->first.size(); i++) {
-            auto boxes = detector_.detect(pictures->first[i]);
+        Measurement one{pictures->second, {}};
+        for (const Image& image : pictures->first) {
+            auto boxes = detector_.detect(image);
             if (!boxes) return boxes.error();
-            point.matches += match(references_[i], *boxes);
+            one.seen.push_back(std::move(*boxes));
         }
-        return point;
+        return one;
     }
 
 private:
@@ -187,23 +203,12 @@ private:
         auto decoded = video::Clip::from_i420(std::move(chunk->i420), clip_.size());
         if (!decoded) return decoded.error();
         std::vector<Image> list;
-        for (uint64_t i = 0; i < regime_.group; i += options_.every) {
+        for (uint64_t i = 0; i < regime_.group; i += every(regime_)) {
             auto image = images(*decoded, i, 1);
             if (!image) return image.error();
             list.push_back(std::move(image->front()));
         }
         return std::pair{std::move(list), bytes};
-    }
-
-    Status look_at_reference() {
-        auto best = coded({"uniform", {options_.reference_qp, options_.reference_qp}});
-        if (!best) return best.error();
-        for (const Image& image : best->first) {
-            auto boxes = detector_.detect(image);
-            if (!boxes) return boxes.error();
-            references_.push_back(std::move(*boxes));
-        }
-        return {};
     }
 
     Result<video::BlockMask> mask(const std::string& who) {
@@ -222,9 +227,11 @@ private:
 
     // All blocks that an object touches in any picture that is looked at, and one around.
     Result<video::BlockMask> by_boxes() {
+        auto best = measure({"uniform", {best_qp, best_qp}});
+        if (!best) return best.error();
         video::BlockMask mask = video::empty_block_mask(clip_.size());
         constexpr int side = video::BlockMask::block;
-        for (const std::vector<Box>& boxes : references_)
+        for (const std::vector<Box>& boxes : best->seen)
             for (const Box& box : boxes) {
                 const int x1 = std::min(mask.columns - 1, static_cast<int>(box.x1) / side);
                 const int y1 = std::min(mask.rows - 1, static_cast<int>(box.y1) / side);
@@ -253,7 +260,7 @@ private:
     Detector& detector_;
     const ImageFloatModel& selector_;
     const Options& options_;
-    std::vector<std::vector<Box>> references_;
+
     std::map<std::string, video::BlockMask> masks_;
 };
 
@@ -269,6 +276,7 @@ std::vector<Regime> wanted_regimes(const Options& options) {
 Status measure(const Regime& regime, const video::Clip& clip, Detector& detector, const ImageFloatModel& selector,
                const Options& options, Measurements& measurements) {
     std::vector<Setting> settings = settings_of("uniform", options);
+    settings.push_back({"uniform", {best_qp, best_qp}});
     for (const std::string& mask : options.masks) {
         const std::vector<Setting> more = settings_of(mask, options);
         settings.insert(settings.end(), more.begin(), more.end());
@@ -283,9 +291,9 @@ Status measure(const Regime& regime, const video::Clip& clip, Detector& detector
         for (const Setting& setting : settings) {
             const std::string key = key_of(regime, first, setting, options);
             if (measurements.find(key) == nullptr) {
-                auto point = bench.measure(setting);
-                if (!point) return point.error();
-                if (Status s = measurements.add(key, *point); !s) return s;
+                auto one = bench.measure(setting);
+                if (!one) return one.error();
+                if (Status s = measurements.add(key, std::move(*one)); !s) return s;
                 measured++;
             }
             done++;
@@ -306,16 +314,21 @@ std::vector<TrialChunk> trial_of(const Regime& regime, const std::string& mask, 
                                  const Options& options, const Measurements& measurements) {
     std::vector<TrialChunk> trial;
     for (uint64_t first : chunks_of(regime, pictures, options)) {
+        const int qp = options.reference_qp;
+        const Measurement* reference = measurements.find(key_of(regime, first, {"uniform", {qp, qp}}, options));
         TrialChunk chunk;
-        bool whole = true;
+        bool whole = reference != nullptr;
         for (const std::string& one : {std::string("uniform"), mask})
             for (const Setting& setting : settings_of(one, options)) {
-                const RatePoint* point = measurements.find(key_of(regime, first, setting, options));
-                if (point == nullptr) {
+                const Measurement* measured = measurements.find(key_of(regime, first, setting, options));
+                if (!whole || measured == nullptr || measured->seen.size() != reference->seen.size()) {
                     whole = false;
                     continue;
                 }
-                (one == "uniform" ? chunk.uniform : chunk.region).push_back(*point);
+                RatePoint point{static_cast<double>(measured->bytes), {}};
+                for (size_t i = 0; i < measured->seen.size(); i++)
+                    point.matches += match(reference->seen[i], measured->seen[i]);
+                (one == "uniform" ? chunk.uniform : chunk.region).push_back(point);
             }
         if (whole) trial.push_back(std::move(chunk));
     }
@@ -445,13 +458,12 @@ int main(int argc, char** argv) {
     app.add_option("--gap", options.gap, "Quantisers from the high quality to the low one")
         ->check(CLI::Range(1, 40))
         ->capture_default_str();
-    app.add_option("--reference-qp", options.reference_qp, "Quantiser of the best quality, which F1 is held against")
-        ->check(CLI::Range(1, 51))
+    app.add_option("--reference-qp", options.reference_qp,
+                   "Quantiser of the quality that F1 is held against: 20, 28 to 50")
+        ->check(CLI::Range(best_qp, last_uniform_qp))
         ->capture_default_str();
-    app.add_option("--chunks", options.chunks, "Chunks of each regime (0: 20, at native size 8 of 10 or 6 of 30)")
-        ->capture_default_str();
-    app.add_option("--every", options.every, "Look at every n-th picture of a chunk")
-        ->check(CLI::Range(1, 30))
+    app.add_option("--chunks", options.chunks,
+                   "Chunks of each regime (0: 36, at native size 10 of 10 pictures or 6 of 30)")
         ->capture_default_str();
     app.add_option("--threads", options.threads, "LibTorch's threads")
         ->check(CLI::Range(1, 256))
