@@ -167,6 +167,21 @@ Result<Image> to_image(const AVFrame& frame) {
     return image;
 }
 
+Result<Image> to_image(const video::Picture& picture, video::Size size) {
+    const AvFrame frame(av_frame_alloc());
+    if (!frame) return Error{"out of memory for a picture"};
+    frame->format = AV_PIX_FMT_YUV420P;
+    frame->width = size.width;
+    frame->height = size.height;
+    // libswscale only reads the planes; the frame does not own them.
+    frame->data[0] = const_cast<uint8_t*>(picture.y);
+    frame->data[1] = const_cast<uint8_t*>(picture.u);
+    frame->data[2] = const_cast<uint8_t*>(picture.v);
+    frame->linesize[0] = size.width;
+    frame->linesize[1] = frame->linesize[2] = size.width / 2;
+    return to_image(*frame);
+}
+
 Result<std::vector<Image>> read_pictures(const std::string& path, uint64_t first, uint64_t count) {
     auto source = Source::open(path);
     if (!source) return source.error();

@@ -17,6 +17,8 @@ namespace adapath {
 
 // Whatever pixel format libav decoded to, as RGB; its colour space and range are heeded (unknown: BT.601, limited).
 Result<Image> to_image(const AVFrame& frame);
+// YUV 4:2:0 without padding, BT.601, limited range.
+Result<Image> to_image(const video::Picture& picture, video::Size size);
 
 // Frame `first` of a video and up to `count - 1` more, or a photo (frame 0). Fewer than `count` where the file ends;
 // none is an error.

@@ -1,0 +1,99 @@
+// Curves of rate and accuracy, and the fallback's rule.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "userspace/qp/rate_accuracy.h"
+
+namespace adapath {
+namespace {
+
+// F1 = found / 1000: 2 * found / (2 * found + missed + wrong).
+RatePoint point(double bytes, uint64_t found) { return {bytes, {found, 1000 - found, 1000 - found}}; }
+
+TEST(RateCurve, InterpolatesAndKnowsItsEnds) {
+    const std::vector<RatePoint> points{point(400, 800), point(100, 600)};  // order does not count
+    auto curve = RateCurve::fit(points);
+    ASSERT_TRUE(curve.ok());
+    EXPECT_DOUBLE_EQ(curve->least_f1(), 0.6);
+    EXPECT_DOUBLE_EQ(curve->most_f1(), 0.8);
+    EXPECT_NEAR(*curve->bytes_at(0.6), 100, 1e-9);
+    EXPECT_NEAR(*curve->bytes_at(0.7), 200, 1e-9);  // the middle of log(bytes)
+    EXPECT_NEAR(*curve->bytes_at(0.8), 400, 1e-9);
+    EXPECT_FALSE(curve->bytes_at(0.59).has_value());
+    EXPECT_FALSE(curve->bytes_at(0.81).has_value());
+    EXPECT_FALSE(RateCurve::fit(std::span(points).first(1)).ok());
+    const std::vector<RatePoint> free{point(0, 10), point(5, 20)};
+    EXPECT_FALSE(RateCurve::fit(free).ok());
+}
+
+TEST(RateCurve, MorePaidForLessIsPooled) {
+    const std::vector<RatePoint> points{point(100, 500), point(200, 800), point(300, 600), point(400, 900)};
+    auto curve = RateCurve::fit(points);
+    ASSERT_TRUE(curve.ok());
+    EXPECT_NEAR(*curve->bytes_at(0.7), 200, 1e-9);  // 800 and 600 are both 700; the cheaper one reaches it
+    EXPECT_GT(*curve->bytes_at(0.8), 300);
+    EXPECT_LT(*curve->bytes_at(0.8), 400);
+}
+
+TEST(Saving, IsMeasuredAtEqualF1) {
+    std::vector<RatePoint> uniform;
+    std::vector<RatePoint> region;
+    for (int i = 0; i < 6; i++) {
+        uniform.push_back(point(1000 * std::pow(1.5, i), 500 + 60 * static_cast<uint64_t>(i)));
+        region.push_back(point(700 * std::pow(1.5, i), 500 + 60 * static_cast<uint64_t>(i)));
+    }
+    auto saved = saving(*RateCurve::fit(uniform), *RateCurve::fit(region));
+    ASSERT_TRUE(saved.ok());
+    EXPECT_EQ(saved->levels.size(), 11U);
+    EXPECT_NEAR(saved->median, 0.3, 1e-9);
+    for (const Saving::Level& level : saved->levels) EXPECT_NEAR(level.saving, 0.3, 1e-9);
+    const std::vector<RatePoint> elsewhere{point(100, 10), point(200, 20)};
+    EXPECT_FALSE(saving(*RateCurve::fit(uniform), *RateCurve::fit(elsewhere)).ok());
+}
+
+// Chunks whose region bytes are `factor` of uniform's on average, with that much noise in the logarithm.
+std::vector<TrialChunk> trial(double factor, double noise, size_t chunks, uint32_t seed) {
+    std::mt19937 random(seed);
+    std::normal_distribution<double> normal(0, noise);
+    std::vector<TrialChunk> result(chunks);
+    for (TrialChunk& chunk : result) {
+        const double own = factor * std::exp(normal(random));
+        for (int i = 0; i < 6; i++) {
+            chunk.uniform.push_back(point(1000 * std::pow(1.5, i), 500 + 60 * static_cast<uint64_t>(i)));
+            chunk.region.push_back(point(own * 1000 * std::pow(1.5, i), 500 + 60 * static_cast<uint64_t>(i)));
+        }
+    }
+    return result;
+}
+
+TEST(Fallback, TakesWhatSurelyPays) {
+    const Verdict verdict = judge_trial(trial(0.8, 0.1, 10, 1));
+    EXPECT_TRUE(verdict.pays);
+    EXPECT_NEAR(verdict.saving, 0.2, 0.08);
+    EXPECT_GT(verdict.certainty, 0.95);
+}
+
+TEST(Fallback, LeavesWhatCostsOrIsNotSure) {
+    EXPECT_FALSE(judge_trial(trial(1.1, 0.1, 10, 2)).pays);
+    EXPECT_FALSE(judge_trial(trial(0.99, 0, 10, 3)).pays);  // saves, but less than the margin
+    // Three chunks, one of which saves a lot: the sum says yes, and nothing else does.
+    std::vector<TrialChunk> lucky = trial(1.05, 0, 2, 4);
+    lucky.push_back(trial(0.5, 0, 1, 5)[0]);
+    const Verdict verdict = judge_trial(lucky);
+    EXPECT_GT(verdict.saving, 0.1);
+    EXPECT_LT(verdict.certainty, 0.9);
+    EXPECT_FALSE(verdict.pays);
+}
+
+TEST(Fallback, WhatCannotBeJudgedDoesNotPay) {
+    EXPECT_FALSE(judge_trial({}).pays);
+    std::vector<TrialChunk> uneven = trial(0.5, 0, 2, 6);
+    uneven[1].region.pop_back();
+    EXPECT_FALSE(judge_trial(uneven).pays);
+    EXPECT_FALSE(saving(uneven).ok());
+}
+
+}  // namespace
+}  // namespace adapath

@@ -1,0 +1,82 @@
+// Rate against accuracy: what two ways of encoding cost at equal F1, and whether region quality pays for a camera.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "codegen/result.h"
+#include "models/detector/accuracy.h"
+
+namespace adapath {
+
+// What one setting (a quantiser, or a pair of them) made of some pictures.
+struct RatePoint {
+    double bytes = 0;
+    Matches matches;
+
+    RatePoint& operator+=(const RatePoint& other);
+};
+
+// F1 over bytes through the points of one way of encoding. More bytes should find more; where measured points say
+// otherwise, neighbours are pooled to their means (isotonic regression), so that one lucky point does not make the
+// curve.
+class RateCurve {
+public:
+    // At least two points with bytes.
+    static Result<RateCurve> fit(std::span<const RatePoint> points);
+
+    // The bytes at which the curve first reaches that F1, by linear interpolation of log(bytes); none where it does not
+    // begin as low or end as high.
+    [[nodiscard]] std::optional<double> bytes_at(double f1) const;
+    [[nodiscard]] double least_f1() const { return knots_.front().f1; }
+    [[nodiscard]] double most_f1() const { return knots_.back().f1; }
+
+private:
+    struct Knot {
+        double log_bytes;
+        double f1;
+    };
+    std::vector<Knot> knots_;
+};
+
+struct Saving {
+    struct Level {
+        double f1;
+        double saving;  // 1 - bytes of the second way / bytes of the first
+    };
+    std::vector<Level> levels;
+    double median = 0;
+};
+
+// At that many F1 levels, evenly over what both curves reach. An error where they have no F1 in common.
+Result<Saving> saving(const RateCurve& uniform, const RateCurve& region, int levels = 11);
+
+// A trial: the same chunks encoded in both ways, at several settings each.
+struct TrialChunk {
+    std::vector<RatePoint> uniform;  // by setting; the same settings in every chunk
+    std::vector<RatePoint> region;
+};
+
+// Sums of the chunks, setting by setting, and what the second way saves.
+Result<Saving> saving(std::span<const TrialChunk> chunks);
+
+struct TrialOptions {
+    double margin = 0.02;      // region quality has to save at least that
+    double confidence = 0.9;   // in at least that share of the resampled trials
+    uint32_t resamples = 200;  // trials of as many chunks, drawn from these with replacement
+    uint64_t seed = 1;
+};
+
+// The fallback: does region quality pay for this camera? A few chunks tell little, and one or two of them can turn the
+// figure; so not the saving decides but how surely it is over the margin.
+struct Verdict {
+    bool pays = false;
+    double saving = 0;     // of all chunks
+    double certainty = 0;  // share of resampled trials whose saving is at least the margin
+};
+// A trial that cannot be judged (curves without a common F1) does not pay.
+[[nodiscard]] Verdict judge_trial(std::span<const TrialChunk> chunks, const TrialOptions& options = {});
+
+}  // namespace adapath

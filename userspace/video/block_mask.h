@@ -1,0 +1,40 @@
+// Which macroblocks of a chunk get the high quality: one mask for all of its pictures.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "codegen/result.h"
+#include "userspace/video/clip.h"
+
+namespace adapath::video {
+
+// Row by row; blocks at the right and lower edges may be cut off by the picture's edge.
+struct BlockMask {
+    static constexpr int block = 16;
+
+    int columns = 0;
+    int rows = 0;
+    std::vector<uint8_t> high;  // 1: high quality, 0: low
+
+    [[nodiscard]] double share() const;  // of the blocks that are high, 0 to 1
+
+    bool operator==(const BlockMask&) const = default;
+};
+
+// All low, of the size that such a picture needs.
+[[nodiscard]] BlockMask empty_block_mask(Size size);
+
+struct MaskOptions {
+    float threshold = 0;  // a block with at least this value is high
+    int dilation = 0;     // and so is every block this many blocks away or nearer, diagonals included
+};
+
+// `values`: one a block, row by row (accuracy gradients, a selector's logits). A value that is no number is low.
+Result<BlockMask> choose_blocks(std::span<const float> values, Size size, const MaskOptions& options);
+
+// Every block that many blocks away from a high one, or nearer, becomes high; 0 changes nothing.
+[[nodiscard]] BlockMask dilated(const BlockMask& mask, int blocks);
+
+}  // namespace adapath::video

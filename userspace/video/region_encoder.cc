@@ -1,0 +1,204 @@
+// x264 with a quality for regions.
+#include "userspace/video/region_encoder.h"
+
+#include <cmath>
+#include <utility>
+
+#include <x264.h>
+
+extern "C" {
+#include <libavutil/imgutils.h>
+}
+
+#include <fmt/format.h>
+
+#include "userspace/video/decoder.h"
+
+namespace adapath::video {
+
+namespace {
+
+Status check_qp(int qp) {
+    if (qp < 1 || qp > 51) {
+        return Error{fmt::format("a quantiser of {}: from 1 to 51", qp)};
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<RegionEncoder> RegionEncoder::open(Size size, const RegionOptions& options) {
+    if (size.width % 2 != 0 || size.height % 2 != 0 || size.width < 16 || size.height < 16 || size.width > 4096 ||
+        size.height > 4096) {
+        return Error{fmt::format("pictures of {}x{}: H.264 wants even sides of 16 to 4096", size.width, size.height)};
+    }
+    if (!(options.fps > 0 && options.fps <= 1000)) {
+        return Error{fmt::format("{} frames per second: above 0, at most 1000", options.fps)};
+    }
+    x264_param_t param;
+    if (x264_param_default_preset(&param, options.preset.c_str(), "zerolatency") < 0) {
+        return Error{fmt::format("x264 has no preset {} with tuning zerolatency", options.preset)};
+    }
+    param.i_width = size.width;
+    param.i_height = size.height;
+    param.i_csp = X264_CSP_I420;
+    param.i_fps_num = static_cast<uint32_t>(std::lround(options.fps * 1000));
+    param.i_fps_den = 1000;
+    param.i_timebase_num = param.i_fps_den;
+    param.i_timebase_den = param.i_fps_num;
+    param.b_vfr_input = 0;
+    param.i_threads = 1;
+    param.b_sliced_threads = 0;
+    param.i_keyint_max = X264_KEYINT_MAX_INFINITE;  // chunks begin where the caller says
+    param.i_scenecut_threshold = 0;
+    param.b_repeat_headers = 1;
+    param.b_annexb = 1;
+    // Offsets of macroblocks are heeded only while x264 thinks that it adapts quantisers by itself. A constant
+    // quantiser (CQP) turns that off without a word, and so does a strength of 0; hence CRF, and a strength that
+    // changes nothing. Every picture's own quantiser is forced (encode()), because CRF gives an IDR picture the mean
+    // quantiser of the pictures before it: those of the last chunk.
+    param.rc.i_rc_method = X264_RC_CRF;
+    param.rc.f_rf_constant = 40;
+    param.rc.f_qcompress = 1;
+    param.rc.f_ip_factor = 1;
+    param.rc.b_mb_tree = 0;
+    param.rc.i_aq_mode = X264_AQ_VARIANCE;
+    param.rc.f_aq_strength = 1e-5F;
+    param.i_log_level = X264_LOG_NONE;
+
+    RegionEncoder encoder;
+    encoder.size_ = size;
+    encoder.x264_ = x264_encoder_open(&param);
+    if (encoder.x264_ == nullptr) {
+        return Error{fmt::format("x264 refuses {}x{} at {} fps", size.width, size.height, options.fps)};
+    }
+    return encoder;
+}
+
+RegionEncoder::RegionEncoder(RegionEncoder&& other) noexcept { *this = std::move(other); }
+
+RegionEncoder& RegionEncoder::operator=(RegionEncoder&& other) noexcept {
+    if (this != &other) {
+        close();
+        x264_ = std::exchange(other.x264_, nullptr);
+        size_ = other.size_;
+        qp_ = other.qp_;
+        offsets_ = std::move(other.offsets_);
+        access_unit_ = std::move(other.access_unit_);
+        first_ = other.first_;
+        frames_ = other.frames_;
+    }
+    return *this;
+}
+
+RegionEncoder::~RegionEncoder() { close(); }
+
+void RegionEncoder::close() {
+    if (x264_ != nullptr) {
+        x264_encoder_close(x264_);
+        x264_ = nullptr;
+    }
+}
+
+Status RegionEncoder::begin_chunk(int qp) {
+    if (Status ok = check_qp(qp); !ok) {
+        return ok;
+    }
+    qp_ = qp;
+    offsets_.clear();
+    first_ = true;
+    return {};
+}
+
+Status RegionEncoder::begin_chunk(const QualityPair& quality, const BlockMask& mask) {
+    for (int qp : {quality.high, quality.low}) {
+        if (Status ok = check_qp(qp); !ok) {
+            return ok;
+        }
+    }
+    BlockMask fitting = empty_block_mask(size_);
+    if (mask.columns != fitting.columns || mask.rows != fitting.rows || mask.high.size() != fitting.high.size()) {
+        return Error{fmt::format("a mask of {}x{} blocks for pictures of {}x{}: they have {}x{}", mask.columns,
+                                 mask.rows, size_.width, size_.height, fitting.columns, fitting.rows)};
+    }
+    qp_ = quality.low;
+    offsets_.resize(mask.high.size());
+    for (size_t i = 0; i < offsets_.size(); i++) {
+        offsets_[i] = mask.high[i] != 0 ? static_cast<float>(quality.high - quality.low) : 0.0F;
+    }
+    first_ = true;
+    return {};
+}
+
+Result<EncodedFrame> RegionEncoder::encode(const Picture& picture) {
+    if (qp_ == 0) {
+        return Error{"a picture before begin_chunk()"};
+    }
+    x264_picture_t in;
+    x264_picture_init(&in);
+    in.img.i_csp = X264_CSP_I420;
+    in.img.i_plane = 3;
+    // x264 only reads the planes; its interface has no const.
+    in.img.plane[0] = const_cast<uint8_t*>(picture.y);
+    in.img.plane[1] = const_cast<uint8_t*>(picture.u);
+    in.img.plane[2] = const_cast<uint8_t*>(picture.v);
+    in.img.i_stride[0] = size_.width;
+    in.img.i_stride[1] = size_.width / 2;
+    in.img.i_stride[2] = size_.width / 2;
+    in.i_pts = frames_++;
+    in.i_type = first_ ? X264_TYPE_IDR : X264_TYPE_P;
+    in.i_qpplus1 = qp_ + 1;
+    in.prop.quant_offsets = offsets_.empty() ? nullptr : offsets_.data();
+    x264_nal_t* units = nullptr;
+    int count = 0;
+    x264_picture_t out;
+    int bytes = x264_encoder_encode(x264_, &units, &count, &in, &out);
+    if (bytes <= 0) {
+        return Error{fmt::format("x264 gave no frame for picture {} (result {})", frames_ - 1, bytes)};
+    }
+    first_ = false;
+    // The very first picture carries x264's own name and settings, 600 bytes of them, in a supplement that no decoder
+    // needs: a fifth of a small chunk.
+    access_unit_.clear();
+    for (int i = 0; i < count; i++) {
+        if (units[i].i_type != NAL_SEI) {
+            access_unit_.insert(access_unit_.end(), units[i].p_payload, units[i].p_payload + units[i].i_payload);
+        }
+    }
+    return EncodedFrame{access_unit_, out.b_keyframe != 0, out.i_qpplus1 - 1};
+}
+
+Result<CodedChunk> code_chunk(RegionEncoder& encoder, const Clip& clip, uint64_t first, uint64_t count) {
+    auto decoder = Decoder::open();
+    if (!decoder) {
+        return decoder.error();
+    }
+    Size size = clip.size();
+    CodedChunk chunk;
+    chunk.i420.resize(picture_bytes(size) * count);
+    for (uint64_t i = 0; i < count; i++) {
+        auto frame = encoder.encode(clip.picture(first + i));
+        if (!frame) {
+            return frame.error();
+        }
+        chunk.bytes += frame->bytes.size();
+        chunk.frame_bytes.push_back(frame->bytes.size());
+        auto picture = decoder->decode(frame->bytes, i);
+        if (!picture) {
+            return picture.error();
+        }
+        const AVFrame& decoded = **picture;
+        int copied = decoded.width == size.width && decoded.height == size.height
+                         ? av_image_copy_to_buffer(chunk.i420.data() + i * picture_bytes(size),
+                                                   static_cast<int>(picture_bytes(size)), decoded.data,
+                                                   decoded.linesize, AV_PIX_FMT_YUV420P, size.width, size.height, 1)
+                         : -1;
+        if (copied < 0 || decoded.format != AV_PIX_FMT_YUV420P) {
+            return Error{fmt::format("picture {} of a chunk came back as {}x{} in format {}, not {}x{} in 4:2:0", i,
+                                     decoded.width, decoded.height, decoded.format, size.width, size.height)};
+        }
+    }
+    return chunk;
+}
+
+}  // namespace adapath::video
