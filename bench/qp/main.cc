@@ -46,6 +46,8 @@ struct Options {
     float threshold = 0;
     int dilation = 0;
     double share = 0.2;
+    std::vector<double> scores{0.3};
+    bool fixed_high = false;
     int gap = 8;
     int reference_qp = 20;  // best_qp
     uint64_t chunks = 0;
@@ -61,6 +63,7 @@ constexpr int last_high_qp = 42;
 constexpr int high_qp_step = 2;
 // The quality that F1 is held against by default (--reference-qp), and whose boxes choose blocks.
 constexpr int best_qp = 20;
+constexpr int fixed_high_step = 2;
 constexpr int most_qp = 51;
 
 // What one setting made of one chunk.
@@ -128,7 +131,14 @@ struct Setting {
 std::vector<Setting> settings_of(const std::string& mask, const Options& options) {
     std::vector<Setting> settings;
     if (mask == "uniform") {
-        for (int qp = first_uniform_qp; qp <= last_uniform_qp; qp++) settings.push_back({mask, {qp, qp}});
+        // With a fixed high quality nothing is better than that.
+        for (int qp = options.fixed_high ? options.reference_qp : first_uniform_qp; qp <= last_uniform_qp; qp++)
+            settings.push_back({mask, {qp, qp}});
+        return settings;
+    }
+    if (options.fixed_high) {
+        for (int low = options.reference_qp + fixed_high_step; low <= most_qp; low += fixed_high_step)
+            settings.push_back({mask, {options.reference_qp, low}});
         return settings;
     }
     for (int qp = first_high_qp; qp <= last_high_qp; qp += high_qp_step)
@@ -327,7 +337,8 @@ std::vector<TrialChunk> trial_of(const Regime& regime, const std::string& mask, 
                 }
                 RatePoint point{static_cast<double>(measured->bytes), {}};
                 for (size_t i = 0; i < measured->seen.size(); i++)
-                    point.matches += match(reference->seen[i], measured->seen[i]);
+                    for (double score : options.scores)
+                        point.matches += match(reference->seen[i], measured->seen[i], {.score = score});
                 (one == "uniform" ? chunk.uniform : chunk.region).push_back(point);
             }
         if (whole) trial.push_back(std::move(chunk));
@@ -454,6 +465,13 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     app.add_option("--share", options.share, "Share of blocks that the gradient chooses")
         ->check(CLI::Range(0.01, 1.0))
+        ->capture_default_str();
+    app.add_flag("--fixed-high", options.fixed_high,
+                 "The high quality is the reference's, and the low one moves; else both move, --gap apart");
+    app.add_option("--score", options.scores,
+                   "Boxes below this score do not count; of several, counts are added, and single objects that are "
+                   "seen at one and not at the other turn the figure less")
+        ->check(CLI::Range(0.3, 1.0))
         ->capture_default_str();
     app.add_option("--gap", options.gap, "Quantisers from the high quality to the low one")
         ->check(CLI::Range(1, 40))
