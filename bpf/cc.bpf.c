@@ -14,6 +14,7 @@
  * that has begun with a slot ends with it. All three run in one RCU read-side section (the struct_ops trampoline's), which
  * pairs with the daemon's grace period before it writes to a slot again.
  */
+#include <adapath/bpf_slots.h>
 #include <adapath/cc_answers.h>
 #include <adapath/cc_bpf_maps.h>
 
@@ -82,16 +83,7 @@ struct {
 
 static const adp_u32 zero;
 
-/*
- * Counters are per CPU but added to atomically: in process context a softirq of the same CPU may come between load and store.
- * The line is not shared, so the atomic costs nothing that matters once per interval.
- */
-#define COUNT_BY(field, n)                                                                    \
-	do {                                                                                  \
-		struct adp_stats *stats_ = adp_bpf_map_lookup_elem(&adp_cc_stats, &zero);     \
-		if (stats_)                                                                   \
-			__sync_fetch_and_add(&stats_->field, (n));                            \
-	} while (0)
+#define COUNT_BY(field, n) ADP_COUNT_BY(&adp_cc_stats, &zero, field, n)
 #define COUNT(field) COUNT_BY(field, 1)
 
 /* In assembly, or the compiler merges both loads into one at a computed offset, which the verifier refuses for ctx. */
@@ -462,39 +454,12 @@ ADP_SEC("struct_ops/cong_control") int adp_cc_control(adp_u64 *ctx)
 		f->seq++;
 		return 0;
 	}
-	/* Constant indices, so that each is a direct jump (0.7-1.2 ns) and not a retpoline (13 ns). */
-	switch (index) {
-	case 0:
-		adp_bpf_tail_call(ctx, &adp_cc_nets, 0);
-		break;
-	case 1:
-		adp_bpf_tail_call(ctx, &adp_cc_nets, 1);
-		break;
-	case 2:
-		adp_bpf_tail_call(ctx, &adp_cc_nets, 2);
-		break;
-	case 3:
-		adp_bpf_tail_call(ctx, &adp_cc_nets, 3);
-		break;
-	case 4:
-		adp_bpf_tail_call(ctx, &adp_cc_nets, 4);
-		break;
-	case 5:
-		adp_bpf_tail_call(ctx, &adp_cc_nets, 5);
-		break;
-	case 6:
-		adp_bpf_tail_call(ctx, &adp_cc_nets, 6);
-		break;
-	case 7:
-		adp_bpf_tail_call(ctx, &adp_cc_nets, 7);
-		break;
-	}
+	ADP_TAIL_CALL_SLOT(ctx, &adp_cc_nets, index);
 	/* A slot without its program: the daemon never makes such a slot active. Counted, and the flow goes on. */
 	COUNT(program_missing);
 	fall_back(sk, f, ack.srtt_us, ack.mss);
 	return 0;
 }
-ADP_STATIC_ASSERT(ADP_SLOTS == 8, "one tail call for each slot in adp_cc_control");
 
 /* Reached only by tail calls; loaded like the network programs. */
 ADP_SEC("adp_net/cong_control") int adp_cc_apply(adp_u64 *ctx)

@@ -15,6 +15,7 @@
  *
  * What is not a camera's, or not RTP with its payload type, goes on to the next filter, as does what passes.
  */
+#include <adapath/bpf_slots.h>
 #include <adapath/select_bpf_maps.h>
 
 ADP_BPF_LICENSE("Dual MIT/GPL");
@@ -73,13 +74,7 @@ struct {
 
 static const adp_u32 zero;
 
-/* A softirq is not interrupted by another one on its CPU, but may be by userspace's test runs, so atomically all the same. */
-#define COUNT(field)                                                                          \
-	do {                                                                                  \
-		struct adp_stats *stats_ = adp_bpf_map_lookup_elem(&adp_select_stats, &zero); \
-		if (stats_)                                                                   \
-			__sync_fetch_and_add(&stats_->field, 1);                              \
-	} while (0)
+#define COUNT(field) ADP_COUNT_BY(&adp_select_stats, &zero, field, 1)
 
 /* Bytes of a packet that are ever looked at, but for the last one of a padded packet. */
 #define REACH 256
@@ -227,38 +222,11 @@ ADP_INLINE int decide(struct adp_skb *skb, struct adp_select_entry *entry, const
 
 	skb->cb[ADP_SELECT_CB_CAMERA] = camera;
 	skb->cb[ADP_SELECT_CB_BYTES] = bytes;
-	/* Constant indices, so that each is a direct jump (0.7-1.2 ns) and not a retpoline (13 ns). */
-	switch (index) {
-	case 0:
-		adp_bpf_tail_call(skb, &adp_select_nets, 0);
-		break;
-	case 1:
-		adp_bpf_tail_call(skb, &adp_select_nets, 1);
-		break;
-	case 2:
-		adp_bpf_tail_call(skb, &adp_select_nets, 2);
-		break;
-	case 3:
-		adp_bpf_tail_call(skb, &adp_select_nets, 3);
-		break;
-	case 4:
-		adp_bpf_tail_call(skb, &adp_select_nets, 4);
-		break;
-	case 5:
-		adp_bpf_tail_call(skb, &adp_select_nets, 5);
-		break;
-	case 6:
-		adp_bpf_tail_call(skb, &adp_select_nets, 6);
-		break;
-	case 7:
-		adp_bpf_tail_call(skb, &adp_select_nets, 7);
-		break;
-	}
+	ADP_TAIL_CALL_SLOT(skb, &adp_select_nets, index);
 	/* A slot without its program: the daemon never makes such a slot active. Counted, and the camera goes on. */
 	COUNT(program_missing);
 	return conclude(entry, ADP_SELECT_FALLBACK_MADE, bytes);
 }
-ADP_STATIC_ASSERT(ADP_SLOTS == 8, "one tail call for each slot in decide()");
 
 ADP_INLINE const struct adp_select_port *port_of(const struct adp_udp *udp)
 {

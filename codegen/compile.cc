@@ -74,7 +74,8 @@ std::vector<std::string> arguments(Target target) {
         std::string("-fcoverage-compilation-dir=") + kRoot,
     };
     if (target == Target::host_simd) {
-        args.insert(args.end(), {"-vectorize-loops", "-vectorize-slp", "-target-cpu", llvm::sys::getHostCPUName().str()});
+        args.insert(args.end(),
+                    {"-vectorize-loops", "-vectorize-slp", "-target-cpu", llvm::sys::getHostCPUName().str()});
     } else {
         // The row loops stay loops: straight-line code loses as soon as the cache is cold. No `-vectorize-*`: these
         // programs must run where vector registers may not be touched.
@@ -186,7 +187,8 @@ Result<std::vector<uint8_t>> compile(const std::string& source_c, Target target)
         return Error{"the generated program does not compile:\n" + (text.empty() ? "(clang said nothing)" : text)};
     }
     llvm::StringRef bytes(object.data(), object.size());
-    if (target == Target::host || target == Target::host_simd) return std::vector<uint8_t>(bytes.bytes_begin(), bytes.bytes_end());
+    if (target == Target::host || target == Target::host_simd)
+        return std::vector<uint8_t>(bytes.bytes_begin(), bytes.bytes_end());
     return strip_dwarf(bytes);
 }
 

@@ -103,15 +103,22 @@ OnlineTrainer::OnlineTrainer(const FloatModel& policy, const FloatModel& value, 
 
 OnlineTrainer::~OnlineTrainer() = default;
 
-void OnlineTrainer::add(std::span<const adp_cc_sample> samples) {
+void OnlineTrainer::remember(std::span<const adp_cc_sample> samples) {
     State& s = *state_;
     for (const adp_cc_sample& sample : samples) {
-        s.builder.add(sample);
         // Slow start's and the fallback's inputs count too: a snapshot must be right on what it will see.
         CcCodes codes;
         std::copy(std::begin(sample.input), std::end(sample.input), codes.begin());
         s.recent.push_back(codes);
         if (s.recent.size() > s.options.recent) s.recent.pop_front();
+    }
+}
+
+void OnlineTrainer::add(std::span<const adp_cc_sample> samples) {
+    State& s = *state_;
+    remember(samples);
+    for (const adp_cc_sample& sample : samples) {
+        s.builder.add(sample);
         if (sample.generation != 0 && !(sample.flags & ADP_CC_APP_LIMITED)) {
             s.reward_sum += adp_cc_reward(&sample.interval, &sample.objective) / 65536.0;
             s.reward_count++;

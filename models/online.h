@@ -88,6 +88,8 @@ public:
 
     // In the order in which each flow made them; flows may be mixed, samples may be missing.
     void add(std::span<const adp_cc_sample> samples);
+    // Only their inputs, for recent_codes(): nothing is learned from them.
+    void remember(std::span<const adp_cc_sample> samples);
     // One batch of training if enough decisions wait; their samples are used up.
     OnlineStats step();
 

@@ -10,7 +10,6 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <random>
 #include <string>
 #include <vector>
@@ -20,6 +19,7 @@
 #include "models/detector/detector.h"
 #include "userspace/detect/pictures.h"
 #include "userspace/video/decoder.h"
+#include "userspace/common/file.h"
 
 namespace {
 
@@ -202,10 +202,8 @@ Status run(const Options& options) {
 int main(int argc, char** argv) {
     CLI::App app("Measures how well accuracy gradients find the blocks whose quality matters to the vision network.");
     Options options;
-    const char* cache = std::getenv("ADAPATH_CACHE");
-    const std::string folder = cache != nullptr ? cache : "out/cache";
-    options.clip = folder + "/clip/vtest.avi";
-    options.model = folder + "/detector/centernet.json";
+    options.clip = adapath::fetched_file("clip/vtest.avi");
+    options.model = adapath::fetched_file("detector/centernet.json");
     app.add_option("--clip", options.clip, "Video")->capture_default_str();
     app.add_option("--model", options.model, "Detector, *.json or *.pt")->capture_default_str();
     app.add_option("--size", options.size, "Scale the pictures to WIDTHxHEIGHT")->capture_default_str();

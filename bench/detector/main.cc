@@ -8,6 +8,7 @@
 #include <string>
 
 #include "models/detector/detector.h"
+#include "userspace/common/file.h"
 
 namespace adapath {
 namespace {
@@ -58,10 +59,8 @@ int main(int argc, char** argv) {
     benchmark::Initialize(&argc, argv);
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
     const char* file = std::getenv("ADAPATH_DETECTOR");
-    const char* cache = std::getenv("ADAPATH_CACHE");
     adapath::prepare_process(1);
-    auto opened = adapath::open_detector(
-        file != nullptr ? file : std::string(cache != nullptr ? cache : "out/cache") + "/detector/centernet.json");
+    auto opened = adapath::open_detector(file != nullptr ? file : adapath::fetched_file("detector/centernet.json"));
     if (!opened) {
         std::fprintf(stderr, "bench_detector: %s\n", opened.error().message.c_str());
         return 1;

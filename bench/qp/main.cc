@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -29,6 +28,7 @@
 #include "userspace/qp/rate_accuracy.h"
 #include "userspace/video/decoder.h"
 #include "userspace/video/region_encoder.h"
+#include "userspace/common/file.h"
 
 namespace {
 
@@ -442,10 +442,8 @@ int main(int argc, char** argv) {
         "Exit codes: 0 done, 1 failed, 2 wrong usage.");
     app.set_version_flag("--version", adapath::kVersion);
     Options options;
-    const char* cache = std::getenv("ADAPATH_CACHE");
-    const std::string folder = cache != nullptr ? cache : "out/cache";
-    options.clip = folder + "/clip/vtest.avi";
-    options.detector = folder + "/detector/centernet.json";
+    options.clip = adapath::fetched_file("clip/vtest.avi");
+    options.detector = adapath::fetched_file("detector/centernet.json");
     std::vector<std::string> names;
     for (const Regime& regime : regimes()) names.push_back(regime.name);
     app.add_option("--clip", options.clip, "Video")->capture_default_str();

@@ -7,7 +7,6 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -25,6 +24,7 @@
 #include "userspace/qp/cameras.h"
 #include "userspace/video/decoder.h"
 #include "userspace/video/region_encoder.h"
+#include "userspace/common/file.h"
 
 namespace {
 
@@ -298,10 +298,8 @@ int main(int argc, char** argv) {
         "checkpoint and its card.\nExit codes: 0 done, 1 failed, 2 wrong usage.");
     app.set_version_flag("--version", adapath::kVersion);
     Options options;
-    const char* cache = std::getenv("ADAPATH_CACHE");
-    const std::string folder = cache != nullptr ? cache : "out/cache";
-    options.clip = folder + "/clip/vtest.avi";
-    options.detector = folder + "/detector/centernet.json";
+    options.clip = adapath::fetched_file("clip/vtest.avi");
+    options.detector = adapath::fetched_file("detector/centernet.json");
     app.add_option("--clip", options.clip, "Video")->capture_default_str();
     app.add_option("--detector", options.detector, "The server's vision network, *.json or *.pt")
         ->capture_default_str();

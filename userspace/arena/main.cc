@@ -172,8 +172,7 @@ int run(Options& options) {
         *list = once;
     }
     if (options.video.clip.empty()) {
-        const char* cache = getenv("ADAPATH_CACHE");
-        options.video.clip = std::string(cache != nullptr ? cache : "out/cache") + "/clip/vtest.avi";
+        options.video.clip = fetched_file("clip/vtest.avi");
     }
     if (options.regimes.served_ms > options.regimes.period_ms) {
         return fail(fmt::format("--regime-served {:g} ms is more than --regime-period {:g} ms",

@@ -1,13 +1,12 @@
 // See reward_recorder.h.
 #include "userspace/arena/reward_recorder.h"
 
-#include <adapath/cc.h>
-#include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+
+#include "userspace/harness/cc_samples.h"
 
 namespace adapath::arena {
 
@@ -30,15 +29,10 @@ void RewardRecorder::read() {
     for (pb::SampleBatch batch; stream->Read(&batch);) {
         std::lock_guard lock(mutex_);
         dropped_ = std::max<uint64_t>(dropped_, batch.dropped());
-        if (batch.records().empty()) {
-            continue;  // may come before the app is known
-        }
-        if (batch.record_bytes() != sizeof(adp_cc_sample) || batch.schema() != ADP_CC_SCHEMA) {
-            error_ = fmt::format("the daemon's samples are of schema {} with {} bytes, the arena knows {} with {}",
-                                 batch.schema(), batch.record_bytes(), ADP_CC_SCHEMA, sizeof(adp_cc_sample));
+        if (Status known = for_each_cc_sample(batch, [this](const adp_cc_sample& sample) { add(sample); }); !known) {
+            error_ = known.error().message;
             break;
         }
-        add(batch.records());
     }
     const grpc::Status status = stream->Finish();
     std::lock_guard lock(mutex_);
@@ -47,21 +41,17 @@ void RewardRecorder::read() {
     }
 }
 
-void RewardRecorder::add(const std::string& records) {
-    for (size_t at = 0; at + sizeof(adp_cc_sample) <= records.size(); at += sizeof(adp_cc_sample)) {
-        adp_cc_sample sample;
-        std::memcpy(&sample, records.data() + at, sizeof(sample));
-        if (sample.time_us < start_us_ || (sample.flags & (ADP_CC_APP_LIMITED | ADP_CC_START_MADE)) != 0) {
-            continue;
-        }
-        const size_t second = (sample.time_us - start_us_) / 1000000;
-        if (second >= seconds_.size()) {
-            continue;
-        }
-        const auto us = static_cast<double>(sample.interval.us);
-        seconds_[second].reward += us * adp_cc_reward(&sample.interval, &sample.objective) / 65536.0;
-        seconds_[second].us += us;
+void RewardRecorder::add(const adp_cc_sample& sample) {
+    if (sample.time_us < start_us_ || (sample.flags & (ADP_CC_APP_LIMITED | ADP_CC_START_MADE)) != 0) {
+        return;
     }
+    const size_t second = (sample.time_us - start_us_) / 1000000;
+    if (second >= seconds_.size()) {
+        return;
+    }
+    const auto us = static_cast<double>(sample.interval.us);
+    seconds_[second].reward += us * adp_cc_reward(&sample.interval, &sample.objective) / 65536.0;
+    seconds_[second].us += us;
 }
 
 Json RewardRecorder::series() {

@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include <adapath/cc.h>
+
 #include "userspace/arena/cell.h"
 #include "userspace/harness/daemon_client.h"
 
@@ -36,7 +38,7 @@ private:
         double us = 0;
     };
     void read();
-    void add(const std::string& records);
+    void add(const adp_cc_sample& sample);
 
     const uint64_t start_us_;
     DaemonClient client_;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -126,6 +127,11 @@ std::string boot_id() {
         return std::string(36, '0');  // no /proc: every run counts as the same boot
     }
     return text->substr(0, 36);
+}
+
+std::string fetched_file(const std::string& name) {
+    const char* cache = getenv("ADAPATH_CACHE");
+    return std::string(cache != nullptr ? cache : "out/cache") + "/" + name;
 }
 
 std::string own_directory() {

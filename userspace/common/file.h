@@ -24,6 +24,8 @@ Result<std::vector<std::string>> list_directory(const std::string& path, std::st
 std::string errno_text(std::string_view message);
 // 16 bytes as 36 characters; the kernel's random id of this boot. Monotonic times compare only within one.
 std::string boot_id();
+// Where `make deps` of a source tree puts what it fetches: `name` in $ADAPATH_CACHE, or in out/cache.
+std::string fetched_file(const std::string& name);
 // The directory that the running program lies in, where its siblings are too; "." where /proc does not say.
 std::string own_directory();
 

@@ -329,8 +329,9 @@ Status Demo::start_trainer() {
                       .argv = {program("adapath-trainer"), "--socket", socket_, "--checkpoint", options_.checkpoint,
                                // A minute is all there is: smaller batches, and a smaller difference is worth a
                                // switch, than in a gateway that runs for days.
-                               "--learn", "gradient", "--batch", "48", "--stable-batches", "2", "--stable-change", "0.03", "--necessary-loss",
-                               "0.01", "--policy-rate", "0.001", "--min-interval", "4", "--least-explained=-100"},
+                               "--learn", "gradient", "--batch", "48", "--stable-batches", "2", "--stable-change",
+                               "0.03", "--necessary-loss", "0.01", "--policy-rate", "0.001", "--min-interval", "4",
+                               "--least-explained=-100"},
                       .log = log_of("adapath-trainer"),
                       .environment = {"OMP_NUM_THREADS=1"}});
     if (!trainer) {

@@ -134,8 +134,7 @@ int main(int argc, char** argv) {
         return fail(fmt::format("--trace {}: {}", options.trace, strerror(errno)), exit_usage);
     }
     if (options.clip.empty()) {
-        const char* cache = getenv("ADAPATH_CACHE");
-        options.clip = std::string(cache != nullptr ? cache : "out/cache") + "/clip/vtest.avi";
+        options.clip = fetched_file("clip/vtest.avi");
     }
     if (options.seed == 0) {
         options.seed = 1 + std::random_device{}() % 1000000;

@@ -1,14 +1,12 @@
 // See recorder.h.
 #include "userspace/demo/recorder.h"
 
-#include <adapath/cc.h>
-#include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "userspace/common/clock.h"
+#include "userspace/harness/cc_samples.h"
 
 namespace adapath::demo {
 namespace {
@@ -41,27 +39,17 @@ void Recorder::read_samples() {
     for (pb::SampleBatch batch; stream->Read(&batch);) {
         std::lock_guard lock(mutex_);
         dropped_ = std::max<uint64_t>(dropped_, batch.dropped());
-        if (batch.record_bytes() != sizeof(adp_cc_sample) || batch.schema() != ADP_CC_SCHEMA) {
-            // An empty batch may come before the app is known.
-            if (!batch.records().empty()) {
-                schema_error_ = fmt::format(
-                    "the daemon's samples are of schema {} with {} bytes, this demo knows schema {} with {}",
-                    batch.schema(), batch.record_bytes(), ADP_CC_SCHEMA, sizeof(adp_cc_sample));
-            }
+        if (Status known = for_each_cc_sample(batch, [this](const adp_cc_sample& sample) { add_sample(sample); });
+            !known) {
+            schema_error_ = known.error().message;
             continue;
-        }
-        const std::string& records = batch.records();
-        for (size_t at = 0; at + sizeof(adp_cc_sample) <= records.size(); at += sizeof(adp_cc_sample)) {
-            add_sample(records.data() + at, sizeof(adp_cc_sample));
         }
         changed_.notify_all();
     }
     (void)stream->Finish();
 }
 
-void Recorder::add_sample(const void* record, size_t bytes) {
-    adp_cc_sample sample;
-    std::memcpy(&sample, record, bytes);
+void Recorder::add_sample(const adp_cc_sample& sample) {
     SamplePoint point;
     point.time_us = sample.time_us;
     point.flow = sample.flow;

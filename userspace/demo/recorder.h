@@ -14,6 +14,8 @@
 #include <unordered_set>
 #include <vector>
 
+#include <adapath/cc.h>
+
 #include "codegen/codegen.h"
 #include "codegen/result.h"
 #include "userspace/common/stop.h"
@@ -58,7 +60,7 @@ public:
 private:
     void read_samples();
     void read_events();
-    void add_sample(const void* record, size_t bytes);
+    void add_sample(const adp_cc_sample& sample);
     void add_event(const pb::Event& event);
 
     DaemonClient& client_;

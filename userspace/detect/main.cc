@@ -4,7 +4,6 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <cstdlib>
 #include <ranges>
 #include <string>
 #include <vector>
@@ -16,6 +15,7 @@
 #include "userspace/detect/draw.h"
 #include "userspace/detect/pictures.h"
 #include "userspace/video/decoder.h"
+#include "userspace/common/file.h"
 
 namespace {
 
@@ -103,8 +103,7 @@ int main(int argc, char** argv) {
         "best "
         "first: class, score, x0, y0, x1, y1 (pixels), separated by tabs.");
     Options options;
-    const char* cache = std::getenv("ADAPATH_CACHE");
-    options.model = std::string(cache != nullptr ? cache : "out/cache") + "/detector/centernet.json";
+    options.model = fetched_file("detector/centernet.json");
     app.add_option("file", options.file, "Photo or video: anything that libav reads")->required();
     app.add_option("--frame", options.frame, "Number of the frame, from 0")->capture_default_str();
     app.add_option("--model", options.model,

@@ -209,9 +209,11 @@ void Trainer::take(const pb::SampleBatch& batch) {
     std::vector<adp_cc_sample> samples(batch.records().size() / sizeof(adp_cc_sample));
     memcpy(samples.data(), batch.records().data(), samples.size() * sizeof(adp_cc_sample));
     counters_.samples += samples.size();
-    if (train_) {
-        online_->add(samples);  // turns: what snapshots are calibrated on
+    if (train_ && options_.learning == Learning::turns) {
+        online_->remember(samples);
         tuner_.add(samples);
+    } else if (train_) {
+        online_->add(samples);
     }
 }
 
@@ -349,28 +351,29 @@ Result<Snapshot> Trainer::freeze(const FloatModel& model, const std::string& rea
         counters_.frozen++;
     } else {
         counters_.refused++;
-        spdlog::error("not frozen: {}", snapshot.error().message);
+        return Error{"not frozen: " + snapshot.error().message};
     }
     return snapshot;
 }
 
-bool Trainer::send(const std::string& reason) {
+// Freezes the model and has the daemon make it decide; `turn` as in InstallRequest. With dry_run nothing is sent, and
+// the reply is empty.
+Result<Trainer::Sent> Trainer::install(const FloatModel& model, const std::string& reason, bool turn) {
     const uint64_t begin_us = monotonic_us();
     last_send_us_ = begin_us;
-    Result<Snapshot> snapshot = freeze(online_->current(), reason);
+    Result<Snapshot> snapshot = freeze(model, reason);
     if (!snapshot) {
-        return false;
+        return snapshot.error();
     }
     const double freeze_ms = static_cast<double>(monotonic_us() - begin_us) / 1e3;
     if (options_.dry_run) {
         spdlog::info("would send {}: {} (frozen in {:.0f} ms, p99 {:.5f})", short_hash(snapshot->hash), reason,
                      freeze_ms, snapshot->fidelity.p99_error);
-        return true;
+        return Sent{std::move(*snapshot), {}};
     }
     Result<std::string> bytes = serialise(*snapshot);
     if (!bytes) {
-        spdlog::error("{}", bytes.error().message);
-        return false;
+        return bytes.error();
     }
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
@@ -379,29 +382,42 @@ bool Trainer::send(const std::string& reason) {
     request.set_snapshot(std::move(*bytes));
     request.set_activate(true);
     request.set_trained(true);
+    request.set_turn(turn);
     request.set_reason(reason);
     if (grpc::Status status = stub_->Install(&context, request, &reply); !status.ok()) {
         counters_.refused++;
-        spdlog::error("snapshot {} was not installed: {}", short_hash(snapshot->hash), status.error_message());
-        return false;
+        return Error{
+            fmt::format("snapshot {} was not installed: {}", short_hash(snapshot->hash), status.error_message())};
     }
     counters_.installed++;
-    sent_hash_ = snapshot->hash;
-    if (reply.on_trial()) {
-        trial_hash_ = snapshot->hash;
-    } else {
-        trial_hash_.clear();
-        active_hash_ = snapshot->hash;
-    }
-    switches_ = reply.switches();
-    active_model_ = std::move(snapshot->reference);
-    active_known_ = !active_model_.weights.empty();
     spdlog::info(
         "generation {} ({}) {}: {}; frozen in {:.0f} ms (p99 {:.5f}), checked in {:.1f} ms, in place in {:.1f} "
         "ms, switched in {:.2f} us",
         reply.generation(), short_hash(reply.hash()),
         reply.on_trial() ? fmt::format("is on trial for {:.0f} % of the flows", 100 * reply.share()) : "decides",
         reason, freeze_ms, snapshot->fidelity.p99_error, reply.check_ms(), reply.install_ms(), reply.switch_us());
+    return Sent{std::move(*snapshot), std::move(reply)};
+}
+
+bool Trainer::send(const std::string& reason) {
+    Result<Sent> sent = install(online_->current(), reason, false);
+    if (!sent) {
+        spdlog::error("{}", sent.error().message);
+        return false;
+    }
+    if (options_.dry_run) {
+        return true;
+    }
+    sent_hash_ = sent->snapshot.hash;
+    if (sent->reply.on_trial()) {
+        trial_hash_ = sent_hash_;
+    } else {
+        trial_hash_.clear();
+        active_hash_ = sent_hash_;
+    }
+    switches_ = sent->reply.switches();
+    active_model_ = std::move(sent->snapshot.reference);
+    active_known_ = !active_model_.weights.empty();
     save();
     return true;
 }

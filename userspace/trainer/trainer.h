@@ -82,6 +82,11 @@ private:
     void follow_foreign(const std::string& hash, const FloatModel& model);
     void plan_retry();
     Result<Snapshot> freeze(const FloatModel& model, const std::string& reason);
+    struct Sent {
+        Snapshot snapshot;
+        pb::InstallReply reply;
+    };
+    Result<Sent> install(const FloatModel& model, const std::string& reason, bool turn);
     bool send(const std::string& reason);
     // Turns.
     void follow_turns();

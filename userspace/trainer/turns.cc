@@ -90,43 +90,16 @@ Status Trainer::bring(const std::string& reason) {
         }
         frozen_.erase(known);  // the daemon does not store it any more
     }
-    const uint64_t begin_us = monotonic_us();
-    Result<Snapshot> snapshot = freeze(apply_setting(base_, setting), reason);
-    if (!snapshot) {
-        return snapshot.error();
+    Result<Sent> sent = install(apply_setting(base_, setting), reason, true);
+    if (!sent) {
+        return sent.error();
     }
     if (options_.dry_run) {
-        spdlog::info("would send {}: {}", short_hash(snapshot->hash), reason);
         turn_ = setting;
         return {};
     }
-    Result<std::string> bytes = serialise(*snapshot);
-    if (!bytes) {
-        return bytes.error();
-    }
-    const double freeze_ms = static_cast<double>(monotonic_us() - begin_us) / 1e3;
-    grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
-    pb::InstallRequest request;
-    pb::InstallReply reply;
-    request.set_snapshot(std::move(*bytes));
-    request.set_activate(true);
-    request.set_trained(true);
-    request.set_turn(true);
-    request.set_reason(reason);
-    if (grpc::Status status = stub_->Install(&context, request, &reply); !status.ok()) {
-        counters_.refused++;
-        return Error{
-            fmt::format("snapshot {} was not installed: {}", short_hash(snapshot->hash), status.error_message())};
-    }
-    counters_.installed++;
-    spdlog::info(
-        "generation {} ({}) decides: {}; frozen in {:.0f} ms (p99 {:.5f}), checked in {:.1f} ms, in place in "
-        "{:.1f} ms, switched in {:.2f} us",
-        reply.generation(), short_hash(reply.hash()), reason, freeze_ms, snapshot->fidelity.p99_error, reply.check_ms(),
-        reply.install_ms(), reply.switch_us());
-    frozen_.emplace_back(setting, snapshot->hash);
-    in_place(snapshot->hash, reply.generation(), reply.switches());
+    frozen_.emplace_back(setting, sent->snapshot.hash);
+    in_place(sent->snapshot.hash, sent->reply.generation(), sent->reply.switches());
     return {};
 }
 

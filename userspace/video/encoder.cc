@@ -5,12 +5,11 @@
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
-#include <utility>
-
-#include <x264.h>
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+
+#include "userspace/video/x264_handle.h"
 
 namespace adapath::video {
 
@@ -47,25 +46,12 @@ void log_x264(void* /*context*/, int level, const char* format, va_list argument
 }  // namespace
 
 Result<Encoder> Encoder::open(Size size, double fps, double kbps) {
-    x264_param_t param;
-    if (x264_param_default_preset(&param, "ultrafast", "zerolatency") < 0) {
-        return Error{
-            "x264 has no preset ultrafast with tuning zerolatency: install a libx264 of version 0.160 or newer"};
+    Result<x264_param_t> live = x264_live_parameters(size, fps, "ultrafast");
+    if (!live) {
+        return live.error();
     }
-    param.i_width = size.width;
-    param.i_height = size.height;
-    param.i_csp = X264_CSP_I420;
-    param.i_fps_num = static_cast<uint32_t>(std::lround(fps * 1000));
-    param.i_fps_den = 1000;
-    param.i_timebase_num = param.i_fps_den;
-    param.i_timebase_den = param.i_fps_num;
-    param.b_vfr_input = 0;
-    param.i_threads = 1;  // one thread a camera already; slices would only cost bits
-    param.b_sliced_threads = 0;
+    x264_param_t& param = *live;
     param.i_keyint_max = std::max(1, static_cast<int>(std::lround(fps * key_seconds)));
-    param.i_scenecut_threshold = 0;  // key frames only when due: an early one is a burst at a bad moment
-    param.b_repeat_headers = 1;
-    param.b_annexb = 1;
     // The bucket alone sets the bitrate: every frame asks for the best quality and gets what the bucket holds. Measured
     // on a camera clip at 4 Mbit/s: 96 % of the bitrate used and no frame over 1.25 times the mean. ABR with the same
     // bucket used 68 %; with a bucket that fills faster, x264 ignores later changes of the bitrate.
@@ -79,7 +65,7 @@ Result<Encoder> Encoder::open(Size size, double fps, double kbps) {
     encoder.size_ = size;
     encoder.fps_ = fps;
     encoder.kbps_ = kbps;
-    encoder.x264_ = x264_encoder_open(&param);
+    encoder.x264_.reset(x264_encoder_open(&param));
     if (encoder.x264_ == nullptr) {
         return Error{fmt::format("x264 refuses {}x{} at {} fps and {} kbit/s (its reason is in the log)", size.width,
                                  size.height, fps, kbps)};
@@ -87,37 +73,14 @@ Result<Encoder> Encoder::open(Size size, double fps, double kbps) {
     return encoder;
 }
 
-Encoder::Encoder(Encoder&& other) noexcept { *this = std::move(other); }
-
-Encoder& Encoder::operator=(Encoder&& other) noexcept {
-    if (this != &other) {
-        close();
-        x264_ = std::exchange(other.x264_, nullptr);
-        size_ = other.size_;
-        fps_ = other.fps_;
-        kbps_ = other.kbps_;
-        frames_ = other.frames_;
-    }
-    return *this;
-}
-
-Encoder::~Encoder() { close(); }
-
-void Encoder::close() {
-    if (x264_ != nullptr) {
-        x264_encoder_close(x264_);
-        x264_ = nullptr;
-    }
-}
-
 Status Encoder::set_kbps(double kbps) {
     if (std::abs(kbps - kbps_) < kbps_ * least_change) {
         return {};
     }
     x264_param_t param;
-    x264_encoder_parameters(x264_, &param);
+    x264_encoder_parameters(x264_.get(), &param);
     set_rate(param, kbps, fps_);
-    if (x264_encoder_reconfig(x264_, &param) < 0) {
+    if (x264_encoder_reconfig(x264_.get(), &param) < 0) {
         return Error{fmt::format("x264 refuses a change from {} to {} kbit/s", kbps_, kbps)};
     }
     kbps_ = kbps;
@@ -125,27 +88,13 @@ Status Encoder::set_kbps(double kbps) {
 }
 
 Result<EncodedFrame> Encoder::encode(const Picture& picture) {
-    x264_picture_t in;
-    x264_picture_init(&in);
-    in.img.i_csp = X264_CSP_I420;
-    in.img.i_plane = 3;
-    // x264 only reads the planes; its interface has no const.
-    in.img.plane[0] = const_cast<uint8_t*>(picture.y);
-    in.img.plane[1] = const_cast<uint8_t*>(picture.u);
-    in.img.plane[2] = const_cast<uint8_t*>(picture.v);
-    in.img.i_stride[0] = size_.width;
-    in.img.i_stride[1] = size_.width / 2;
-    in.img.i_stride[2] = size_.width / 2;
-    in.i_pts = frames_++;
-    x264_nal_t* units = nullptr;
-    int count = 0;
-    x264_picture_t out;
-    int bytes = x264_encoder_encode(x264_, &units, &count, &in, &out);
-    if (bytes <= 0) {
-        return Error{fmt::format("x264 gave no frame for picture {} (result {})", frames_ - 1, bytes)};
+    x264_picture_t in = x264_input(picture, size_, frames_++);
+    Result<X264Output> out = x264_encode(x264_.get(), in);
+    if (!out) {
+        return out.error();
     }
     // x264 guarantees that the payloads of one call lie one after the other.
-    return EncodedFrame{{units[0].p_payload, static_cast<size_t>(bytes)}, out.b_keyframe != 0, out.i_qpplus1 - 1};
+    return EncodedFrame{{out->units[0].p_payload, static_cast<size_t>(out->bytes)}, out->key, out->qp};
 }
 
 }  // namespace adapath::video

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -12,6 +13,11 @@ struct x264_t;
 
 namespace adapath::video {
 
+struct X264Closer {
+    void operator()(x264_t* x264) const;
+};
+using X264Handle = std::unique_ptr<x264_t, X264Closer>;
+
 struct EncodedFrame {
     std::span<const uint8_t> bytes;  // an access unit, Annex B; valid until the next encode()
     bool key = false;
@@ -21,19 +27,14 @@ struct EncodedFrame {
 class Encoder {
 public:
     static Result<Encoder> open(Size size, double fps, double kbps);
-    Encoder(Encoder&& other) noexcept;
-    Encoder& operator=(Encoder&& other) noexcept;
-    ~Encoder();
-
     // Takes effect with the next frame.
     Status set_kbps(double kbps);
     Result<EncodedFrame> encode(const Picture& picture);
 
 private:
     Encoder() = default;
-    void close();
 
-    x264_t* x264_ = nullptr;
+    X264Handle x264_;
     Size size_;
     double fps_ = 0;
     double kbps_ = 0;  // what x264 was last told

@@ -1,11 +1,6 @@
 // x264 with a quality for regions.
 #include "userspace/video/region_encoder.h"
 
-#include <cmath>
-#include <utility>
-
-#include <x264.h>
-
 extern "C" {
 #include <libavutil/imgutils.h>
 }
@@ -13,6 +8,7 @@ extern "C" {
 #include <fmt/format.h>
 
 #include "userspace/video/decoder.h"
+#include "userspace/video/x264_handle.h"
 
 namespace adapath::video {
 
@@ -35,24 +31,12 @@ Result<RegionEncoder> RegionEncoder::open(Size size, const RegionOptions& option
     if (!(options.fps > 0 && options.fps <= 1000)) {
         return Error{fmt::format("{} frames per second: above 0, at most 1000", options.fps)};
     }
-    x264_param_t param;
-    if (x264_param_default_preset(&param, options.preset.c_str(), "zerolatency") < 0) {
-        return Error{fmt::format("x264 has no preset {} with tuning zerolatency", options.preset)};
+    Result<x264_param_t> live = x264_live_parameters(size, options.fps, options.preset);
+    if (!live) {
+        return live.error();
     }
-    param.i_width = size.width;
-    param.i_height = size.height;
-    param.i_csp = X264_CSP_I420;
-    param.i_fps_num = static_cast<uint32_t>(std::lround(options.fps * 1000));
-    param.i_fps_den = 1000;
-    param.i_timebase_num = param.i_fps_den;
-    param.i_timebase_den = param.i_fps_num;
-    param.b_vfr_input = 0;
-    param.i_threads = 1;
-    param.b_sliced_threads = 0;
+    x264_param_t& param = *live;
     param.i_keyint_max = X264_KEYINT_MAX_INFINITE;  // chunks begin where the caller says
-    param.i_scenecut_threshold = 0;
-    param.b_repeat_headers = 1;
-    param.b_annexb = 1;
     // Offsets of macroblocks are heeded only while x264 thinks that it adapts quantisers by itself. A constant
     // quantiser (CQP) turns that off without a word, and so does a strength of 0; hence CRF, and a strength that
     // changes nothing. Every picture's own quantiser is forced (encode()), because CRF gives an IDR picture the mean
@@ -68,36 +52,11 @@ Result<RegionEncoder> RegionEncoder::open(Size size, const RegionOptions& option
 
     RegionEncoder encoder;
     encoder.size_ = size;
-    encoder.x264_ = x264_encoder_open(&param);
+    encoder.x264_.reset(x264_encoder_open(&param));
     if (encoder.x264_ == nullptr) {
         return Error{fmt::format("x264 refuses {}x{} at {} fps", size.width, size.height, options.fps)};
     }
     return encoder;
-}
-
-RegionEncoder::RegionEncoder(RegionEncoder&& other) noexcept { *this = std::move(other); }
-
-RegionEncoder& RegionEncoder::operator=(RegionEncoder&& other) noexcept {
-    if (this != &other) {
-        close();
-        x264_ = std::exchange(other.x264_, nullptr);
-        size_ = other.size_;
-        qp_ = other.qp_;
-        offsets_ = std::move(other.offsets_);
-        access_unit_ = std::move(other.access_unit_);
-        first_ = other.first_;
-        frames_ = other.frames_;
-    }
-    return *this;
-}
-
-RegionEncoder::~RegionEncoder() { close(); }
-
-void RegionEncoder::close() {
-    if (x264_ != nullptr) {
-        x264_encoder_close(x264_);
-        x264_ = nullptr;
-    }
 }
 
 Status RegionEncoder::begin_chunk(int qp) {
@@ -134,38 +93,25 @@ Result<EncodedFrame> RegionEncoder::encode(const Picture& picture) {
     if (qp_ == 0) {
         return Error{"a picture before begin_chunk()"};
     }
-    x264_picture_t in;
-    x264_picture_init(&in);
-    in.img.i_csp = X264_CSP_I420;
-    in.img.i_plane = 3;
-    // x264 only reads the planes; its interface has no const.
-    in.img.plane[0] = const_cast<uint8_t*>(picture.y);
-    in.img.plane[1] = const_cast<uint8_t*>(picture.u);
-    in.img.plane[2] = const_cast<uint8_t*>(picture.v);
-    in.img.i_stride[0] = size_.width;
-    in.img.i_stride[1] = size_.width / 2;
-    in.img.i_stride[2] = size_.width / 2;
-    in.i_pts = frames_++;
+    x264_picture_t in = x264_input(picture, size_, frames_++);
     in.i_type = first_ ? X264_TYPE_IDR : X264_TYPE_P;
     in.i_qpplus1 = qp_ + 1;
     in.prop.quant_offsets = offsets_.empty() ? nullptr : offsets_.data();
-    x264_nal_t* units = nullptr;
-    int count = 0;
-    x264_picture_t out;
-    int bytes = x264_encoder_encode(x264_, &units, &count, &in, &out);
-    if (bytes <= 0) {
-        return Error{fmt::format("x264 gave no frame for picture {} (result {})", frames_ - 1, bytes)};
+    Result<X264Output> out = x264_encode(x264_.get(), in);
+    if (!out) {
+        return out.error();
     }
     first_ = false;
     // The very first picture carries x264's own name and settings, 600 bytes of them, in a supplement that no decoder
     // needs: a fifth of a small chunk.
     access_unit_.clear();
-    for (int i = 0; i < count; i++) {
-        if (units[i].i_type != NAL_SEI) {
-            access_unit_.insert(access_unit_.end(), units[i].p_payload, units[i].p_payload + units[i].i_payload);
+    for (int i = 0; i < out->count; i++) {
+        if (out->units[i].i_type != NAL_SEI) {
+            access_unit_.insert(access_unit_.end(), out->units[i].p_payload,
+                                out->units[i].p_payload + out->units[i].i_payload);
         }
     }
-    return EncodedFrame{access_unit_, out.b_keyframe != 0, out.i_qpplus1 - 1};
+    return EncodedFrame{access_unit_, out->key, out->qp};
 }
 
 Result<CodedChunk> code_chunk(RegionEncoder& encoder, const Clip& clip, uint64_t first, uint64_t count) {

@@ -11,8 +11,6 @@
 #include "userspace/video/clip.h"
 #include "userspace/video/encoder.h"
 
-struct x264_t;
-
 namespace adapath::video {
 
 // H.264 quantisers, 1 to 51: the high quality has the lower one.
@@ -33,9 +31,6 @@ class RegionEncoder {
 public:
     // Sides even, 16 to 4096 pixels.
     static Result<RegionEncoder> open(Size size, const RegionOptions& options = {});
-    RegionEncoder(RegionEncoder&& other) noexcept;
-    RegionEncoder& operator=(RegionEncoder&& other) noexcept;
-    ~RegionEncoder();
 
     // The next picture is an IDR picture, and it and all after it have these qualities. One of the two before the first
     // picture.
@@ -47,9 +42,8 @@ public:
 
 private:
     RegionEncoder() = default;
-    void close();
 
-    x264_t* x264_ = nullptr;
+    X264Handle x264_;
     Size size_;
     int qp_ = 0;                  // of blocks without an offset; 0: no chunk has begun
     std::vector<float> offsets_;  // one a macroblock; empty: none
