@@ -1,0 +1,261 @@
+// See report.h.
+#include "bench/video/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "bench/video/report_page.h"
+#include "userspace/harness/chart.h"
+#include "userspace/harness/page.h"
+
+namespace adapath::video_bench {
+namespace {
+
+// Of one second there are too few objects to see anything in a curve of F1.
+constexpr int smooth_s = 5;
+
+double figure_of(const Json& cell, const char* name) { return cell.at("figures").value(name, 0.0); }
+std::string policy_of(const Json& cell) { return cell.at("inputs").value("policy", ""); }
+
+std::string css_of(const std::string& policy) {
+    for (const char* known : {"learned", "always-sub", "always-main", "fixed-mix", "threshold"}) {
+        if (policy == known) {
+            return known;
+        }
+    }
+    return "other";
+}
+
+std::string policy_name(const std::string& policy) {
+    return fmt::format("<i class='dot {}'></i>{}", css_of(policy), escape_html(policy));
+}
+
+double share_of_capacity(const Json& cell) {
+    const double capacity = figure_of(cell, "capacity_bytes");
+    return capacity > 0 ? figure_of(cell, "bytes") / capacity : 0;
+}
+
+double share_of_pictures(const Json& cell, const char* name) {
+    const double pictures = figure_of(cell, "pictures");
+    return pictures > 0 ? figure_of(cell, name) / pictures : 0;
+}
+
+struct Verdicts {
+    size_t above = 0;
+    size_t thrifty = 0;
+    size_t of = 0;
+};
+
+Verdicts verdicts_of(const std::vector<Comparison>& comparisons, unsigned cameras) {
+    Verdicts v;
+    for (const Comparison& c : comparisons) {
+        if (c.cameras == cameras && c.of(learned_policy) != nullptr) {
+            v.of++;
+            v.above += c.above_all() ? 1 : 0;
+            v.thrifty += c.above_all() && c.no_more_bytes() ? 1 : 0;
+        }
+    }
+    return v;
+}
+
+std::vector<unsigned> camera_counts(const std::vector<Comparison>& comparisons) {
+    std::vector<unsigned> counts;
+    for (const Comparison& c : comparisons) {
+        if (std::ranges::find(counts, c.cameras) == counts.end()) {
+            counts.push_back(c.cameras);
+        }
+    }
+    return counts;
+}
+
+// Five of six.
+bool enough(size_t of_them, size_t all) { return all > 0 && 6 * of_them >= 5 * all; }
+
+std::string verdict_list(const std::vector<Comparison>& comparisons) {
+    std::string out = "<ul class='verdicts'>";
+    const auto line = [&](size_t there, size_t all, const std::string& what) {
+        out += fmt::format("<li class='{}'><b>{} of {} traces</b>{}</li>", enough(there, all) ? "good" : "wrong", there,
+                           all, escape_html(what));
+    };
+    for (const unsigned cameras : camera_counts(comparisons)) {
+        const Verdicts v = verdicts_of(comparisons, cameras);
+        line(v.above, v.of, fmt::format("{} cameras: mean F1 above every rival's (asked: 5 of 6)", cameras));
+        line(v.thrifty, v.of, fmt::format("{} cameras: and with no more bytes than any rival but always-sub", cameras));
+    }
+    return out + "</ul>";
+}
+
+std::string table_of(const Comparison& c) {
+    std::string out =
+        "<div class='scroll'><table><tr><th>policy</th><th class='n'>mean F1</th><th class='n'>least camera</th>"
+        "<th class='n'>delivered</th><th class='n'>of capacity</th><th class='n'>seen in main</th><th class='n'>in "
+        "sub</th><th class='n'>late</th><th class='n'>never came</th><th class='n'>decisions</th></tr>";
+    for (const Json& cell : c.cells) {
+        const double none = 1 - share_of_pictures(cell, "by_main") - share_of_pictures(cell, "by_sub") -
+                            share_of_pictures(cell, "late");
+        out += fmt::format(
+            "<tr><td class='p'>{}</td><td class='n'>{:.3f}</td><td class='n'>{:.3f}</td><td class='n'>{:.2f} MB</td>"
+            "<td class='n'>{:.0f} %</td><td class='n'>{:.0f} %</td><td class='n'>{:.0f} %</td><td class='n'>{:.1f} "
+            "%</td><td class='n'>{:.1f} %</td><td class='n'>{}</td></tr>",
+            policy_name(policy_of(cell)), figure_of(cell, "f1"), figure_of(cell, "f1_least"),
+            figure_of(cell, "bytes") / 1e6, 100 * share_of_capacity(cell), 100 * share_of_pictures(cell, "by_main"),
+            100 * share_of_pictures(cell, "by_sub"), 100 * share_of_pictures(cell, "late"), 100 * std::max(0.0, none),
+            grouped(static_cast<uint64_t>(figure_of(cell, "decisions"))));
+    }
+    return out + "</table></div>";
+}
+
+// F1 of the seconds around each one.
+ChartLine f1_line(const Json& cell) {
+    ChartLine line;
+    const Json& series = cell.at("series");
+    if (!series.contains("found")) {
+        return line;
+    }
+    const auto seconds = static_cast<int>(series["found"].size());
+    for (int s = 0; s < seconds; s++) {
+        double found = 0, wrong = 0;
+        for (int at = std::max(0, s - smooth_s / 2); at <= std::min(seconds - 1, s + smooth_s / 2); at++) {
+            found += series["found"][static_cast<size_t>(at)].get<double>();
+            wrong += series["missed"][static_cast<size_t>(at)].get<double>() +
+                     series["wrong"][static_cast<size_t>(at)].get<double>();
+        }
+        line.push_back({s + 0.5, found + wrong == 0 ? 1 : 2 * found / (2 * found + wrong)});
+    }
+    return line;
+}
+
+std::string chart_of(const Comparison& c, const std::string& id) {
+    double seconds = 1, most = 1;
+    for (const Json& cell : c.cells) {
+        seconds = std::max(seconds, cell.at("inputs").value("seconds", 0.0));
+    }
+    ChartLine capacity;
+    if (!c.cells.empty() && c.cells.front().at("series").contains("capacity_bytes")) {
+        double at = 0;
+        for (const Json& bytes : c.cells.front()["series"]["capacity_bytes"]) {
+            capacity.push_back({at, bytes.get<double>() * 8 / 1e6});
+            most = std::max(most, capacity.back().y);
+            at += 1;
+        }
+    }
+    Chart chart(ChartShape{}, {.low = 0, .high = seconds}, {.low = 0, .high = 1});
+    // The uplink, in the background, up to its own greatest.
+    for (ChartPoint& point : capacity) {
+        point.y /= most;
+    }
+    chart.steps(capacity, "capacity", true);
+    chart.axes("F1", "s");
+    for (const Json& cell : c.cells) {
+        chart.curve(f1_line(cell), "line " + css_of(policy_of(cell)), 1e9);
+    }
+    return fmt::format(
+        "<figure><figcaption><b>Accuracy over time</b><span class='facts'>F1 of all cameras' objects, {} s at a time; "
+        "behind it the uplink's capacity, at most {:.1f} Mbit/s</span></figcaption>{}</figure>",
+        smooth_s, most, chart.svg(id, fmt::format("F1 over time, {} cameras, {}", c.cameras, c.trace)));
+}
+
+}  // namespace
+
+const Json* Comparison::of(const std::string& policy) const {
+    const auto found = std::ranges::find(cells, policy, policy_of);
+    return found == cells.end() ? nullptr : &*found;
+}
+
+bool Comparison::above_all() const {
+    const Json* learned = of(learned_policy);
+    return learned != nullptr && cells.size() > 1 && std::ranges::all_of(cells, [&](const Json& cell) {
+               return &cell == learned || figure_of(cell, "f1") < figure_of(*learned, "f1");
+           });
+}
+
+bool Comparison::no_more_bytes() const {
+    const Json* learned = of(learned_policy);
+    return learned != nullptr && std::ranges::all_of(cells, [&](const Json& cell) {
+               return policy_of(cell) == sub_policy || figure_of(cell, "bytes") >= figure_of(*learned, "bytes");
+           });
+}
+
+std::vector<Comparison> compare(const std::vector<Json>& results) {
+    std::vector<Comparison> comparisons;
+    for (const Json& row : results) {
+        if (!row.contains("figures") || !row.contains("inputs") || row.contains("error")) {
+            continue;
+        }
+        const Json& inputs = row["inputs"];
+        const auto same = [&](const Comparison& c) {
+            return c.trace == inputs.value("trace", "") && c.cameras == inputs.value("cameras", 0U) &&
+                   c.seed == inputs.value("seed", uint64_t{1});
+        };
+        auto found = std::ranges::find_if(comparisons, same);
+        if (found == comparisons.end()) {
+            comparisons.push_back(
+                {inputs.value("trace", ""), inputs.value("cameras", 0U), inputs.value("seed", uint64_t{1}), {}});
+            found = std::prev(comparisons.end());
+        }
+        const auto before = std::ranges::find(found->cells, policy_of(row), policy_of);
+        if (before == found->cells.end()) {
+            found->cells.push_back(row);
+        } else {
+            *before = row;
+        }
+    }
+    return comparisons;
+}
+
+std::string to_html(const std::vector<Comparison>& comparisons, const std::string& more_sections) {
+    bool good = !comparisons.empty();
+    for (const unsigned cameras : camera_counts(comparisons)) {
+        const Verdicts v = verdicts_of(comparisons, cameras);
+        good = good && enough(v.above, v.of);
+    }
+    std::string sections =
+        fmt::format("<h2>What was asked</h2>\n<section class='panel'>{}</section>\n", verdict_list(comparisons));
+    size_t number = 0;
+    for (const Comparison& c : comparisons) {
+        sections += fmt::format("<h2>{}, {} cameras{}</h2>\n<section class='panel'>{}{}</section>\n",
+                                escape_html(c.trace), c.cameras, c.seed == 1 ? "" : fmt::format(", seed {}", c.seed),
+                                table_of(c), chart_of(c, fmt::format("f1-{}", number++)));
+    }
+    std::string facts;
+    if (!comparisons.empty()) {
+        const Json& inputs = comparisons.front().cells.front()["inputs"];
+        facts = fmt::format("{:g} s a cell, policies side by side; kernel {}", inputs.value("seconds", 0.0),
+                            escape_html(inputs.value("kernel", "?")));
+    }
+    return fmt::format(report_page, fmt::arg("style", page_style), fmt::arg("facts", facts),
+                       fmt::arg("verdict", comparisons.empty() ? std::string()
+                                                               : fmt::format("<span class='verdict {}'>{}</span>",
+                                                                             good ? "good" : "wrong",
+                                                                             good ? "as asked" : "not as asked")),
+                       fmt::arg("sections", sections + more_sections));
+}
+
+std::string to_table(const std::vector<Comparison>& comparisons) {
+    std::string out;
+    for (const Comparison& c : comparisons) {
+        out += fmt::format("{}, {} cameras{}\n{:<14} {:>8} {:>8} {:>9} {:>9} {:>6} {:>6} {:>6}\n", c.trace, c.cameras,
+                           c.seed == 1 ? "" : fmt::format(", seed {}", c.seed), "policy", "mean F1", "least", "MB",
+                           "of link", "main", "sub", "late");
+        for (const Json& cell : c.cells) {
+            out += fmt::format("{:<14} {:>8.3f} {:>8.3f} {:>9.2f} {:>7.0f} % {:>4.0f} % {:>4.0f} % {:>4.0f} %\n",
+                               policy_of(cell), figure_of(cell, "f1"), figure_of(cell, "f1_least"),
+                               figure_of(cell, "bytes") / 1e6, 100 * share_of_capacity(cell),
+                               100 * share_of_pictures(cell, "by_main"), 100 * share_of_pictures(cell, "by_sub"),
+                               100 * share_of_pictures(cell, "late"));
+        }
+        out += "\n";
+    }
+    for (const unsigned cameras : camera_counts(comparisons)) {
+        const Verdicts v = verdicts_of(comparisons, cameras);
+        out += fmt::format(
+            "{} cameras: mean F1 above every rival's on {} of {} traces, on {} with no more bytes than any but "
+            "always-sub\n",
+            cameras, v.above, v.of, v.thrifty);
+    }
+    return out;
+}
+
+}  // namespace adapath::video_bench

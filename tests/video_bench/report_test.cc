@@ -1,0 +1,67 @@
+// What the results come to, from made-up ones.
+#include "bench/video/report.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/html.h"
+
+namespace adapath::video_bench {
+namespace {
+
+Json cell(const std::string& trace, unsigned cameras, const std::string& policy, double f1, double bytes) {
+    Json row;
+    row["inputs"] = {{"trace", trace},   {"cameras", cameras}, {"seed", 1},
+                     {"policy", policy}, {"seconds", 3},       {"kernel", "6.18 <test>"}};
+    row["figures"] = {{"f1", f1},         {"f1_least", f1 / 2}, {"bytes", bytes}, {"capacity_bytes", 1e7},
+                      {"pictures", 100},  {"by_main", 60},      {"by_sub", 30},   {"late", 4},
+                      {"decisions", 1234}};
+    row["series"] = {
+        {"capacity_bytes", {3e6, 4e6, 3e6}}, {"found", {10, 0, 10}}, {"missed", {0, 10, 0}}, {"wrong", {0, 0, 0}}};
+    return row;
+}
+
+TEST(VideoReport, LearnedHasToBeAboveEveryRival) {
+    std::vector<Json> rows = {cell("a", 4, "learned", 0.9, 5e6), cell("a", 4, "always-sub", 0.7, 1e6),
+                              cell("a", 4, "always-main", 0.8, 7e6), cell("b", 4, "learned", 0.7, 5e6),
+                              cell("b", 4, "threshold", 0.7, 5e6)};
+    std::vector<Comparison> comparisons = compare(rows);
+    ASSERT_EQ(comparisons.size(), 2U);
+    EXPECT_TRUE(comparisons[0].above_all());
+    EXPECT_TRUE(comparisons[0].no_more_bytes()) << "the sub stream alone always costs less";
+    EXPECT_FALSE(comparisons[1].above_all()) << "as good is not better";
+    EXPECT_NE(to_table(comparisons).find("above every rival's on 1 of 2 traces"), std::string::npos)
+        << to_table(comparisons);
+    // One more byte than a rival that sends main.
+    rows.push_back(cell("a", 4, "fixed-mix", 0.85, 5e6 - 1));
+    EXPECT_FALSE(compare(rows)[0].no_more_bytes());
+}
+
+TEST(VideoReport, TheNewestResultOfACellCounts) {
+    const std::vector<Json> rows = {cell("a", 4, "learned", 0.5, 5e6), cell("a", 4, "always-sub", 0.7, 1e6),
+                                    cell("a", 8, "learned", 0.1, 1), cell("a", 4, "learned", 0.9, 5e6)};
+    const std::vector<Comparison> comparisons = compare(rows);
+    ASSERT_EQ(comparisons.size(), 2U);
+    EXPECT_EQ(comparisons[0].cells.size(), 2U);
+    EXPECT_TRUE(comparisons[0].above_all());
+    EXPECT_FALSE(comparisons[1].above_all()) << "nothing to be above";
+}
+
+TEST(VideoReport, CellsThatFailedAreLeftOut) {
+    Json failed = cell("a", 4, "learned", 0, 0);
+    failed["error"] = "the relay died";
+    failed.erase("figures");
+    EXPECT_TRUE(compare({failed}).empty());
+    EXPECT_NE(to_html({}).find("</html>"), std::string::npos);
+}
+
+TEST(VideoReport, ThePageIsSound) {
+    const std::string page =
+        to_html(compare({cell("a <b>", 4, "learned", 0.9, 5e6), cell("a <b>", 4, "always-sub", 0.7, 1e6)}));
+    EXPECT_EQ(page.find("a <b>"), std::string::npos) << "names are escaped";
+    EXPECT_NE(page.find("a &lt;b&gt;"), std::string::npos);
+    EXPECT_NE(page.find("as asked"), std::string::npos);
+    EXPECT_EQ(testing::unbalanced(page), "");
+}
+
+}  // namespace
+}  // namespace adapath::video_bench
