@@ -64,6 +64,8 @@ struct Relay::Batch {
 Relay::Relay(const RelayOptions& options)
     : options_(options), batch_(std::make_unique<Batch>()), controller_(options.price) {}
 
+Relay::~Relay() = default;
+
 Relay::SourceKey Relay::key_of(int family, uint16_t port, const uint8_t* address) {
     SourceKey key{};
     key[0] = family == AF_INET ? 4 : 6;

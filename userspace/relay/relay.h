@@ -44,6 +44,7 @@ public:
     static Result<std::unique_ptr<Relay>> open(const RelayOptions& options);
     Relay(const Relay&) = delete;
     Relay& operator=(const Relay&) = delete;
+    ~Relay();
 
     void set_market_sink(MarketSink sink) { market_sink_ = std::move(sink); }
     void set_stats_sink(StatsSink sink) { stats_sink_ = std::move(sink); }
