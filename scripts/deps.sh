@@ -17,7 +17,7 @@ die() { say "$*"; exit 1; }
 command -v apt-get >/dev/null || die "apt-get not found: this script knows Debian 12 or newer. On another system install the packages named in $0 by their local names."
 
 packages=(
-	build-essential cmake ninja-build pkg-config git curl
+	build-essential cmake ninja-build pkg-config git curl openssl
 	clang-19 llvm-19-dev libclang-19-dev clang-format-19
 	libtorch-dev libopenblas0-openmp
 	libprotobuf-dev protobuf-compiler libgrpc++-dev protobuf-compiler-grpc

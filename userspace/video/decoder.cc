@@ -27,6 +27,8 @@ Result<Decoder> Decoder::open() {
     }
     decoder.codec_->thread_count = 1;  // frame threads would hold pictures back
     decoder.codec_->flags |= AV_CODEC_FLAG_LOW_DELAY;
+    // What a parameter set claims is taken from memory at once; larger pictures the vision network refuses anyway.
+    decoder.codec_->max_pixels = 4096 * 4096;
     if (int error = avcodec_open2(decoder.codec_.get(), codec, nullptr); error < 0) {
         return Error{fmt::format("cannot open the H.264 decoder: {}", av_text(error))};
     }

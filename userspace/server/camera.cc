@@ -1,0 +1,693 @@
+// See camera.h.
+#include "userspace/server/camera.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <ranges>
+#include <utility>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "models/detector/block_map.h"
+#include "userspace/detect/draw.h"
+#include "userspace/detect/pictures.h"
+#include "userspace/video/clip.h"
+#include "userspace/video/net.h"
+
+namespace adapath::server {
+
+namespace {
+
+// Pictures of a chunk, beyond which it is cut: a camera may never send another IDR picture.
+constexpr size_t most_pictures = 1500;
+// Reported chunks that are kept because the other rendition may still be held against them.
+constexpr size_t most_kept = 16;
+constexpr unsigned most_stride = 64;
+constexpr uint64_t first_interval_us = 100'000;  // until two pictures came
+constexpr uint64_t shortest_interval_us = 5'000;
+constexpr uint64_t longest_interval_us = 1'000'000;
+constexpr size_t intervals = 9;  // whose median counts
+constexpr uint64_t most_samples = 1000;
+// The sub stream's last pictures, among which a main picture's counterpart is looked for.
+constexpr size_t recent_frames = 8;
+constexpr unsigned pick_distance = 5;  // pictures between two that are labelled
+
+uint64_t distance(uint64_t a, uint64_t b) { return a > b ? a - b : b - a; }
+
+std::vector<Box> scaled_boxes(std::vector<Box> boxes, const PictureResult& from, const PictureResult& to) {
+    const float x = static_cast<float>(to.width) / static_cast<float>(from.width);
+    const float y = static_cast<float>(to.height) / static_cast<float>(from.height);
+    for (Box& box : boxes) {
+        box.x0 *= x;
+        box.x1 *= x;
+        box.y0 *= y;
+        box.y1 *= y;
+    }
+    return boxes;
+}
+
+video::AvFrame reference_to(const AVFrame& frame) { return video::AvFrame(av_frame_clone(&frame)); }
+
+}  // namespace
+
+// A picture of the main stream and its counterpart, for accuracy gradients.
+struct Camera::Pick {
+    size_t index = 0;  // in the chunk
+    uint64_t received_us = 0;
+    video::AvFrame main;
+    video::AvFrame sub;
+};
+
+struct Camera::Chunk {
+    ChunkResult result;
+    bool closed = false;
+    bool reported = false;
+    size_t waiting = 0;
+    bool labelled = false;  // chosen for gradients
+    std::vector<Pick> picks;
+
+    [[nodiscard]] uint64_t first_us() const {
+        return result.pictures.empty() ? result.chunk_us : result.pictures.front().received_us;
+    }
+    [[nodiscard]] uint64_t last_us() const {
+        return result.pictures.empty() ? result.chunk_us : result.pictures.back().received_us;
+    }
+};
+
+struct Camera::Rendition {
+    std::deque<ChunkPtr> chunks;  // oldest first; the last may be open
+    uint64_t chunk_us = 0;        // where the last one began
+    bool begun = false;
+    uint64_t last_us = 0;
+    int64_t last_tick = -1;
+    uint32_t last_timestamp = 0;
+    bool any = false;
+    std::deque<uint64_t> recent;  // intervals
+    uint64_t interval_us = 0;     // 0: not known yet
+    uint64_t incomplete = 0;      // told, and in no chunk yet
+    uint64_t incomplete_told = 0;
+    Depacketiser::Counters stream;  // of this connection
+    uint64_t sampled_ns = 0;
+    struct Recent {
+        uint64_t received_us;
+        video::AvFrame frame;
+    };
+    std::deque<Recent> frames;  // with gradients only
+
+    [[nodiscard]] ChunkPtr open() const { return chunks.empty() || chunks.back()->closed ? nullptr : chunks.back(); }
+    [[nodiscard]] uint64_t interval() const { return interval_us != 0 ? interval_us : first_interval_us; }
+};
+
+void Worths::set(const std::string& gateway, uint32_t camera, double worth) {
+    std::lock_guard lock(mutex_);
+    worths_[gateway][camera] = worth;
+}
+
+void Worths::forget(const std::string& gateway) {
+    std::lock_guard lock(mutex_);
+    worths_.erase(gateway);
+}
+
+double Worths::usual(const std::string& gateway) const {
+    std::lock_guard lock(mutex_);
+    const auto at = worths_.find(gateway);
+    if (at == worths_.end()) return 0.5;
+    double sum = 0;
+    for (const auto& [camera, worth] : at->second) sum += worth;
+    return sum / static_cast<double>(at->second.size());
+}
+
+Camera::Camera(Shared& shared, std::string gateway, uint32_t number)
+    : shared_(shared), gateway_(std::move(gateway)), number_(number) {
+    if (shared_.pool != nullptr) queue_ = shared_.pool->queue();
+    for (std::unique_ptr<Rendition>& rendition : renditions_) rendition = std::make_unique<Rendition>();
+}
+
+Camera::~Camera() = default;
+
+uint64_t Camera::interval_us() const {
+    const uint64_t sub = renditions_[ADP_SELECT_SUB]->interval_us;
+    const uint64_t main = renditions_[ADP_SELECT_MAIN]->interval_us;
+    if (sub == 0 || main == 0) return std::max(sub, main) != 0 ? std::max(sub, main) : first_interval_us;
+    return std::min(sub, main);
+}
+
+// By RTP's clock, which does not jitter; the median, since pictures may be missing.
+void Camera::note_interval(uint32_t which, uint64_t received_us, uint32_t timestamp) {
+    Rendition& r = *renditions_[which];
+    if (r.any) {
+        const uint64_t us = uint64_t{timestamp - r.last_timestamp} * 100 / 9;
+        if (us >= shortest_interval_us && us <= longest_interval_us) {
+            r.recent.push_back(us);
+            if (r.recent.size() > intervals) r.recent.pop_front();
+            std::vector<uint64_t> sorted(r.recent.begin(), r.recent.end());
+            std::ranges::sort(sorted);
+            r.interval_us = sorted[sorted.size() / 2];
+        }
+    }
+    r.any = true;
+    r.last_timestamp = timestamp;
+    r.last_us = received_us;
+    stream_us_ = std::max(stream_us_, received_us);
+}
+
+// The counterpart's number where there is one, else counted on from the last of either rendition.
+int64_t Camera::tick_of(uint32_t which, uint64_t received_us) const {
+    const Rendition& own = *renditions_[which];
+    const Rendition& other = *renditions_[1 - which];
+    const uint64_t interval = interval_us();
+    if (other.any && other.last_tick > own.last_tick && distance(other.last_us, received_us) <= interval / 2)
+        return other.last_tick;
+    const auto on_from = [&](const Rendition& r) {
+        const uint64_t us = received_us > r.last_us ? received_us - r.last_us : 0;
+        return r.last_tick + static_cast<int64_t>((us + interval / 2) / interval);
+    };
+    const int64_t counted = std::max(on_from(own), other.any ? on_from(other) : 0);
+    return std::max(counted, own.last_tick + 1);
+}
+
+bool Camera::is_turn(int64_t tick) const {
+    const auto step = static_cast<int64_t>(shared_.vision.every) * stride_;
+    return (tick - phase_) % step == 0;
+}
+
+Camera::ChunkPtr Camera::open_chunk(uint32_t which, const AccessUnit& unit) {
+    Rendition& r = *renditions_[which];
+    ChunkPtr open = r.open();
+    if (open != nullptr && (unit.idr || open->result.pictures.size() >= most_pictures)) {
+        close(which);
+        open = nullptr;
+    }
+    if (open != nullptr) return open;
+    open = std::make_shared<Chunk>();
+    open->result.rendition = which;
+    open->result.continued = !unit.idr && r.begun;
+    if (unit.idr) r.chunk_us = unit.begins_us;
+    r.begun = true;
+    open->result.chunk_us = r.chunk_us;
+    if (which == ADP_SELECT_MAIN && shared_.vision.gradients > 0) {
+        open->labelled = gradient_share_ + shared_.vision.gradients >= 1;
+    }
+    r.chunks.push_back(open);
+    return open;
+}
+
+void Camera::close(uint32_t which) {
+    Rendition& r = *renditions_[which];
+    const ChunkPtr open = r.open();
+    if (open == nullptr) return;
+    open->closed = true;
+    open->result.incomplete += std::exchange(r.incomplete, 0);
+    // Behind no more: the queue was never a quarter full in the chunk's time.
+    if (stride_ > 1 && queue_ && fullest_ * 4 <= shared_.pool->queue_limit()) stride_ /= 2;
+    fullest_ = queue_ ? queue_->waiting() : 0;
+}
+
+void Camera::picture(uint32_t which, const AccessUnit& unit, uint64_t arrived_ns, const AVFrame& frame) {
+    const uint64_t decoded_ns = video::now_ns();
+    std::lock_guard lock(mutex_);
+    if (std::exchange(ended_, false)) forget_reported();
+    Rendition& r = *renditions_[which];
+    Rendition& other = *renditions_[1 - which];
+    const ChunkPtr chunk = open_chunk(which, unit);
+    const int64_t tick = tick_of(which, unit.first_us);
+    // The other rendition's chunk, where it went on without: it ended, but nothing has said so.
+    const bool other_alive = other.any && other.last_us + 3 * other.interval() >= unit.first_us;
+    if (!other_alive) close(1 - which);
+    // Every n-th of the chunk's pictures, from its first on; but where the other rendition comes too, the same ones as
+    // there.
+    if (unit.idr && (!other_alive || other.open() == nullptr)) phase_ = tick;
+    note_interval(which, unit.first_us, unit.timestamp);
+    r.last_tick = tick;
+
+    PictureResult& picture = chunk->result.pictures.emplace_back();
+    picture.received_us = unit.first_us;
+    picture.arrived_ns = arrived_ns;
+    picture.decoded_ns = decoded_ns;
+    picture.timestamp = unit.timestamp;
+    picture.bytes = static_cast<uint32_t>(unit.bytes.size());
+    picture.width = frame.width;
+    picture.height = frame.height;
+    picture.tick = tick;
+    chunk->result.received++;
+    chunk->result.bytes += unit.bytes.size();
+    counters_.decoded++;
+    const size_t index = chunk->result.pictures.size() - 1;
+    if (shared_.detections != nullptr) {
+        look(chunk, index, frame);
+    } else if (wants_sample(which, arrived_ns)) {
+        draw_sample(*chunk, picture, frame);
+    }
+    pick(chunk, index, frame);
+    settle();
+}
+
+void Camera::undecodable(uint32_t which, const AccessUnit& unit) {
+    std::lock_guard lock(mutex_);
+    const ChunkPtr chunk = open_chunk(which, unit);
+    chunk->result.received++;
+    chunk->result.undecodable++;
+    chunk->result.bytes += unit.bytes.size();
+    counters_.undecodable++;
+    stream_us_ = std::max(stream_us_, unit.first_us);
+    settle();
+}
+
+void Camera::note_stream(uint32_t which, const Depacketiser::Counters& now) {
+    std::lock_guard lock(mutex_);
+    Rendition& r = *renditions_[which];
+    r.incomplete += now.incomplete + now.skipped - r.incomplete_told;
+    r.incomplete_told = now.incomplete + now.skipped;
+    r.stream = now;
+    if (const ChunkPtr open = r.open()) open->result.incomplete += std::exchange(r.incomplete, 0);
+}
+
+void Camera::silence() {
+    std::lock_guard lock(mutex_);
+    for (uint32_t which = 0; which < ADP_SELECT_RENDITIONS; which++) close(which);
+    settle();
+}
+
+void Camera::end() {
+    std::lock_guard lock(mutex_);
+    for (uint32_t which = 0; which < ADP_SELECT_RENDITIONS; which++) {
+        close(which);
+        Rendition& r = *renditions_[which];
+        Depacketiser::Counters& sum = counters_.streams[which];
+        sum += std::exchange(r.stream, {});
+        // The next connection begins anew.
+        r.incomplete_told = 0;
+        r.begun = r.any = false;
+        r.last_us = 0;
+        r.frames.clear();
+    }
+    settle();
+    stream_us_ = 0;
+    ended_ = true;
+}
+
+// A new connection's clock may be another boot's: nothing of before is held against it.
+void Camera::forget_reported() {
+    for (const std::unique_ptr<Rendition>& r : renditions_)
+        std::erase_if(r->chunks, [](const ChunkPtr& chunk) { return chunk->reported; });
+}
+
+// Under the mutex, on the connection's thread: cheap, but for the hash.
+void Camera::look(const ChunkPtr& chunk, size_t index, const AVFrame& frame) {
+    PictureResult& picture = chunk->result.pictures[index];
+    if ((picture.tick - phase_) % static_cast<int64_t>(shared_.vision.every) != 0) return;
+    if (!is_turn(picture.tick)) {
+        picture.look = Look::left_out;
+        counters_.left_out++;
+        return;
+    }
+    Result<PictureKey> key = picture_key(frame);
+    if (!key) {
+        picture.look = Look::failed;
+        counters_.failed++;
+        if (!std::exchange(failed_before_, true))
+            spdlog::error("gateway {}, camera {}: {}", gateway_, number_, key.error().message);
+        return;
+    }
+    picture.key = *key;
+    const bool sample = wants_sample(chunk->result.rendition, picture.arrived_ns);
+    if (std::optional<std::vector<Box>> known = shared_.detections->find(*key)) {
+        picture.look = Look::seen;
+        picture.boxes = std::move(*known);
+        counters_.seen++;
+        counters_.cached++;
+        if (sample) draw_sample(*chunk, picture, frame);
+        return;
+    }
+    if (!shared_.network) {
+        picture.look = Look::left_out;
+        counters_.left_out++;
+        return;
+    }
+    VisionPool::Work work;
+    work.tick = picture.tick;
+    work.id = picture.work = ++works_;
+    work.leave_out = [self = shared_from_this(), chunk, index] {
+        self->found(chunk, index, Look::left_out, {}, false);
+    };
+    const std::shared_ptr<AVFrame> held(reference_to(frame).release(), video::AvDeleter());
+    work.run = [self = shared_from_this(), chunk, index, held, sample, key = *key](Detector* detector) {
+        Detections& detections = *self->shared_.detections;
+        // Another camera may have shown the same in the meantime.
+        std::optional<std::vector<Box>> boxes = detections.find(key);
+        const bool cached = boxes.has_value();
+        if (!cached) {
+            Result<std::vector<Box>> seen = Error{"out of memory for a picture"};
+            if (held != nullptr) {
+                Result<Image> image = to_image(*held);
+                seen =
+                    image ? detector->detect(*image, Detections::least_score) : Result<std::vector<Box>>(image.error());
+            }
+            if (!seen) {
+                spdlog::error("gateway {}, camera {}: {}", self->gateway_, self->number_, seen.error().message);
+                self->found(chunk, index, Look::failed, {}, false);
+                return;
+            }
+            boxes = std::move(*seen);
+            if (Status put = detections.put(key, *boxes); !put) spdlog::error("{}", put.error().message);
+        }
+        if (sample && held != nullptr) {
+            std::lock_guard lock(self->mutex_);
+            PictureResult copy = chunk->result.pictures[index];
+            copy.boxes = *boxes;
+            self->draw_sample(*chunk, copy, *held);
+        }
+        self->found(chunk, index, Look::seen, std::move(*boxes), cached);
+    };
+    if (!queue_->offer(std::move(work))) {
+        picture.look = Look::left_out;
+        counters_.left_out++;
+        fall_behind();
+        return;
+    }
+    picture.look = Look::waiting;
+    chunk->waiting++;
+    fullest_ = std::max(fullest_, queue_->waiting());
+}
+
+// The queue is full: from now on every second of what was looked at so far, in the queue too, so that what is left out
+// is spread evenly, and over both renditions alike.
+void Camera::fall_behind() {
+    if (stride_ >= most_stride) return;
+    stride_ *= 2;
+    std::vector<VisionPool::Work> out = queue_->thin([this](int64_t tick) { return is_turn(tick); });
+    for (uint32_t which = 0; which < ADP_SELECT_RENDITIONS; which++)
+        for (const ChunkPtr& chunk : renditions_[which]->chunks)
+            for (PictureResult& picture : chunk->result.pictures) {
+                const auto taken =
+                    std::ranges::find_if(out, [&](const VisionPool::Work& work) { return work.id == picture.work; });
+                if (picture.look != Look::waiting || taken == out.end()) continue;
+                picture.look = Look::left_out;
+                chunk->waiting--;
+                counters_.left_out++;
+            }
+    fullest_ = queue_->waiting();
+}
+
+void Camera::found(const ChunkPtr& chunk, size_t index, Look look, std::vector<Box> boxes, bool cached) {
+    std::lock_guard lock(mutex_);
+    PictureResult& picture = chunk->result.pictures[index];
+    if (picture.look != Look::waiting) return;  // left out meanwhile
+    picture.look = look;
+    picture.boxes = std::move(boxes);
+    chunk->waiting--;
+    counters_.seen += look == Look::seen ? 1 : 0;
+    counters_.cached += cached ? 1 : 0;
+    counters_.left_out += look == Look::left_out ? 1 : 0;
+    counters_.failed += look == Look::failed ? 1 : 0;
+    settle();
+}
+
+// Whether anything that the chunk's report needs is still being looked at.
+bool Camera::waits(const Chunk& chunk) const {
+    if (chunk.waiting > 0) return true;
+    const uint64_t half = interval_us() / 2;
+    for (const ChunkPtr& other : renditions_[1 - chunk.result.rendition]->chunks) {
+        if (other->waiting == 0) continue;
+        for (const PictureResult& picture : other->result.pictures)
+            if (picture.look == Look::waiting && picture.received_us + half >= chunk.first_us() &&
+                picture.received_us <= chunk.last_us() + half)
+                return true;
+    }
+    return false;
+}
+
+// Reports what can be reported, each rendition's chunks in order.
+void Camera::settle() {
+    for (const std::unique_ptr<Rendition>& r : renditions_)
+        for (const ChunkPtr& chunk : r->chunks) {
+            if (chunk->reported) continue;
+            if (!chunk->closed || waits(*chunk)) break;
+            chunk->reported = true;
+            report(chunk);
+        }
+    prune();
+}
+
+// What no chunk can be held against any more is let go.
+void Camera::prune() {
+    for (uint32_t which = 0; which < ADP_SELECT_RENDITIONS; which++) {
+        std::deque<ChunkPtr>& chunks = renditions_[which]->chunks;
+        const auto needed = [&](const Chunk& chunk) {
+            if (!chunk.reported) return true;
+            const uint64_t until = chunk.last_us() + 2 * renditions_[which]->interval();
+            if (until >= stream_us_) return true;
+            return std::ranges::any_of(renditions_[1 - which]->chunks, [&](const ChunkPtr& other) {
+                return !other->reported && other->first_us() <= until;
+            });
+        };
+        while (!chunks.empty() && (!needed(*chunks.front()) || (chunks.size() > most_kept && chunks.front()->reported)))
+            chunks.pop_front();
+    }
+}
+
+// Pairs the chunk's pictures with the other rendition's, and holds sub against main.
+void Camera::compare(Chunk& chunk) {
+    const uint32_t which = chunk.result.rendition;
+    const uint64_t half = interval_us() / 2;
+    Matches matches;
+    uint64_t compared = 0;
+    uint64_t paired = 0;
+    uint64_t first = 0;
+    uint64_t last = 0;
+    for (const PictureResult& picture : chunk.result.pictures) {
+        const PictureResult* nearest = nullptr;
+        for (const ChunkPtr& other : renditions_[1 - which]->chunks) {
+            if (other->last_us() + half < picture.received_us || other->first_us() > picture.received_us + half)
+                continue;
+            for (const PictureResult& candidate : other->result.pictures) {
+                const uint64_t apart = distance(candidate.received_us, picture.received_us);
+                if (apart <= half &&
+                    (nearest == nullptr || apart < distance(nearest->received_us, picture.received_us)))
+                    nearest = &candidate;
+            }
+        }
+        if (nearest == nullptr) continue;
+        if (paired++ == 0) first = picture.received_us;
+        last = picture.received_us;
+        if (picture.look != Look::seen || nearest->look != Look::seen) continue;
+        const PictureResult& main = which == ADP_SELECT_MAIN ? picture : *nearest;
+        const PictureResult& sub = which == ADP_SELECT_MAIN ? *nearest : picture;
+        matches += match(main.boxes, scaled_boxes(sub.boxes, sub, main),
+                         {.iou = shared_.vision.iou, .score = shared_.vision.score});
+        compared++;
+    }
+    const uint64_t interval = renditions_[which]->interval();
+    const bool both = paired > 0 && 2 * (last - first + interval) >= chunk.last_us() - chunk.first_us() + interval;
+    if (!both || compared == 0) return;
+    chunk.result.matches = matches;
+    chunk.result.compared = compared;
+    chunk.result.measured = true;
+}
+
+void Camera::report(const ChunkPtr& chunk) {
+    ChunkResult& result = chunk->result;
+    counters_.chunks++;
+    compare(*chunk);
+    const bool main = result.rendition == ADP_SELECT_MAIN;
+
+    pb::CameraReport report;
+    report.set_camera(number_);
+    report.set_chunk_us(result.chunk_us);
+    if (main && result.measured) {
+        counters_.measured++;
+        worth_ = result.matches->f1();
+        shared_.worths.set(gateway_, number_, *worth_);
+        pb::CameraReport measured = report;
+        measured.mutable_measured()->set_sub_worth(*worth_);
+        measured.mutable_measured()->set_gain(1 - *worth_);
+        measured.mutable_measured()->set_pictures(static_cast<uint32_t>(result.compared));
+        shared_.on_report(gateway_, std::move(measured));
+    }
+
+    uint64_t seen = 0;
+    uint64_t objects = 0;
+    double scores = 0;
+    for (const PictureResult& picture : result.pictures) {
+        if (picture.look != Look::seen) continue;
+        seen++;
+        for (const Box& box : picture.boxes) {
+            if (box.score < shared_.vision.score) continue;
+            objects++;
+            scores += box.score;
+        }
+    }
+    if (seen > 0) {
+        // Of main there is nothing better to hold it against. Of a sub stream that never was measured: what is usual
+        // here.
+        result.accuracy = main              ? 1.0
+                          : result.measured ? result.matches->f1()
+                          : worth_          ? *worth_
+                                            : shared_.worths.usual(gateway_);
+        pb::CameraReport told = report;
+        pb::Seen& what = *told.mutable_seen();
+        what.set_rendition(result.rendition);
+        what.set_pictures(static_cast<uint32_t>(result.pictures.size()));
+        what.set_objects(static_cast<double>(objects) / static_cast<double>(seen));
+        what.set_confidence(objects == 0 ? 0 : scores / static_cast<double>(objects));
+        what.set_accuracy(*result.accuracy);
+        what.set_measured(result.measured);
+        shared_.on_report(gateway_, std::move(told));
+        if (shared_.vision.regions && (main || !result.measured)) report_regions(*chunk);
+    }
+    if (main && result.measured) {
+        gradient_share_ = std::min(1.0, gradient_share_ + shared_.vision.gradients);
+        if (chunk->labelled) report_gradients(chunk);
+    }
+    chunk->picks.clear();
+    shared_.on_chunk(gateway_, number_, result);
+}
+
+// No regions are a message too: those of the chunk before count no longer.
+void Camera::report_regions(const Chunk& chunk) {
+    UncertainRegions uncertain(shared_.vision.region_options);
+    for (const PictureResult& picture : chunk.result.pictures)
+        if (picture.look == Look::seen) uncertain.add(picture.boxes, picture.width, picture.height);
+    pb::CameraReport report;
+    report.set_camera(number_);
+    report.set_chunk_us(chunk.result.chunk_us);
+    pb::Regions& regions = *report.mutable_regions();
+    for (const Region& region : uncertain.take()) {
+        pb::Regions::Region& one = *regions.add_regions();
+        one.set_x0(region.x0);
+        one.set_y0(region.y0);
+        one.set_x1(region.x1);
+        one.set_y1(region.y1);
+    }
+    shared_.on_report(gateway_, std::move(report));
+}
+
+bool Camera::wants_sample(uint32_t which, uint64_t arrived_ns) {
+    if (shared_.vision.pictures.empty() || shared_.pool == nullptr) return false;
+    Rendition& r = *renditions_[which];
+    const auto pause = static_cast<uint64_t>(shared_.vision.picture_every * 1e9);
+    if (r.sampled_ns != 0 && arrived_ns < r.sampled_ns + pause) return false;
+    if (shared_.sample_pictures.fetch_add(1) >= most_samples) return false;
+    r.sampled_ns = arrived_ns;
+    return true;
+}
+
+// On the pool when it has nothing else to do: a PNG takes some tens of ms.
+void Camera::draw_sample(const Chunk& chunk, const PictureResult& picture, const AVFrame& frame) {
+    const std::string path =
+        fmt::format("{}/{}-{}-{}-{}.png", shared_.vision.pictures, gateway_, number_,
+                    chunk.result.rendition == ADP_SELECT_MAIN ? "main" : "sub", picture.received_us);
+    const std::shared_ptr<AVFrame> held(reference_to(frame).release(), video::AvDeleter());
+    if (held == nullptr) return;
+    VisionPool::Work work;
+    work.run = [held, path, boxes = picture.boxes, score = shared_.vision.score](Detector* detector) {
+        Result<Image> image = to_image(*held);
+        if (!image) {
+            spdlog::error("{}: {}", path, image.error().message);
+            return;
+        }
+        for (const Box& box : std::views::reverse(boxes)) {
+            if (box.score < score) continue;
+            const std::string name =
+                detector != nullptr ? detector->class_name(box.class_id) : fmt::format("class {}", box.class_id);
+            draw_box(*image, box, fmt::format("{} {:.0f}%", name, box.score * 100), class_colour(box.class_id));
+        }
+        if (Status written = write_png(path, *image); !written) spdlog::error("{}", written.error().message);
+    };
+    (void)shared_.pool->spare(std::move(work));
+}
+
+// For gradients: holds on to some of the main stream's pictures, and to their counterparts.
+void Camera::pick(const ChunkPtr& chunk, size_t index, const AVFrame& frame) {
+    if (shared_.vision.gradients <= 0 || !shared_.network) return;
+    const PictureResult& picture = chunk->result.pictures[index];
+    if (chunk->result.rendition == ADP_SELECT_SUB) {
+        std::deque<Rendition::Recent>& frames = renditions_[ADP_SELECT_SUB]->frames;
+        frames.push_back({picture.received_us, reference_to(frame)});
+        if (frames.size() > recent_frames) frames.pop_front();
+    } else if (chunk->labelled && index % pick_distance == 0 &&
+               chunk->picks.size() < shared_.vision.gradient_pictures) {
+        chunk->picks.push_back({index, picture.received_us, reference_to(frame), nullptr});
+    }
+    match_picks();
+}
+
+void Camera::match_picks() {
+    const ChunkPtr chunk = renditions_[ADP_SELECT_MAIN]->open();
+    if (chunk == nullptr) return;
+    for (Pick& pick : chunk->picks) {
+        if (pick.sub != nullptr) continue;
+        for (const Rendition::Recent& recent : renditions_[ADP_SELECT_SUB]->frames)
+            if (recent.frame != nullptr && distance(recent.received_us, pick.received_us) <= interval_us() / 2)
+                pick.sub = reference_to(*recent.frame);
+    }
+}
+
+void Camera::report_gradients(const ChunkPtr& chunk) {
+    struct Pair {
+        video::AvFrame main;
+        video::AvFrame sub;
+        std::optional<std::vector<Box>> reference;
+    };
+    const auto pairs = std::make_shared<std::vector<Pair>>();
+    for (Pick& pick : chunk->picks) {
+        if (pick.main == nullptr || pick.sub == nullptr) continue;
+        const PictureResult& picture = chunk->result.pictures[pick.index];
+        Pair& pair = pairs->emplace_back(Pair{std::move(pick.main), std::move(pick.sub), std::nullopt});
+        if (picture.look != Look::seen) continue;
+        pair.reference.emplace();
+        std::ranges::copy_if(picture.boxes, std::back_inserter(*pair.reference),
+                             [&](const Box& box) { return box.score >= shared_.vision.score; });
+    }
+    if (pairs->empty()) return;
+    VisionPool::Work work;
+    work.run = [self = shared_from_this(), pairs, chunk_us = chunk->result.chunk_us](Detector* detector) {
+        BlockMap all;
+        for (const Pair& pair : *pairs) {
+            const auto one = [&]() -> Result<BlockMap> {
+                Result<Image> high = to_image(*pair.main);
+                if (!high) return high.error();
+                Result<Image> small = to_image(*pair.sub);
+                if (!small) return small.error();
+                Result<Image> low = scaled(*small, {high->width, high->height});
+                if (!low) return low.error();
+                if (!pair.reference) return accuracy_gradients(*detector, *low, *high, self->shared_.vision.score);
+                Result<PixelGradient> gradient = detector->gradient(*low, *pair.reference);
+                if (!gradient) return gradient.error();
+                return block_gradients(*gradient, *low, *high);
+            }();
+            if (!one) {
+                spdlog::error("gateway {}, camera {}: no gradients: {}", self->gateway_, self->number_,
+                              one.error().message);
+                return;
+            }
+            if (all.values.empty()) {
+                all = *one;
+            } else if (one->columns == all.columns && one->rows == all.rows) {
+                for (size_t i = 0; i < all.values.size(); i++) all.values[i] = std::max(all.values[i], one->values[i]);
+            }
+        }
+        pb::CameraReport report;
+        report.set_camera(self->number_);
+        report.set_chunk_us(chunk_us);
+        pb::BlockWeights& blocks = *report.mutable_blocks();
+        blocks.set_columns(static_cast<uint32_t>(all.columns));
+        blocks.set_rows(static_cast<uint32_t>(all.rows));
+        blocks.mutable_weights()->Add(all.values.begin(), all.values.end());
+        std::lock_guard lock(self->mutex_);
+        self->shared_.on_report(self->gateway_, std::move(report));
+    };
+    // Where it could not be done, the next chunk is tried.
+    if (shared_.pool->spare(std::move(work))) gradient_share_ = std::max(0.0, gradient_share_ - 1);
+}
+
+CameraCounters Camera::counters() const {
+    std::lock_guard lock(mutex_);
+    CameraCounters sum = counters_;
+    for (uint32_t which = 0; which < ADP_SELECT_RENDITIONS; which++) sum.streams[which] += renditions_[which]->stream;
+    return sum;
+}
+
+}  // namespace adapath::server
