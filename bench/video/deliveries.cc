@@ -113,11 +113,12 @@ Result<ServerResults> read_server_results(const std::string& path, const std::ve
             results.measured += json.contains("sub_worth") && which == ADP_SELECT_SUB ? 1 : 0;
             results.bytes += json.value("bytes", uint64_t{0});
             for (const Json& picture : json.at("pictures")) {
-                pictures[camera][which].push_back({picture.at("received_us"), picture.at("arrived_ns"),
-                                                   picture.at("rtp"), picture.value("key", "")});
+                pictures[camera][which].push_back(
+                    {picture.at("received_us"), picture.at("arrived_ns"), picture.at("rtp"), picture.value("key", "")});
             }
         } catch (const Json::exception& error) {
-            return Error{fmt::format("{}:{}: not a chunk as adapath-server writes them: {}", path, number, error.what())};
+            return Error{
+                fmt::format("{}:{}: not a chunk as adapath-server writes them: {}", path, number, error.what())};
         }
     }
     for (size_t camera = 0; camera < cameras.size(); camera++) {
@@ -128,15 +129,13 @@ Result<ServerResults> read_server_results(const std::string& path, const std::ve
                 places.vote(picture);
             }
             if (!places.settle()) {
-                return Error{fmt::format(
-                    "{}: camera {}: its {} pictures are not in the order of their RTP timestamps", path, camera,
-                    which == ADP_SELECT_MAIN ? "main" : "sub")};
+                return Error{fmt::format("{}: camera {}: its {} pictures are not in the order of their RTP timestamps",
+                                         path, camera, which == ADP_SELECT_MAIN ? "main" : "sub")};
             }
             results.unknown += places.unknown();
             for (const Picture& picture : pictures[camera][which]) {
                 if (const std::optional<uint32_t> place = places.place(picture)) {
-                    results.cameras[camera].push_back(
-                        {which, *place, picture.received_us, picture.arrived_ns / 1000});
+                    results.cameras[camera].push_back({which, *place, picture.received_us, picture.arrived_ns / 1000});
                 }
             }
         }

@@ -19,8 +19,8 @@ struct ServerResults {
     uint64_t bytes = 0;                          // of all chunks, as the server counts them
 };
 
-// A picture's place in the loop follows from its RTP timestamp, and where the loop begins from pictures whose pixels are
-// to be had at one place only; an error where these contradict each other. The server has to have looked at them
+// A picture's place in the loop follows from its RTP timestamp, and where the loop begins from pictures whose pixels
+// are to be had at one place only; an error where these contradict each other. The server has to have looked at them
 // (--detections).
 Result<ServerResults> read_server_results(const std::string& path, const std::vector<MeasuredCamera>& cameras);
 

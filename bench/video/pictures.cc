@@ -84,8 +84,9 @@ double MeasuredCamera::rate(uint32_t rendition) const {
                             static_cast<double>(of.size()) * pictures.fps;
 }
 
-Result<std::vector<MeasuredCamera>> measure_cameras(const std::vector<video::Clip>& clips, const MeasureOptions& options,
-                                                    Detector& detector, Detections& detections,
+Result<std::vector<MeasuredCamera>> measure_cameras(const std::vector<video::Clip>& clips,
+                                                    const MeasureOptions& options, Detector& detector,
+                                                    Detections& detections,
                                                     const std::function<bool(uint64_t, uint64_t)>& progress) {
     std::vector<camera::ClipShape> shapes;
     for (const video::Clip& clip : clips) {
@@ -109,8 +110,8 @@ Result<std::vector<MeasuredCamera>> measure_cameras(const std::vector<video::Cli
         MeasuredCamera measured;
         measured.pictures.fps = options.encoding.fps;
         for (const uint32_t which : {ADP_SELECT_SUB, ADP_SELECT_MAIN}) {
-            Result<Rendition> seen = look(encoded->renditions[which], detector, detections,
-                                          [&] { return progress(++done, all); });
+            Result<Rendition> seen =
+                look(encoded->renditions[which], detector, detections, [&] { return progress(++done, all); });
             if (!seen) {
                 return Error{fmt::format("camera {}: {}", view.camera, seen.error().message)};
             }

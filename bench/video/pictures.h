@@ -37,8 +37,9 @@ struct MeasureOptions {
 };
 
 // `progress`: pictures looked at, of all; false stops with an error.
-Result<std::vector<MeasuredCamera>> measure_cameras(const std::vector<video::Clip>& clips, const MeasureOptions& options,
-                                                    Detector& detector, Detections& detections,
+Result<std::vector<MeasuredCamera>> measure_cameras(const std::vector<video::Clip>& clips,
+                                                    const MeasureOptions& options, Detector& detector,
+                                                    Detections& detections,
                                                     const std::function<bool(uint64_t, uint64_t)>& progress);
 
 // The arguments that make adapath-camera play exactly these.

@@ -27,7 +27,7 @@ struct VideoStageOptions {
     std::string name = "stage";  // for messages, and of the gateway to the server
     std::string bin;             // directory of Adapath's programs
     std::string work;            // directory for logs, state and results; emptied
-    std::string certificates;    // directory that scripts/certificates.sh made, with this gateway's name among them
+    std::string certificates;    // directory of scripts/certificates.sh: for the server, and a gateway of this name
     UplinkOptions uplink;
     uint32_t cameras = 4;
     std::string congestion_control = "cubic";  // of the relay's connections

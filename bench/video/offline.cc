@@ -1,0 +1,203 @@
+// See offline.h.
+#include "bench/video/offline.h"
+
+#include <adapath/select.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <deque>
+#include <limits>
+
+namespace adapath::video_bench {
+namespace {
+
+constexpr double kStep = 0.01;  // s
+constexpr size_t kExhaustive = 8;
+constexpr size_t kThresholds = 24;
+
+struct Waiting {
+    double bytes;
+    double captured_s;
+    uint32_t place;
+    uint32_t rendition;
+};
+
+struct Camera {
+    std::deque<Waiting> queue;
+    uint32_t next = 0;     // picture since the beginning
+    uint32_t sending = 0;  // set of renditions, of the running chunk
+    Matches matches;
+    std::vector<uint8_t> came;  // by picture since the beginning: rendition + 1, in time
+};
+
+// P pictures' mean size in the main chunk before the one that begins here, as the kernel knows it then.
+double last_picture_bytes(const MeasuredCamera& camera, uint32_t place, uint32_t group) {
+    const std::vector<uint32_t>& bytes = camera.bytes[ADP_SELECT_MAIN];
+    const auto loop = static_cast<uint32_t>(bytes.size());
+    double sum = 0;
+    for (uint32_t i = 1; i < group; i++) {
+        sum += bytes[(place + loop - group + i) % loop];
+    }
+    return group > 1 ? sum / (group - 1) : 0;
+}
+
+}  // namespace
+
+OfflineScore play_offline(std::span<const MeasuredCamera> cameras, const Trace& trace, const OfflineChoice& choice,
+                          const OfflineOptions& options) {
+    std::vector<Camera> states(cameras.size());
+    const double end_s = options.begin_s + options.seconds;
+    double delivered = 0;
+    OfflineScore score;
+    for (double now = 0; now < end_s + options.late_s; now += kStep) {
+        for (size_t c = 0; c < cameras.size(); c++) {
+            const MeasuredCamera& camera = cameras[c];
+            Camera& state = states[c];
+            const double fps = camera.pictures.fps;
+            const auto loop = static_cast<uint32_t>(camera.pictures.loop());
+            while (now < end_s && state.next / fps <= now) {
+                const uint32_t place = state.next % loop;
+                // The loop's last chunk may be short; the camera begins again with an IDR picture.
+                if (place % options.group == 0) {
+                    const bool full = !state.queue.empty() && now - state.queue.front().captured_s > options.queue_s;
+                    state.sending = full ? ADP_SELECT_NONE : choice(c, place);
+                }
+                state.came.push_back(0);
+                for (const uint32_t which : {ADP_SELECT_SUB, ADP_SELECT_MAIN}) {
+                    if ((state.sending >> which & 1) != 0) {
+                        state.queue.push_back(
+                            {camera.bytes[which][place] * options.overhead, state.next / fps, state.next, which});
+                    }
+                }
+                state.next++;
+            }
+        }
+        double capacity = static_cast<double>(
+            trace.capacity_bytes(static_cast<uint64_t>(now * 1e9), static_cast<uint64_t>((now + kStep) * 1e9)));
+        while (capacity > 1e-6) {
+            const auto waiting = static_cast<double>(
+                std::ranges::count_if(states, [](const Camera& state) { return !state.queue.empty(); }));
+            if (waiting == 0) {
+                break;
+            }
+            double used = 0;
+            for (Camera& state : states) {
+                if (state.queue.empty()) {
+                    continue;
+                }
+                double share = capacity / waiting;
+                while (!state.queue.empty() && share > 0) {
+                    Waiting& first = state.queue.front();
+                    const double sent = std::min(share, first.bytes);
+                    first.bytes -= sent;
+                    share -= sent;
+                    used += sent;
+                    if (first.bytes > 1e-9) {
+                        break;
+                    }
+                    if (now + options.delay_s - first.captured_s <= options.late_s) {
+                        uint8_t& came = state.came[first.place];
+                        came = std::max(came, static_cast<uint8_t>(first.rendition + 1));
+                    }
+                    state.queue.pop_front();
+                }
+            }
+            if (now >= options.begin_s && now < end_s) {
+                delivered += used;
+            }
+            capacity -= used;
+        }
+    }
+    for (size_t c = 0; c < cameras.size(); c++) {
+        const CameraPictures& pictures = cameras[c].pictures;
+        Matches matches;
+        for (auto i = static_cast<size_t>(std::ceil(options.begin_s * pictures.fps)); i < states[c].came.size(); i++) {
+            const size_t place = i % pictures.loop();
+            const uint8_t came = states[c].came[i];
+            matches += came == 0                     ? match(pictures.main[place], {})
+                       : came == ADP_SELECT_MAIN + 1 ? match(pictures.main[place], pictures.main[place])
+                                                     : match(pictures.main[place], pictures.sub[place]);
+        }
+        score.f1 += matches.f1() / static_cast<double>(cameras.size());
+        score.sub_rate += cameras[c].rate(ADP_SELECT_SUB) * options.overhead;
+    }
+    score.rate = delivered / options.seconds;
+    return score;
+}
+
+std::vector<uint32_t> best_mix(std::span<const MeasuredCamera> cameras, const Trace& trace,
+                               const OfflineOptions& options) {
+    constexpr std::array<uint32_t, 3> choices = {ADP_SELECT_ONLY_SUB, ADP_SELECT_ONLY_MAIN, ADP_SELECT_NONE};
+    std::vector<uint32_t> best(cameras.size(), ADP_SELECT_ONLY_SUB);
+    OfflineScore best_score{.f1 = -1};
+    const auto offer = [&](const std::vector<uint32_t>& mix) {
+        const OfflineScore score =
+            play_offline(cameras, trace, [&](size_t camera, uint32_t) { return mix[camera]; }, options);
+        if (score.f1 > best_score.f1 || (score.f1 == best_score.f1 && score.rate < best_score.rate)) {
+            best_score = score;
+            best = mix;
+            return true;
+        }
+        return false;
+    };
+    // Nothing at all is never the best, and of few cameras a mix with none of some rarely: sub and main exhaustively,
+    // none by changing one at a time afterwards.
+    if (cameras.size() <= kExhaustive) {
+        for (uint32_t bits = 0; bits < 1U << cameras.size(); bits++) {
+            std::vector<uint32_t> mix;
+            for (size_t c = 0; c < cameras.size(); c++) {
+                mix.push_back((bits >> c & 1) != 0 ? ADP_SELECT_ONLY_MAIN : ADP_SELECT_ONLY_SUB);
+            }
+            offer(mix);
+        }
+    } else {
+        offer(best);
+    }
+    for (bool better = true; better;) {
+        better = false;
+        for (size_t c = 0; c < cameras.size(); c++) {
+            for (const uint32_t choice : choices) {
+                std::vector<uint32_t> mix = best;
+                if (mix[c] != choice) {
+                    mix[c] = choice;
+                    better = offer(mix) || better;
+                }
+            }
+        }
+    }
+    return best;
+}
+
+double best_threshold(std::span<const MeasuredCamera> cameras, const Trace& trace, const OfflineOptions& options) {
+    std::vector<double> sizes;
+    for (const MeasuredCamera& camera : cameras) {
+        for (uint32_t place = 0; place < camera.pictures.loop(); place += options.group) {
+            sizes.push_back(last_picture_bytes(camera, place, options.group));
+        }
+    }
+    std::ranges::sort(sizes);
+    std::vector<double> thresholds = {0, std::numeric_limits<double>::infinity()};
+    for (size_t i = 0; i < kThresholds && !sizes.empty(); i++) {
+        thresholds.push_back(sizes[i * (sizes.size() - 1) / (kThresholds - 1)]);
+    }
+    double best = 0;
+    double best_f1 = -1;
+    for (const double threshold : thresholds) {
+        const OfflineScore score = play_offline(
+            cameras, trace,
+            [&](size_t camera, uint32_t place) {
+                return last_picture_bytes(cameras[camera], place, options.group) >= threshold ? ADP_SELECT_ONLY_MAIN
+                                                                                              : ADP_SELECT_ONLY_SUB;
+            },
+            options);
+        if (score.f1 > best_f1) {
+            best_f1 = score.f1;
+            best = threshold;
+        }
+    }
+    // A snapshot's codes end at 1 MiB: more is never.
+    return std::min(best, 1e6);
+}
+
+}  // namespace adapath::video_bench
