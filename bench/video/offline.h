@@ -19,7 +19,7 @@ struct OfflineOptions {
     double seconds = 60;
     double delay_s = 0.02;   // propagation
     double late_s = 1;       // as ScoreOptions
-    double queue_s = 1;      // older than that, and a camera's next chunk is dropped
+    double queue_s = 0.4;    // older than that, and a camera's next chunk is dropped
     double overhead = 1.06;  // bytes on the link for a byte of video: RTP, TCP and IP headers
     uint32_t group = 10;     // pictures of a chunk
 };

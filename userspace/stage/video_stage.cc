@@ -1,6 +1,7 @@
 // See video_stage.h.
 #include "userspace/stage/video_stage.h"
 
+#include <adapath/select.h>
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -17,6 +18,7 @@ constexpr const char* kLan = "10.78.0.";  // the gateway is .1, cameras are .10 
 constexpr unsigned kFirstCamera = 10;
 constexpr unsigned kSubPort = 5000;
 constexpr unsigned kMainPort = 5001;
+constexpr unsigned kNobodysPorts = 1000;  // above those
 constexpr unsigned kVideoPort = 9100;
 constexpr unsigned kVisionPort = 9101;
 constexpr auto kTick = milliseconds(100);
@@ -151,9 +153,14 @@ Status VideoStage::start_daemon() {
         "select {{\n  interface: \"lan0\"\n",
         files_.state, socket_, pins_, !options_.trainer_arguments.empty());
     for (unsigned i = 0; i < options_.cameras; i++) {
+        // What goes to a port that nobody is told of ends at the gateway.
+        const uint32_t taken = i < options_.renditions.size() ? options_.renditions[i] : ADP_SELECT_BOTH;
+        const auto port = [&](uint32_t which, unsigned real) {
+            return (taken >> which & 1) != 0 ? real : real + kNobodysPorts;
+        };
         text += fmt::format(
             "  camera {{ name: \"camera-{}\" address: \"{}{}\" sub_port: {} main_port: {} payload_type: 96 }}\n", i,
-            kLan, kFirstCamera + i, kSubPort, kMainPort);
+            kLan, kFirstCamera + i, port(ADP_SELECT_SUB, kSubPort), port(ADP_SELECT_MAIN, kMainPort));
     }
     text += "}\n" + options_.daemon_config;
     if (Status written = write_file_durably(config_, text); !written) {
@@ -250,7 +257,7 @@ Status VideoStage::start_relay() {
     return ready ? Status() : Status(ready.error());
 }
 
-Status VideoStage::start_cameras() {
+Status VideoStage::launch_cameras() {
     std::vector<std::string> arguments = {fmt::format("{}1", kLan),
                                           "--cameras",
                                           fmt::format("{}", options_.cameras),
@@ -266,7 +273,10 @@ Status VideoStage::start_cameras() {
         return cameras.error();
     }
     cameras_.emplace(std::move(*cameras));
-    // It encodes first.
+    return {};
+}
+
+Status VideoStage::start() {
     Result<std::string> ready = cameras_->wait_line(patient(600), stop_);
     if (!ready) {
         return ready.error();

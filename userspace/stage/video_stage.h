@@ -34,6 +34,8 @@ struct VideoStageOptions {
     double patience = 1;                       // factor on every wait for a program
 
     std::vector<std::string> camera_arguments;  // what they play
+    // By camera, a set as in select.h: which of its renditions the gateway takes at all. Empty: both of each.
+    std::vector<uint32_t> renditions;
     std::vector<std::string> relay_arguments;
     std::vector<std::string> server_arguments;
     std::string daemon_config;                   // more of adapathd's configuration
@@ -59,8 +61,10 @@ public:
     VideoStage(const VideoStage&) = delete;
     VideoStage& operator=(const VideoStage&) = delete;
 
-    // The cameras encode what they play (a while) and begin to send; the link's trace begins with their first packet.
-    Status start_cameras();
+    // The cameras begin to encode what they play, which takes them a while.
+    Status launch_cameras();
+    // Waits until they send: then the link's trace begins.
+    Status start();
     // An error where a program has ended that should not have.
     Status alive();
     // Cameras first, then relay and server, each given time to hand on what it has; results are whole afterwards.

@@ -1,0 +1,518 @@
+// adapath-video-bench: which rendition of which camera's picture deserves the uplink. Live video through the whole path
+// (cameras, the gateway's kernel, relay, uplink, server), the learned selector against its rivals, judged by what the
+// server's vision network could see in time.
+//
+// Every finished cell is a JSON line in OUT/results.jsonl; a run goes on where the last one was stopped.
+#include <fmt/format.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "bench/video/cell.h"
+#include "bench/video/offline.h"
+#include "bench/video/pictures.h"
+#include "bench/video/policies.h"
+#include "bench/video/report.h"
+#include "codegen/version.h"
+#include "userspace/arena/hash.h"
+#include "userspace/arena/policy.h"
+#include "userspace/arena/progress.h"
+#include "userspace/arena/results.h"
+#include "userspace/arena/traces.h"
+#include "userspace/common/file.h"
+#include "userspace/common/stop.h"
+
+namespace {
+
+using namespace adapath;
+using namespace adapath::video_bench;
+
+constexpr int exit_ok = 0;
+constexpr int exit_cells_failed = 1;
+constexpr int exit_usage = 2;
+constexpr int exit_not_run = 3;
+constexpr int exit_interrupted = 130;
+
+// Counted up when figures are measured in another way.
+constexpr int measurement = 1;
+constexpr double overhead_s = 30;  // a group's starting and ending, before that was measured
+constexpr double warm_up_s = 10;
+
+const std::vector<std::string> policy_names = {learned_policy, sub_policy,  "always-main",
+                                               "fixed-mix",    "threshold", "switched"};
+
+struct Options {
+    std::vector<std::string> traces;
+    std::vector<double> generate_mbit;
+    std::vector<uint64_t> seeds = {1};
+    std::vector<unsigned> cameras = {4, 8};
+    std::vector<std::string> policies = policy_names;
+    unsigned seconds = 60;
+    double load = 1.6;
+    double delay_ms = 20;
+    double queue_ms = 1000;
+    double switch_every_s = 0.5;
+    std::vector<std::string> clips;
+    MeasureOptions video;
+    std::string detector;
+    std::string out = "out/video";
+    bool fresh = false;
+    bool report_only = false;
+    std::string bin;
+    std::string cc_checkpoint = "models/cc";
+    std::string checkpoint = "models/select";
+    std::string certificates = "scripts/certificates.sh";
+    std::vector<std::string> trainer_arguments;
+    std::string daemon_config;
+};
+
+int fail(const std::string& message, int code) {
+    fmt::print(stderr, "adapath-video-bench: {}\n", message);
+    return code;
+}
+
+// The same link, that much wider: opportunities left out, or doubled, evenly.
+Result<Trace> scaled(const Trace& trace, double factor) {
+    std::ostringstream lines;
+    const uint64_t count = trace.opportunities_per_period();
+    double owed = 0;
+    uint64_t last_ms = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        last_ms = trace.opportunity_ns(i) / 1'000'000;
+        for (owed += factor; owed >= 1; owed -= 1) {
+            lines << last_ms << '\n';
+        }
+    }
+    // The period is the last opportunity's time: it stays.
+    lines << last_ms << '\n';
+    return Trace::parse(lines.str(), "scaled trace");
+}
+
+class Bench {
+public:
+    Bench(const Options& options, StopToken& stop) : options_(options), stop_(stop) {}
+
+    Result<size_t> run() {
+        if (Status ready = set_up(); !ready) {
+            return ready.error();
+        }
+        Result<arena::ResultFile> results = arena::ResultFile::open(options_.out + "/results.jsonl", options_.fresh);
+        if (!results) {
+            return results.error();
+        }
+        struct Group {
+            arena::SeededTrace trace;
+            unsigned cameras;
+        };
+        std::vector<Group> groups;
+        for (const unsigned cameras : options_.cameras) {
+            for (const arena::TraceSource& source : sources_) {
+                for (const uint64_t seed : options_.seeds) {
+                    Result<arena::SeededTrace> trace = arena::seeded(source, seed);
+                    if (!trace) {
+                        return trace.error();
+                    }
+                    groups.push_back({std::move(*trace), cameras});
+                }
+            }
+        }
+        arena::Progress progress(std::vector<double>(groups.size(), options_.seconds + warm_up_s + overhead_s));
+        size_t failed = 0;
+        unsigned measured_for = 0;
+        std::vector<MeasuredCamera> cameras;
+        for (const Group& group : groups) {
+            if (stop_.requested()) {
+                break;
+            }
+            progress.begin(fmt::format("{} cameras, {}, seed {}", group.cameras, group.trace.name, group.trace.seed));
+            if (measured_for != group.cameras) {
+                Result<std::vector<MeasuredCamera>> looked = measure(group.cameras);
+                if (!looked) {
+                    return looked.error();
+                }
+                cameras = std::move(*looked);
+                measured_for = group.cameras;
+            }
+            Result<size_t> bad = run_group(group.trace, cameras, *results, progress);
+            if (!bad) {
+                return bad.error();
+            }
+            failed += *bad;
+            progress.end_group();
+        }
+        progress.close();
+        return failed;
+    }
+
+private:
+    Status set_up() {
+        if (geteuid() != 0) {
+            return Error{"network namespaces and BPF need root: run it with sudo"};
+        }
+        for (const std::string& directory : {options_.out, options_.out + "/work"}) {
+            if (Status made = make_directories(directory); !made) {
+                return made;
+            }
+        }
+        for (const std::string& path : options_.traces) {
+            Result<std::vector<arena::TraceSource>> sources = arena::sources_at(path);
+            if (!sources) {
+                return sources.error();
+            }
+            sources_.insert(sources_.end(), sources->begin(), sources->end());
+        }
+        for (const double mbit : options_.generate_mbit) {
+            sources_.push_back(arena::generated_source(mbit));
+        }
+        for (const std::string& path : options_.clips) {
+            Result<video::Clip> clip = video::Clip::load(path, {}, uint64_t{1200} << 20);
+            if (!clip) {
+                return clip.error();
+            }
+            clips_.push_back(std::move(*clip));
+        }
+        std::vector<std::string> argv = {"/bin/bash", options_.certificates, "--server", uplink_server_address,
+                                         options_.out + "/certificates"};
+        argv.insert(argv.end(), policy_names.begin(), policy_names.end());
+        if (Result<std::string> made =
+                run_program({.name = "certificates", .argv = argv, .log = options_.out + "/certificates.log"},
+                            std::chrono::seconds(60));
+            !made) {
+            return made.error();
+        }
+        arena::PolicyContext context{.bin = options_.bin,
+                                     .checkpoint = options_.cc_checkpoint,
+                                     .work = options_.out + "/work/cc",
+                                     .stop = &stop_};
+        Result<std::unique_ptr<arena::Policy>> cc = arena::make_policy("adapath", context);
+        if (!cc) {
+            return cc.error();
+        }
+        cc_ = std::move(*cc);
+        return cc_->prepare();
+    }
+
+    Result<std::vector<MeasuredCamera>> measure(unsigned cameras) {
+        prepare_process(1);
+        Result<std::unique_ptr<Detector>> detector = open_detector(options_.detector);
+        if (!detector) {
+            return detector.error();
+        }
+        Result<std::string> hash = model_hash(options_.detector);
+        if (!hash) {
+            return hash.error();
+        }
+        Result<std::unique_ptr<Detections>> detections =
+            Detections::open({.model = *hash, .file = options_.out + "/detections.jsonl", .most = 1'000'000});
+        if (!detections) {
+            return detections.error();
+        }
+        MeasureOptions video = options_.video;
+        video.layout.cameras = cameras;
+        auto said = std::chrono::steady_clock::now();
+        return measure_cameras(clips_, video, **detector, **detections, [&](uint64_t done, uint64_t all) {
+            if (const auto now = std::chrono::steady_clock::now(); now - said >= std::chrono::seconds(5)) {
+                said = now;
+                fmt::print(stderr, "video-bench: {} cameras: {} of {} pictures looked at\n", cameras, done, all);
+            }
+            return !stop_.requested();
+        });
+    }
+
+    Result<std::string> competitor(const FloatModel& model, const std::string& name) {
+        return frozen(freezer_, model, name);
+    }
+
+    Result<SelectCell> cell_of(const std::string& policy, const arena::SeededTrace& trace, const Trace& link,
+                               const std::vector<MeasuredCamera>& cameras) {
+        SelectCell cell;
+        cell.policy = policy;
+        VideoStageOptions& stage = cell.stage;
+        stage.name = policy;
+        stage.bin = options_.bin;
+        stage.work = options_.out + "/work/" + policy;
+        stage.certificates = options_.out + "/certificates";
+        stage.cameras = static_cast<uint32_t>(cameras.size());
+        stage.congestion_control = cc_->congestion_control();
+        stage.uplink.delay_ms = options_.delay_ms;
+        stage.uplink.queue_bytes =
+            std::max<uint64_t>(3000, static_cast<uint64_t>(link.mean_bytes_per_s() * options_.queue_ms / 1000));
+        stage.uplink.seed = trace.seed;
+        stage.uplink.realtime = true;
+        stage.uplink.prefix = "adpvb";
+        stage.camera_arguments = camera_arguments(options_.clips, options_.video);
+        // What is older than the time in which a picture counts would only delay what follows.
+        stage.relay_arguments = {"--queue-seconds", "0.4"};
+        stage.server_arguments = {"--without-vision", "--detections", options_.out + "/detections.jsonl", "--queue",
+                                  "256"};
+        // Bytes cost nothing to those that know no price.
+        const std::string free = "objective { accuracy: 1 bytes: 0 }\n";
+        OfflineOptions offline;
+        offline.begin_s = warm_up_s;
+        offline.seconds = options_.seconds;
+        offline.delay_s = options_.delay_ms / 1000;
+        offline.group = options_.video.encoding.group;
+        std::string more;
+        if (policy == sub_policy || policy == "always-main") {
+            Result<std::string> snapshot =
+                competitor(policy == sub_policy ? constant_select(1, 0) : constant_select(0, 1), policy);
+            if (!snapshot) {
+                return snapshot.error();
+            }
+            stage.snapshot = *snapshot;
+            stage.daemon_config = free;
+        } else if (policy == "threshold") {
+            const double threshold = best_threshold(cameras, link, offline);
+            more = fmt::format("{:.0f} bytes", threshold);
+            Result<std::string> snapshot = competitor(threshold_select(threshold), policy);
+            if (!snapshot) {
+                return snapshot.error();
+            }
+            stage.snapshot = *snapshot;
+            stage.daemon_config = free;
+        } else if (policy == "fixed-mix") {
+            stage.renditions = best_mix(cameras, link, offline);
+            for (const uint32_t set : stage.renditions) {
+                more += set == ADP_SELECT_NONE ? '-' : set == ADP_SELECT_ONLY_MAIN ? 'm' : 's';
+            }
+        } else {
+            stage.trainer_arguments = {"--checkpoint", options_.checkpoint};
+            stage.trainer_arguments.insert(stage.trainer_arguments.end(), options_.trainer_arguments.begin(),
+                                           options_.trainer_arguments.end());
+            stage.daemon_config = options_.daemon_config;
+            cell.switch_every_s = policy == "switched" ? options_.switch_every_s : 0;
+        }
+        cell.inputs = inputs(policy, trace, link, cameras.size());
+        if (!more.empty()) {
+            cell.inputs["tuned_to"] = more;
+        }
+        return cell;
+    }
+
+    Json inputs(const std::string& policy, const arena::SeededTrace& trace, const Trace& link, size_t cameras) const {
+        utsname name{};
+        uname(&name);
+        Json json{{"measurement", measurement},
+                  {"trace", trace.name},
+                  {"trace_sha256", trace.hash},
+                  {"seed", trace.seed},
+                  {"mean_mbit", std::round(link.mean_bytes_per_s() * 8 / 1e4) / 100},
+                  {"load", options_.load},
+                  {"cameras", cameras},
+                  {"policy", policy},
+                  {"seconds", options_.seconds},
+                  {"delay_ms", options_.delay_ms},
+                  {"queue_ms", options_.queue_ms},
+                  {"video", camera_arguments(options_.clips, options_.video)},
+                  {"kernel", name.release}};
+        if (policy == learned_policy || policy == "switched") {
+            const Result<std::string> hash = arena::sha256_file(options_.checkpoint + "/policy.model");
+            json["checkpoint"] = hash ? hash->substr(0, 16) : "";
+            json["trainer_arguments"] = options_.trainer_arguments;
+            json["daemon_config"] = options_.daemon_config;
+        }
+        return json;
+    }
+
+    Result<size_t> run_group(const arena::SeededTrace& trace, const std::vector<MeasuredCamera>& cameras,
+                             arena::ResultFile& results, arena::Progress& progress) {
+        double main_rate = 0;
+        for (const MeasuredCamera& camera : cameras) {
+            main_rate += camera.rate(ADP_SELECT_MAIN) * OfflineOptions{}.overhead;
+        }
+        Result<Trace> link = scaled(trace.trace, main_rate / options_.load / trace.trace.mean_bytes_per_s());
+        if (!link) {
+            return link.error();
+        }
+        SelectGroup group{.trace = &*link,
+                          .cameras = cameras,
+                          .warm_up_s = warm_up_s,
+                          .seconds = static_cast<double>(options_.seconds),
+                          .cells = {}};
+        std::vector<std::string> keys;
+        for (const std::string& policy : options_.policies) {
+            Json key_inputs = inputs(policy, trace, *link, cameras.size());
+            const std::string key = arena::sha256_text(key_inputs.dump()).substr(0, 16);
+            if (results.has(key)) {
+                continue;
+            }
+            Result<SelectCell> cell = cell_of(policy, trace, *link, cameras);
+            if (!cell) {
+                return cell.error();
+            }
+            group.cells.push_back(std::move(*cell));
+            keys.push_back(key);
+        }
+        if (group.cells.empty()) {
+            return size_t{0};
+        }
+        Result<std::vector<CellOutcome>> outcomes =
+            run_select_group(group, stop_, [&](double second, double all) { progress.at(second, all); });
+        if (!outcomes) {
+            return outcomes.error();
+        }
+        size_t failed = 0;
+        for (size_t i = 0; i < outcomes->size(); i++) {
+            const CellOutcome& outcome = (*outcomes)[i];
+            if (!outcome.error.empty()) {
+                progress.say(fmt::format("video-bench: {}: {}", group.cells[i].policy, outcome.error));
+                failed++;
+                continue;
+            }
+            Json line{{"key", keys[i]},
+                      {"inputs", group.cells[i].inputs},
+                      {"figures", outcome.figures},
+                      {"series", outcome.series}};
+            if (Status written = results.append(line); !written) {
+                return written.error();
+            }
+        }
+        return failed;
+    }
+
+    const Options options_;
+    StopToken& stop_;
+    std::vector<arena::TraceSource> sources_;
+    std::vector<video::Clip> clips_;
+    std::unique_ptr<arena::Policy> cc_;
+    Freezer freezer_;
+};
+
+int write_report(const std::string& out) {
+    Result<std::vector<arena::Json>> results = arena::read_results(out + "/results.jsonl");
+    if (!results) {
+        return fail(results.error().message, exit_not_run);
+    }
+    const std::vector<Comparison> comparisons = compare(*results);
+    if (Status written = write_file_durably(out + "/report.html", to_html(comparisons)); !written) {
+        return fail(written.error().message, exit_not_run);
+    }
+    fmt::print("{}\n  {}/report.html\n", to_table(comparisons), out);
+    std::fflush(stdout);
+    return exit_ok;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app{
+        "Live video through the whole path, the learned selector against its rivals, side by side over emulated "
+        "uplinks; "
+        "judged by what the server's vision network could see in time (F1 against its own boxes in the main stream).\n"
+        "Results: OUT/results.jsonl, a line a cell, and OUT/report.html. Run again, it goes on where it was stopped.\n"
+        "Exit codes: 0 done, 1 some cells failed, 2 wrong usage, 3 nothing could be measured, 130 interrupted."};
+    app.set_version_flag("--version", kVersion);
+    Options options;
+    options.bin = own_directory();
+    options.detector = fetched_file("detector/centernet.json");
+    options.video.layout.cameras = 4;
+    options.video.encoding.quality[ADP_SELECT_MAIN].qp = 22;
+    options.video.encoding.quality[ADP_SELECT_SUB].qp = 38;
+    app.add_option("--trace", options.traces,
+                   "Trace of the uplink in mahimahi's format, or a directory of them; repeatable")
+        ->check(CLI::ExistingPath);
+    app.add_option(
+           "--generate", options.generate_mbit,
+           "Mean rate of a generated LTE-like trace, Mbit/s; repeatable (default: 2, 8 and 20 without --trace). Only "
+           "its shape counts: see --load")
+        ->check(CLI::Range(0.1, 500.0));
+    app.add_option("--seed", options.seeds,
+                   "Where in a recorded trace the link begins; what a generated one is made from")
+        ->capture_default_str();
+    app.add_option("--load", options.load,
+                   "Every trace is made as wide as makes all cameras' main streams this many times its mean capacity")
+        ->check(CLI::Range(0.1, 100.0))
+        ->capture_default_str();
+    app.add_option("--cameras", options.cameras, "Cameras on one uplink; repeatable")
+        ->check(CLI::Range(1, 64))
+        ->capture_default_str();
+    app.add_option("--policy", options.policies, "Policy under test; repeatable")
+        ->check(CLI::IsMember(policy_names))
+        ->capture_default_str();
+    app.add_option("--seconds", options.seconds, "Seconds of each cell that count, after 10 of warming up")
+        ->check(CLI::Range(5, 3600))
+        ->capture_default_str();
+    app.add_option("--switch-every", options.switch_every_s, "Policy switched: seconds between two switches")
+        ->check(CLI::Range(0.05, 600.0))
+        ->capture_default_str();
+    app.add_option("--delay", options.delay_ms, "Propagation delay each way, ms")
+        ->check(CLI::Range(0.0, 1000.0))
+        ->capture_default_str();
+    app.add_option("--queue-ms", options.queue_ms, "Bottleneck's droptail queue, ms at the trace's mean rate")
+        ->check(CLI::Range(1.0, 10000.0))
+        ->capture_default_str();
+    app.add_option("--clip", options.clips,
+                   "Video that the cameras are windows of; repeatable (default: the one that 'make deps' fetched)")
+        ->check(CLI::ExistingFile);
+    app.add_option("--from", options.video.layout.from, "First of the clip's pictures that are played")
+        ->capture_default_str();
+    app.add_option("--to", options.video.layout.to,
+                   "The one after the last; 0: half of the default clip, or all of another");
+    app.add_option("--fps", options.video.encoding.fps, "Pictures a second")
+        ->check(CLI::Range(1.0, 60.0))
+        ->capture_default_str();
+    app.add_option("--group", options.video.encoding.group, "Pictures of a chunk")
+        ->check(CLI::Range(2, 300))
+        ->capture_default_str();
+    app.add_option("--main-qp", options.video.encoding.quality[ADP_SELECT_MAIN].qp, "Quantiser of the main rendition")
+        ->check(CLI::Range(1, 51))
+        ->capture_default_str();
+    app.add_option("--sub-qp", options.video.encoding.quality[ADP_SELECT_SUB].qp, "Quantiser of the sub rendition")
+        ->check(CLI::Range(1, 51))
+        ->capture_default_str();
+    app.add_option("--detector", options.detector, "The server's vision network")->capture_default_str();
+    app.add_option("--checkpoint", options.checkpoint, "Directory of the selector to start from")
+        ->check(CLI::ExistingDirectory)
+        ->capture_default_str();
+    app.add_option("--cc-checkpoint", options.cc_checkpoint, "Directory of the congestion control's policy")
+        ->check(CLI::ExistingDirectory)
+        ->capture_default_str();
+    app.add_option("--trainer-argument", options.trainer_arguments, "Argument for adapath-trainer; repeatable");
+    app.add_option("--daemon-config", options.daemon_config,
+                   "Text for the end of the learned selector's adapathd.conf");
+    app.add_option("--certificates", options.certificates, "The script that makes certificates")
+        ->check(CLI::ExistingFile)
+        ->capture_default_str();
+    app.add_option("--out", options.out, "Directory of the results; made if missing")->capture_default_str();
+    app.add_option("--bin", options.bin, "Directory of Adapath's other programs (default: this program's own)");
+    app.add_flag("--fresh", options.fresh, "Start over: forget the results that are there");
+    app.add_flag("--report", options.report_only, "Measure nothing, write the report of what is there");
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? exit_ok : exit_usage;
+    }
+    if (options.report_only) {
+        return write_report(options.out);
+    }
+    if (options.clips.empty()) {
+        options.clips = {fetched_file("clip/vtest.avi")};
+        if (options.video.layout.to == 0) {
+            options.video.layout.to = 397;  // the selector was trained on what comes later
+        }
+    }
+    if (options.traces.empty() && options.generate_mbit.empty()) {
+        options.generate_mbit = {2, 8, 20};
+    }
+    StopToken stop;
+    SignalWatcher signals(stop, [](int) {});
+    Result<size_t> failed = Bench(options, stop).run();
+    if (stop.requested()) {
+        return fail("interrupted; run it again to go on", exit_interrupted);
+    }
+    if (!failed) {
+        return fail(failed.error().message, exit_not_run);
+    }
+    if (const int code = write_report(options.out); code != exit_ok) {
+        return code;
+    }
+    return *failed == 0 ? exit_ok : exit_cells_failed;
+}
