@@ -41,6 +41,7 @@ SEEDS ?= 1
 POLICIES ?=
 TRAFFIC ?=
 ARENA_OPTIONS ?=
+VIDEO_OPTIONS ?=
 
 # make check
 CHECKS ?=
@@ -55,7 +56,7 @@ MODEL_SEED ?= 1
 # make bench-scale
 FLOWS ?= 1,10,100,1000
 
-.PHONY: help deps all demo test vmtest vmtest-debug bench bench-cc bench-scale bench-select models check install clean
+.PHONY: help deps all demo test vmtest vmtest-debug bench bench-cc bench-scale bench-select bench-video models check install clean
 
 help: ## this list
 	@echo "Adapath: learning neural networks in the kernel's datapath."
@@ -70,6 +71,7 @@ help: ## this list
 	@echo "bench-cc:        TRACES='files or directories'  GENERATE='2 8 20' (Mbit/s)  SECONDS=60  SEEDS='1 2'"
 	@echo "                 POLICIES='cubic bbr adapath adapath-online userspace'  TRAFFIC='bulk video fairness'  OUT=out/arena"
 	@echo "                 ARENA_OPTIONS='--fresh ...' (adapath-arena --help)"
+	@echo "bench-video:     TRACES, GENERATE, SECONDS, SEEDS as above  CLIP=video-file  VIDEO_OPTIONS='--cameras 4 ...'  OUT=out/video"
 	@echo "Install options: PREFIX=/usr/local  SYSCONFDIR=/etc  DESTDIR="
 
 deps: ## install what is missing (Debian 12 or newer; quiet when nothing is)
@@ -133,6 +135,15 @@ bench-scale: deps ## what each flow more costs: 1 to 1,000 TCP flows, against CU
 bench-select: deps ## what a packet and a decision of the app select cost in the kernel (half a minute)
 	$(call build,adapath-select-cost)
 	@$(BUILD)/bin/adapath-select-cost
+
+# The two experiments' figures are apart: OUT/qp.jsonl and OUT/results.jsonl with OUT/report.html.
+bench-video: deps ## qp and select on live video against their rivals: hours; out/video/report.html; goes on where it was stopped
+	$(call build,adapath-video-bench-all)
+	@out='$(if $(filter out/demo,$(OUT)),out/video,$(OUT))'; mkdir -p "$$out"; \
+		$(BUILD)/bin/adapath-video-bench --out "$$out" --bin '$(BUILD)/bin' --seconds '$(SECONDS)' \
+		$(foreach t,$(TRACES),--trace '$(t)') $(foreach r,$(GENERATE),--generate '$(r)') $(foreach s,$(SEEDS),--seed '$(s)') \
+		$(if $(CLIP),--clip '$(CLIP)') $(VIDEO_OPTIONS); \
+		$(BUILD)/bin/adapath-qp-bench --out "$$out/qp.jsonl" $(if $(CLIP),--clip '$(CLIP)')
 
 models: deps ## train the cc checkpoint again from nothing, in the simulator (MODEL_MINUTES=25, MODEL_SEED=1; goes on where it was stopped)
 	$(call build,adapath-train-cc)

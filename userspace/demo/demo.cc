@@ -23,6 +23,7 @@
 #include "userspace/demo/plan.h"
 #include "userspace/demo/recorder.h"
 #include "userspace/demo/scenario.h"
+#include "userspace/demo/select_act.h"
 #include "userspace/demo/status_line.h"
 #include "userspace/harness/child.h"
 #include "userspace/harness/daemon_side.h"
@@ -132,6 +133,9 @@ public:
         }
         watch_over();
         finish();
+        if (options_.select_s > 0 && options_.backend == "bpf" && !stop_.requested()) {
+            select();
+        }
         return std::move(recording_);
     }
 
@@ -155,6 +159,7 @@ private:
     void finish();
     void read_video();
     void verify();
+    void select();
     void end_all();
 
     const Options options_;
@@ -689,6 +694,28 @@ void Demo::verify() {
     result.ran = true;
     result.decisions = number(parsed, "decisions");
     result.unexplained = number(parsed, "unexplained");
+}
+
+// Its relay's connections use the kernel's default: the congestion control's part is over, and its daemon with it.
+void Demo::select() {
+    line_.say(
+        fmt::format("the app select: encoding, then {:.0f} s of {} cameras", options_.select_s, options_.cameras));
+    SelectActOptions act;
+    act.duration_s = options_.select_s;
+    act.cameras = options_.cameras;
+    act.clip = options_.clip;
+    act.seed = options_.seed;
+    act.delay_ms = options_.delay_ms;
+    act.out = options_.out + "/select";
+    act.bin = options_.bin;
+    act.checkpoint = options_.select_checkpoint;
+    act.certificates = options_.certificates;
+    act.patience = options_.patience;
+    // 500 kbit/s a main stream: some three of five fit.
+    act.mean_rate = 0.3 * options_.cameras;
+    recording_.select = run_select_act(act, stop_);
+    recording_.interrupted = recording_.interrupted || stop_.requested();
+    line_.clear();
 }
 
 void Demo::end_all() {

@@ -114,6 +114,14 @@ int main(int argc, char** argv) {
     app.add_option("--out", options.out, "Directory of the results; made if missing")->capture_default_str();
     app.add_option("--bin", options.bin, "Directory of Adapath's other programs (default: this program's own)");
     app.add_option("--checkpoint", options.checkpoint, "Directory of the policy to start from")->capture_default_str();
+    app.add_option("--select-seconds", options.select_s,
+                   "Seconds of the part about the app select (backend bpf); 0: without it")
+        ->capture_default_str()
+        ->check(CLI::Range(0.0, 3600.0));
+    app.add_option("--select-checkpoint", options.select_checkpoint, "Directory of the selector to start from")
+        ->capture_default_str();
+    app.add_option("--certificates", options.certificates, "The script that makes certificates for that part")
+        ->capture_default_str();
     app.footer(
         "Ctrl-C ends everything cleanly: namespaces, programs and the kernel side go.\n"
         "Exit codes: 0 every criterion met, 1 one failed, 2 bad options, 3 could not run, 130 interrupted.");

@@ -124,6 +124,45 @@ struct Settings {
     std::string date;
 };
 
+// A picture for the report, as the file's bytes.
+struct PngPicture {
+    std::string caption;
+    std::string bytes;
+};
+
+// The app select at work on its own cameras: which rendition of each was let onto the uplink.
+struct SelectDecision {
+    uint64_t time_us = 0;
+    uint32_t camera = 0;  // its place in the configuration
+    uint32_t choice = 0;  // set of renditions, as in select.h
+    uint32_t flags = 0;   // of adp_select_sample
+    uint32_t generation = 0;
+    double price = 0;  // accuracy for 1 MiB/s
+};
+// What the server made of one chunk.
+struct SelectChunkPoint {
+    uint64_t time_us = 0;
+    uint32_t camera = 0;
+    uint32_t rendition = 0;
+    double sub_worth = -1;  // where both renditions came: F1 of sub against main; else below 0
+};
+struct SelectRecording {
+    bool present = false;
+    std::string error;  // why there is nothing, or not all
+    uint64_t start_us = 0;
+    uint64_t end_us = 0;
+    uint32_t cameras = 0;
+    std::vector<SelectDecision> decisions;
+    std::vector<SelectChunkPoint> chunks;
+    std::vector<LinkPoint> link;
+    std::vector<PngPicture> pictures;
+    Counters counters;
+    Verification verification;
+    uint64_t pictures_decoded = 0;  // at the server
+    uint64_t pictures_undecodable = 0;
+    uint64_t pictures_incomplete = 0;
+};
+
 struct Recording {
     Settings settings;
     uint64_t start_us = 0;  // video begins
@@ -139,6 +178,7 @@ struct Recording {
     Counters counters;
     Verification verification;
     Forced forced;
+    SelectRecording select;
     std::vector<std::string> errors;  // processes that died and the like
 };
 

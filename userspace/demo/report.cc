@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "userspace/demo/report_page.h"
+#include "userspace/demo/select_section.h"
 #include "userspace/harness/chart.h"
 #include "userspace/harness/page.h"
 
@@ -554,7 +555,7 @@ std::string to_html(const Recording& r, const Summary& s) {
                                                s.criteria.size())),
         fmt::arg("facts", facts), fmt::arg("cards", cards(r, s)), fmt::arg("legend", legend),
         fmt::arg("charts", charts), fmt::arg("verdicts", verdicts(s)), fmt::arg("figures", figures(r, s)),
-        fmt::arg("switches", switch_rows(r)), fmt::arg("data", data));
+        fmt::arg("switches", switch_rows(r)), fmt::arg("sections", select_section(r.select)), fmt::arg("data", data));
 }
 
 }  // namespace adapath::demo

@@ -32,6 +32,10 @@ inline constexpr const char* report_page = R"page(<!doctype html>
 .generation.trained line {{ stroke: var(--trained); }} .generation.parameter line {{ stroke: var(--parameter); }}
 .generation.network line {{ stroke: var(--network); }} .generation.bad line {{ stroke: var(--bad); }}
 .generation.rollback line {{ stroke: var(--rollback); }}
+.choice.main, .choice-main {{ fill: var(--delivered); background: var(--delivered); }} .choice.sub, .choice-sub {{ fill: var(--capacity); background: var(--capacity); }}
+.choice.both, .choice-both {{ fill: var(--trained); background: var(--trained); }} .choice.none, .choice-none {{ fill: var(--bad); background: var(--bad); opacity: .55; }}
+.frames {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 12px; }} .frames img {{ width: 100%; border-radius: 6px; display: block; }}
+.frame figcaption {{ color: var(--muted); }}
 .switches td:first-child, .switches td:nth-child(2), .switches td:nth-child(3), .switches td:nth-child(4) {{ white-space: nowrap; }}
 </style>
 <main>
@@ -51,6 +55,7 @@ inline constexpr const char* report_page = R"page(<!doctype html>
 <section class="panel scroll"><table>{figures}</table></section>
 <h2>Switches</h2>
 <section class="panel scroll"><table class="switches"><tr><th>time</th><th>kind</th><th>generation</th><th>the flip</th><th>reason</th></tr>{switches}</table></section>
+{sections}
 <footer>Made by adapath-demo. All figures are of this run on this machine; summary.json beside this file holds them all.</footer>
 </main>
 <script>

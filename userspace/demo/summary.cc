@@ -1,6 +1,7 @@
 // See summary.h.
 #include "userspace/demo/summary.h"
 
+#include <adapath/select.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -63,6 +64,38 @@ public:
 private:
     std::vector<Criterion> list_;
 };
+
+void judge_select(const SelectRecording& r, Criteria& c) {
+    if (!r.present) {
+        return;
+    }
+    if (!r.error.empty()) {
+        c.add("select", false, r.error);
+        return;
+    }
+    c.add("select_decisions_unexplained",
+          r.verification.ran && r.verification.decisions > 0 && r.verification.unexplained == 0,
+          fmt::format("{} decisions about chunks run again by the reference interpreter, {} not reproduced (want 0)",
+                      r.verification.decisions, r.verification.unexplained));
+    c.add("select_decisions_lost",
+          r.counters.decisions > 0 && r.counters.samples_lost == 0 && r.counters.sequence_gaps == 0,
+          fmt::format("{} decisions, {} samples lost in the kernel, {} missing by sequence number (want 0)",
+                      r.counters.decisions, r.counters.samples_lost, r.counters.sequence_gaps));
+    c.add("select_pictures", r.pictures_decoded > 0 && r.pictures_undecodable == 0,
+          fmt::format("{} pictures decoded at the server, {} that it could not (want 0); {} incomplete ones, which the "
+                      "uplink had no room for",
+                      r.pictures_decoded, r.pictures_undecodable, r.pictures_incomplete));
+    const auto chose = [&](uint32_t choice) {
+        return std::any_of(r.decisions.begin(), r.decisions.end(),
+                           [&](const SelectDecision& d) { return d.choice == choice && d.generation != 0; });
+    };
+    c.add("select_chooses", chose(ADP_SELECT_ONLY_MAIN) && chose(ADP_SELECT_ONLY_SUB),
+          "chunks for which the network chose main, and others for which it chose sub (want both)");
+    const auto measured = std::count_if(r.chunks.begin(), r.chunks.end(),
+                                        [](const SelectChunkPoint& chunk) { return chunk.sub_worth >= 0; });
+    c.add("select_measured", measured > 0,
+          fmt::format("{} chunks whose two renditions the server compared (want at least 1)", measured));
+}
 
 void judge(const Recording& r, Summary& s) {
     Criteria c;
@@ -132,6 +165,7 @@ void judge(const Recording& r, Summary& s) {
     for (const std::string& failure : r.forced.failures) {
         c.add("scenario", false, failure);
     }
+    judge_select(r.select, c);
     s.criteria = c.take();
     s.ok = std::all_of(s.criteria.begin(), s.criteria.end(), [](const Criterion& x) { return x.passed; });
 }
