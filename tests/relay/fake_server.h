@@ -32,20 +32,24 @@ struct GotRecord {
 
 class FakeServer {
 public:
-    explicit FakeServer(uint16_t port = 0) { up(port); }
+    // `small`: buffers so small that a server which does not read is noticed soon.
+    explicit FakeServer(const std::string& address = "127.0.0.1", bool small = true)
+        : address_(address), small_(small) {
+        up();
+    }
     ~FakeServer() { down(); }
 
     // Listens again, on the same port.
-    void up(uint16_t port = 0) {
+    void up() {
         video::Fd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
         const int on = 1;
-        const int small = 4096;  // so that a server which does not read is noticed soon
+        const int bytes = 4096;
         setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-        setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+        if (small_) setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
         sockaddr_in at{};
         at.sin_family = AF_INET;
-        at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        at.sin_port = htons(port != 0 ? port : port_);
+        inet_pton(AF_INET, address_.c_str(), &at.sin_addr);
+        at.sin_port = htons(port_);
         if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at) != 0 || listen(fd.get(), 64) != 0) {
             std::perror("fake server");
             std::abort();
@@ -197,6 +201,8 @@ private:
         return true;
     }
 
+    const std::string address_;
+    const bool small_;
     uint16_t port_ = 0;
     video::Fd listener_;
     std::thread acceptor_;
