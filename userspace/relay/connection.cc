@@ -82,7 +82,9 @@ uint64_t Connection::queue_age_us(uint64_t now_us) const {
 }
 
 Pressure Connection::pressure(uint64_t now_us) const {
-    if (state_ != State::connecting && state_ != State::open) {
+    // At the very first the server's name may not have been looked up yet: that is worth a moment in the queue.
+    const bool first = state_ == State::waiting && counters_.failures == 0 && counters_.connections == 0;
+    if (state_ != State::connecting && state_ != State::open && !first) {
         return Pressure::packets;
     }
     const uint64_t age = queue_age_us(now_us);
@@ -150,8 +152,6 @@ void Connection::connect(uint64_t now_us) {
     stalled_us_ = 0;
     was_busy_ = false;
     sent_of_first_ = 0;
-    queue_.push_front({hello_bytes(camera_, options_.gateway), now_us});
-    queued_bytes_ += queue_.front().bytes.size();
     const auto& address = reinterpret_cast<const sockaddr&>(to.address);
     if (::connect(fd_.get(), &address, to.length) != 0 && errno != EINPROGRESS) {
         fail(video::errno_text(errno), now_us);
@@ -172,6 +172,8 @@ void Connection::opened() {
     spdlog::info("camera {}: connected to {} ({})", camera_, video::peer_of(fd_.get()),
                  video::congestion_control_of(fd_.get()));
     said_down_ = false;
+    queue_.push_front({hello_bytes(camera_, options_.gateway), video::now_ns() / 1000});
+    queued_bytes_ += queue_.front().bytes.size();
     flush();
 }
 
@@ -192,18 +194,22 @@ void Connection::fail(const std::string& why, uint64_t now_us) {
     retry_us_ = std::min(retry_us_ * 2, options_.retry_most_us);
 }
 
-void Connection::close() {
-    if (fd_.valid()) {
-        epoll_ctl(epoll_, EPOLL_CTL_DEL, fd_.get(), nullptr);
-        fd_.reset();
-    }
+void Connection::abandon_queue() {
     counters_.abandoned += queue_.size();
     counters_.abandoned_bytes += queued_bytes_ - sent_of_first_;
     queue_.clear();
     queued_bytes_ = 0;
     sent_of_first_ = 0;
-    state_ = State::idle;
     losses_++;
+}
+
+void Connection::close() {
+    if (fd_.valid()) {
+        epoll_ctl(epoll_, EPOLL_CTL_DEL, fd_.get(), nullptr);
+        fd_.reset();
+    }
+    abandon_queue();
+    state_ = State::idle;
 }
 
 void Connection::want_write(bool on) {
@@ -301,6 +307,10 @@ void Connection::on_events(uint32_t events, uint64_t now_us) {
 }
 
 void Connection::tick(uint64_t now_us) {
+    // Nobody wants to see it any more when the server answers at last.
+    if (state_ != State::open && queue_age_us(now_us) > picture_factor * options_.queue_us) {
+        abandon_queue();
+    }
     if (state_ == State::waiting && now_us >= deadline_us_) {
         connect(now_us);
     } else if (state_ == State::connecting && now_us >= deadline_us_) {

@@ -67,7 +67,8 @@ public:
     void flush();
     void on_events(uint32_t events, uint64_t now_us);
     void tick(uint64_t now_us);
-    // Goes up when a connection or an attempt ends: what was under way is lost, and chunks have to begin anew.
+    // Goes up when a connection or an attempt ends, or takes too long: what was queued is lost, and chunks have to
+    // begin anew.
     [[nodiscard]] uint64_t losses() const { return losses_; }
     Progress progress(uint64_t since_us);
 
@@ -90,6 +91,7 @@ private:
 
     void connect(uint64_t now_us);
     void opened();
+    void abandon_queue();
     void fail(const std::string& why, uint64_t now_us);
     void want_write(bool on);
     void set_congestion_control();

@@ -37,12 +37,13 @@ grpc::ChannelArguments channel_arguments() {
 
 class Feedback::Attempts {
 public:
-    Attempts(std::string peer, const FeedbackOptions& options)
-        : peer_(std::move(peer)), options_(options), pause_(options.retry_least) {}
+    // `good`: what there is to say when it works.
+    Attempts(std::string peer, const char* good, const FeedbackOptions& options)
+        : peer_(std::move(peer)), good_(good), options_(options), pause_(options.retry_least) {}
 
     void there() {
         if (!there_) {
-            spdlog::info("{}: connected", peer_);
+            spdlog::info("{}: {}", peer_, good_);
         }
         there_ = true;
         said_ = false;
@@ -62,6 +63,7 @@ public:
 
 private:
     const std::string peer_;
+    const char* const good_;
     const FeedbackOptions& options_;
     std::chrono::milliseconds pause_;
     bool there_ = false;
@@ -122,7 +124,7 @@ void Feedback::take(pb::CameraReport& report) {
 }
 
 void Feedback::watch(const std::stop_token& stop) {
-    Attempts attempts("server " + options_.vision, options_);
+    Attempts attempts("server " + options_.vision, "reports are coming", options_);
     grpc::SslCredentialsOptions tls;
     tls.pem_root_certs = options_.ca;
     tls.pem_cert_chain = options_.certificate;
@@ -165,7 +167,7 @@ void Feedback::watch(const std::stop_token& stop) {
 }
 
 void Feedback::feed(const std::stop_token& stop) {
-    Attempts attempts("adapathd at " + options_.daemon, options_);
+    Attempts attempts("adapathd at " + options_.daemon, "takes prices and reports", options_);
     for (;;) {
         const auto channel =
             grpc::CreateCustomChannel(options_.daemon, grpc::InsecureChannelCredentials(), channel_arguments());

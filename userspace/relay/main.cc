@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <grpc/support/log.h>
 #include <spdlog/spdlog.h>
 
 #include "codegen/version.h"
@@ -124,6 +125,8 @@ Status read_keys(Options& options) {
 int run(Options& options) {
     video::SignalStop signals;
     video::setup_logging("adapath-relay", options.verbose);
+    // gRPC has its own words for each attempt that fails; ours are said once.
+    gpr_set_log_function([](gpr_log_func_args* said) { spdlog::debug("gRPC: {}", said->message); });
     const auto fail = [](const Error& error, int code = exit_failed) {
         spdlog::error("{}", error.message);
         return code;
