@@ -188,7 +188,10 @@ Camera::ChunkPtr Camera::open_chunk(uint32_t which, const AccessUnit& unit) {
     r.begun = true;
     open->result.chunk_us = r.chunk_us;
     if (which == ADP_SELECT_MAIN && shared_.vision.gradients > 0) {
-        open->labelled = gradient_share_ + shared_.vision.gradients >= 1;
+        // As if both renditions will come of it; report() takes back what did not.
+        gradient_share_ += shared_.vision.gradients;
+        open->labelled = gradient_share_ >= 1;
+        gradient_share_ -= open->labelled ? 1 : 0;
     }
     r.chunks.push_back(open);
     return open;
@@ -361,10 +364,11 @@ void Camera::look(const ChunkPtr& chunk, size_t index, const AVFrame& frame) {
         }
         self->found(chunk, index, Look::seen, std::move(*boxes), cached);
     };
-    if (!queue_->offer(std::move(work))) {
+    while (!queue_->offer(std::move(work))) {
+        const bool slower = fall_behind();
+        if (slower && is_turn(picture.tick)) continue;  // there may be room now
         picture.look = Look::left_out;
         counters_.left_out++;
-        fall_behind();
         return;
     }
     picture.look = Look::waiting;
@@ -374,8 +378,8 @@ void Camera::look(const ChunkPtr& chunk, size_t index, const AVFrame& frame) {
 
 // The queue is full: from now on every second of what was looked at so far, in the queue too, so that what is left out
 // is spread evenly, and over both renditions alike.
-void Camera::fall_behind() {
-    if (stride_ >= most_stride) return;
+bool Camera::fall_behind() {
+    if (stride_ >= most_stride) return false;
     stride_ *= 2;
     std::vector<VisionPool::Work> out = queue_->thin([this](int64_t tick) { return is_turn(tick); });
     for (uint32_t which = 0; which < ADP_SELECT_RENDITIONS; which++)
@@ -389,6 +393,7 @@ void Camera::fall_behind() {
                 counters_.left_out++;
             }
     fullest_ = queue_->waiting();
+    return true;
 }
 
 void Camera::found(const ChunkPtr& chunk, size_t index, Look look, std::vector<Box> boxes, bool cached) {
@@ -537,9 +542,10 @@ void Camera::report(const ChunkPtr& chunk) {
         shared_.on_report(gateway_, std::move(told));
         if (shared_.vision.regions && (main || !result.measured)) report_regions(*chunk);
     }
-    if (main && result.measured) {
-        gradient_share_ = std::min(1.0, gradient_share_ + shared_.vision.gradients);
-        if (chunk->labelled) report_gradients(chunk);
+    if (main && shared_.vision.gradients > 0) {
+        const bool labelled = chunk->labelled && result.measured && report_gradients(*chunk);
+        gradient_share_ -= result.measured ? 0 : shared_.vision.gradients;
+        gradient_share_ = std::clamp(gradient_share_ + (chunk->labelled && !labelled ? 1 : 0), -1.0, 2.0);
     }
     chunk->picks.clear();
     shared_.on_chunk(gateway_, number_, result);
@@ -625,25 +631,26 @@ void Camera::match_picks() {
     }
 }
 
-void Camera::report_gradients(const ChunkPtr& chunk) {
+// False where it could not be done: another chunk then takes the turn.
+bool Camera::report_gradients(Chunk& chunk) {
     struct Pair {
         video::AvFrame main;
         video::AvFrame sub;
         std::optional<std::vector<Box>> reference;
     };
     const auto pairs = std::make_shared<std::vector<Pair>>();
-    for (Pick& pick : chunk->picks) {
+    for (Pick& pick : chunk.picks) {
         if (pick.main == nullptr || pick.sub == nullptr) continue;
-        const PictureResult& picture = chunk->result.pictures[pick.index];
+        const PictureResult& picture = chunk.result.pictures[pick.index];
         Pair& pair = pairs->emplace_back(Pair{std::move(pick.main), std::move(pick.sub), std::nullopt});
         if (picture.look != Look::seen) continue;
         pair.reference.emplace();
         std::ranges::copy_if(picture.boxes, std::back_inserter(*pair.reference),
                              [&](const Box& box) { return box.score >= shared_.vision.score; });
     }
-    if (pairs->empty()) return;
+    if (pairs->empty()) return false;
     VisionPool::Work work;
-    work.run = [self = shared_from_this(), pairs, chunk_us = chunk->result.chunk_us](Detector* detector) {
+    work.run = [self = shared_from_this(), pairs, chunk_us = chunk.result.chunk_us](Detector* detector) {
         BlockMap all;
         for (const Pair& pair : *pairs) {
             const auto one = [&]() -> Result<BlockMap> {
@@ -679,8 +686,7 @@ void Camera::report_gradients(const ChunkPtr& chunk) {
         std::lock_guard lock(self->mutex_);
         self->shared_.on_report(self->gateway_, std::move(report));
     };
-    // Where it could not be done, the next chunk is tried.
-    if (shared_.pool->spare(std::move(work))) gradient_share_ = std::max(0.0, gradient_share_ - 1);
+    return shared_.pool->spare(std::move(work));
 }
 
 CameraCounters Camera::counters() const {

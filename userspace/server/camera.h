@@ -159,7 +159,7 @@ private:
     int64_t tick_of(uint32_t rendition, uint64_t received_us) const;
     [[nodiscard]] bool is_turn(int64_t tick) const;
     void look(const ChunkPtr& chunk, size_t index, const AVFrame& frame);
-    void fall_behind();
+    bool fall_behind();
     void found(const ChunkPtr& chunk, size_t index, Look look, std::vector<Box> boxes, bool cached);
     void settle();
     [[nodiscard]] bool waits(const Chunk& chunk) const;
@@ -173,7 +173,7 @@ private:
     void draw_sample(const Chunk& chunk, const PictureResult& picture, const AVFrame& frame);
     void pick(const ChunkPtr& chunk, size_t index, const AVFrame& frame);
     void match_picks();
-    void report_gradients(const ChunkPtr& chunk);
+    bool report_gradients(Chunk& chunk);
 
     Shared& shared_;
     const std::string gateway_;

@@ -164,6 +164,7 @@ bool Depacketiser::append(std::span<const uint8_t> payload) {
             // A second start without an end, or a part without a start. After a loss the latter is no fault of the
             // packet.
             if (first || whole_) return false;
+            slices_ |= is_slice(inner);  // so that the picture is counted
             return true;
         }
         if (!first && inner != fragment_type_) return false;

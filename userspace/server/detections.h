@@ -49,8 +49,8 @@ public:
     static constexpr double least_score = 0.1;
 
     struct Options {
-        std::string model;      // model_hash(); empty: whatever the file says, for reading only
-        std::string file;       // empty: in memory only
+        std::string model{};    // model_hash(); empty: whatever the file says, for reading only
+        std::string file{};     // empty: in memory only
         size_t most = 100'000;  // pictures in memory; the oldest makes room
     };
     // A file of another model, or that is no such file, is an error.

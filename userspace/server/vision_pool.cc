@@ -26,7 +26,7 @@ std::unique_ptr<VisionPool::Queue> VisionPool::queue() {
     return queue;
 }
 
-bool VisionPool::Queue::offer(Work work) {
+bool VisionPool::Queue::offer(Work&& work) {
     {
         std::lock_guard lock(pool_.mutex_);
         if (pool_.stopping_ || work_.size() >= pool_.limit_) return false;

@@ -30,7 +30,7 @@ public:
     class Queue {
     public:
         // False, and nothing taken, when it is full.
-        bool offer(Work work);
+        bool offer(Work&& work);
         // Takes out those that do not stay, and gives them back.
         std::vector<Work> thin(const std::function<bool(int64_t tick)>& stays);
         [[nodiscard]] size_t waiting() const;
