@@ -1,0 +1,67 @@
+// See price.h.
+#include "userspace/relay/price.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <adapath/select.h>
+
+namespace adapath::relay {
+
+namespace {
+
+constexpr double mib = 1 << 20;
+constexpr double price_max = ADP_SELECT_PRICE_MAX_Q16 / 65536.0;
+// Of the whole uplink's price, in accuracy. Below the least it costs nothing: a main stream that took all of the uplink
+// would then be worth it for a fiftieth of accuracy. The most is beyond what drives away a sub stream that takes a
+// thousandth of the uplink.
+constexpr double whole_min = 0.02;
+constexpr double whole_max = 1000;
+// Estimates of less are not believed: prices would be infinite.
+constexpr double capacity_min = 1000;
+constexpr double capacity_max = 4e9;
+
+// A measurement that is no number is none.
+double sound(double value) { return std::isfinite(value) ? std::max(value, 0.0) : 0; }
+
+}  // namespace
+
+Price PriceController::step(const Uplink& uplink, double seconds) {
+    const double dt = std::clamp(sound(seconds), 0.0, 1.0);
+    const double delivered = sound(uplink.delivered_rate);
+    const double offered = sound(uplink.offered_rate);
+    const double weight = 1 - std::exp(-dt / options_.smooth_s);
+
+    if (uplink.app_limited) {
+        if (capacity_ > 0) {
+            capacity_ = std::max(capacity_ * (1 + options_.growth * dt), delivered);
+        }
+    } else if (capacity_ == 0) {
+        capacity_ = delivered;
+    } else {
+        capacity_ += (delivered - capacity_) * weight;
+    }
+    offered_ += (offered - offered_) * weight;
+    if (capacity_ > 0) {
+        capacity_ = std::clamp(capacity_, capacity_min, capacity_max);
+    }
+
+    Price result;
+    if (capacity_ == 0) {
+        return result;  // the uplink was never the limit, or is dead from the start: nothing to say
+    }
+    delay_s_ = std::max(sound(uplink.backlog_bytes) / capacity_ - sound(uplink.base_rtt_s), 0.0);
+    const double slope = (offered / capacity_ - 1) * options_.balance +
+                         (std::min(delay_s_, options_.delay_max_s) - options_.target_s) * options_.delay;
+    whole_price_ = std::clamp(
+        std::max(whole_price_, whole_min) * std::exp(std::clamp(slope, -options_.fall_max, options_.rise_max) * dt),
+        whole_min, whole_max);
+    if (whole_price_ > whole_min) {
+        result.price = std::min(whole_price_ / capacity_ * mib, price_max);
+    }
+    result.main_limit = static_cast<uint32_t>(capacity_);
+    result.used = std::min(offered_ / capacity_, 2.0);
+    return result;
+}
+
+}  // namespace adapath::relay

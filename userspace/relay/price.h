@@ -1,0 +1,69 @@
+// What the uplink's bytes cost just now: a controller from what the uplink does to the market that the app select
+// decides by (struct adp_select_market). Pure: no clock, no sockets; the relay and select's simulator step it alike.
+//
+// The law. Cameras answer to a price once a chunk, in steps (a rendition more or less), so the price has to move slowly
+// against a chunk, and in proportion to itself: demand depends on its logarithm. With d the queueing delay, o the
+// offered rate and C the uplink's capacity,
+//     d/dt log(price * C) = (o / C - 1) * balance + (d - target) * delay
+// which is PIE's law (RFC 8033) with the delay's derivative taken from its cause, so that it still tells when the queue
+// is full and drops. price * C is what a whole uplink costs; holding that, not the price, lets a link that drops to
+// half raise the price at once.
+//
+// C is what is delivered while the uplink is the limit. While it is not, nobody knows C: it is thought to grow, so an
+// uplink that is left idle gets cheaper, the faster the more of it is idle, until it costs nothing.
+#pragma once
+
+#include <cstdint>
+
+namespace adapath::relay {
+
+struct PriceOptions {
+    double target_s = 0.15;  // queueing delay to keep, s
+    // Gains, in e-folds of the price.
+    double balance = 0.6;  // a second, when twice the capacity is offered
+    double delay = 0.5;    // a second, when the delay is 1 s above the target
+    // Bounds of the two together, e-folds/s. Upward it hurries, since the queue fills; downward each chunk has to show
+    // first what it did.
+    double rise_max = 2;
+    double fall_max = 0.5;
+    double growth = 0.1;       // of the capacity, a second, while the uplink is not the limit
+    double smooth_s = 1;       // time constant of the measured capacity and of the rates
+    double delay_max_s = 1.5;  // a longer delay counts as this
+};
+
+// Of the interval that just ended, sums over all cameras' connections.
+struct Uplink {
+    double backlog_bytes = 0;   // at its end: in the relay's queues and in the sockets, not acknowledged yet
+    double delivered_rate = 0;  // bytes/s that the far end acknowledged
+    double offered_rate = 0;    // bytes/s that came for the uplink, whether they were dropped later or not
+    double base_rtt_s = 0;      // least round trip: so much backlog is under way, not waiting
+    bool app_limited = false;   // all was sent at some time of it: the delivered rate is the cameras', not the uplink's
+};
+
+// As pb::Market, but for the number of cameras.
+struct Price {
+    double price = 0;         // accuracy for 1 MiB/s, 0 to 1024
+    uint32_t main_limit = 0;  // bytes/s: no main stream of more; 0 = none
+    double used = 0;          // offered / capacity, 0 to 2; 0 while the capacity is unknown
+};
+
+class PriceController {
+public:
+    explicit PriceController(const PriceOptions& options = {}) : options_(options) {}
+
+    // Call it about every 100 ms. `seconds`: since the last call.
+    Price step(const Uplink& uplink, double seconds);
+
+    [[nodiscard]] double delay_s() const { return delay_s_; }          // queueing delay at the last step
+    [[nodiscard]] double capacity() const { return capacity_; }        // bytes/s; 0 = unknown
+    [[nodiscard]] double whole_price() const { return whole_price_; }  // accuracy for the whole uplink
+
+private:
+    PriceOptions options_;
+    double capacity_ = 0;
+    double offered_ = 0;  // bytes/s, smoothed, for `used`
+    double delay_s_ = 0;
+    double whole_price_ = 0;
+};
+
+}  // namespace adapath::relay
