@@ -13,19 +13,19 @@ namespace adapath {
 
 // One group of pictures, in both renditions; [0] sub, [1] main (enum adp_select_rendition).
 struct SelectChunk {
-    uint64_t first = 0;                           // frame of the clip
-    std::array<std::vector<uint32_t>, 2> bytes;   // of each picture's access unit, the IDR picture first; equally many
-    std::array<double, 2> accuracy = {0, 0};      // F1, 0..1; main's is 1 where it is the truth itself
-    std::array<double, 2> objects = {0, 0};       // found, mean of a picture
-    std::array<double, 2> confidence = {0, 0};    // mean score of them; 0 where there are none
+    uint64_t first = 0;                          // frame of the clip
+    std::array<std::vector<uint32_t>, 2> bytes;  // of each picture's access unit, the IDR picture first; equally many
+    std::array<double, 2> accuracy = {0, 0};     // F1, 0..1; main's is 1 where it is the truth itself
+    std::array<double, 2> objects = {0, 0};      // found, mean of a picture
+    std::array<double, 2> confidence = {0, 0};   // mean score of them; 0 where there are none
 };
 
 struct SelectView {
     std::string name;
-    bool held_out = false;            // another camera: not to be trained on
-    double fps = 10;                  // of the pictures in it
-    std::vector<SelectChunk> late;    // of the clip's later half: to train on
-    std::vector<SelectChunk> early;   // of its earlier half: to judge by
+    bool held_out = false;           // another camera: not to be trained on
+    double fps = 10;                 // of the pictures in it
+    std::vector<SelectChunk> late;   // of the clip's later half: to train on
+    std::vector<SelectChunk> early;  // of its earlier half: to judge by
 };
 
 struct SelectDataset {

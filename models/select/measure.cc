@@ -80,8 +80,10 @@ Result<video::Clip> window_of(const video::Clip& clip, const View& view) {
         const int most_x = (whole.width - window.width) / 2 * 2;
         const int most_y = (whole.height - window.height) / 2 * 2;
         // Even positions: chroma has half of the pixels.
-        const int x = std::min(view.step_x > 0 ? to_and_fro(i, view.step_x, most_x) / 2 * 2 : even(whole.width * view.x), most_x);
-        const int y = std::min(view.step_y > 0 ? to_and_fro(i, view.step_y, most_y) / 2 * 2 : even(whole.height * view.y), most_y);
+        const int x =
+            std::min(view.step_x > 0 ? to_and_fro(i, view.step_x, most_x) / 2 * 2 : even(whole.width * view.x), most_x);
+        const int y = std::min(
+            view.step_y > 0 ? to_and_fro(i, view.step_y, most_y) / 2 * 2 : even(whole.height * view.y), most_y);
         const video::Size chroma{window.width / 2, window.height / 2};
         copy_window(picture.y, whole.width, x, y, window, bytes);
         copy_window(picture.u, whole.width / 2, x / 2, y / 2, chroma, bytes);

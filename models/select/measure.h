@@ -12,10 +12,10 @@ namespace adapath {
 
 struct SelectMeasurement {
     std::string clip;
-    std::string path;        // of the dataset; what is in it already is not measured again
-    uint32_t group = 10;     // pictures of a chunk
-    uint32_t every = 2;      // of them, every so manyth is looked at
-    uint32_t most = 0;       // chunks to measure in this call; 0 = all
+    std::string path;     // of the dataset; what is in it already is not measured again
+    uint32_t group = 10;  // pictures of a chunk
+    uint32_t every = 2;   // of them, every so manyth is looked at
+    uint32_t most = 0;    // chunks to measure in this call; 0 = all
     // Now and then: chunks that are there, of how many. False stops.
     std::function<bool(size_t done, size_t all)> progress{};
 };

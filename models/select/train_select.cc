@@ -42,7 +42,8 @@ Status measure(const Options& o) {
     size_t before = 0;
     m.progress = [&](size_t done, size_t all) {
         if (before == 0) before = done - 1;
-        const double each = std::chrono::duration<double>(Clock::now() - start).count() / static_cast<double>(done - before);
+        const double each =
+            std::chrono::duration<double>(Clock::now() - start).count() / static_cast<double>(done - before);
         fmt::print(stderr, "\rmeasuring: {} of {} chunks, {:.0f} s to go ", done, all,
                    each * static_cast<double>(all - done));
         return !stopping;
@@ -72,7 +73,8 @@ int main(int argc, char** argv) {
     app.add_option("--detector", o.detector, "The server's vision network, *.json or *.pt")->capture_default_str();
     app.add_option("--out", o.out, "Folder for policy.model and CARD.md")->capture_default_str();
     app.add_option("--dataset", o.dataset, "Measured chunks, JSON lines [dataset.jsonl in the folder of --out]");
-    app.add_option("--measure-most", o.most, "Measure at most so many chunks more, then go on with what is there (0 = all)")
+    app.add_option("--measure-most", o.most,
+                   "Measure at most so many chunks more, then go on with what is there (0 = all)")
         ->capture_default_str();
     app.add_option("--seed", o.seed, "Seed")->capture_default_str();
     app.add_option("--threads", o.threads, "LibTorch's threads")->check(CLI::Range(1, 256))->capture_default_str();
