@@ -97,6 +97,34 @@ SelectScenario judged_select_scenario(const SelectDataset& dataset, std::shared_
     return s;
 }
 
+SelectDataset made_up_cameras(uint64_t seed) {
+    Random random(seed);
+    SelectDataset dataset;
+    for (int v = 0; v < 8; v++) {
+        SelectView view;
+        view.name = fmt::format("made-up-{}", v);
+        const double main_idr = random.log_uniform(8000, 50000);
+        const double share = random.uniform(0.1, 0.3);
+        double busy = random.uniform();
+        for (int i = 0; i < 80; i++) {
+            busy = std::clamp(busy + 0.2 * random.normal(), 0.0, 1.0);
+            SelectChunk chunk;
+            chunk.first = static_cast<uint64_t>(10 * i);
+            for (int p = 0; p < 10; p++) {
+                const double bytes = (p == 0 ? main_idr : main_idr * (0.03 + 0.12 * busy)) * random.uniform(0.8, 1.25);
+                chunk.bytes[1].push_back(static_cast<uint32_t>(bytes));
+                chunk.bytes[0].push_back(static_cast<uint32_t>(1 + bytes * share));
+            }
+            chunk.objects = {6 * busy, 10 * busy};
+            chunk.confidence = {0.5, 0.5};
+            chunk.accuracy = {std::clamp(0.95 - 0.6 * busy + 0.1 * random.normal(), 0.0, 1.0), 1};
+            (i < 40 ? view.early : view.late).push_back(std::move(chunk));
+        }
+        dataset.views.push_back(std::move(view));
+    }
+    return dataset;
+}
+
 Result<std::vector<NamedTrace>> judged_traces(const std::string& folder) {
     std::vector<NamedTrace> traces;
     std::error_code none;

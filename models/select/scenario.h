@@ -19,6 +19,9 @@ namespace adapath {
 [[nodiscard]] SelectScenario judged_select_scenario(const SelectDataset& dataset, std::shared_ptr<const Trace> trace,
                                                     const std::string& name, uint32_t cameras, double demand = 2);
 
+// Cameras that nobody measured, of plausible sizes and worths: for inputs before there are any, and for tests.
+[[nodiscard]] SelectDataset made_up_cameras(uint64_t seed = 1);
+
 struct NamedTrace {
     std::string name;
     std::shared_ptr<const Trace> trace;
