@@ -33,8 +33,8 @@ FloatRunner::FloatRunner(const FloatModel& model) {
     b_.resize(widest);
 }
 
-float FloatRunner::run(const uint8_t* codes) {
-    if (layers_.empty()) return 0;
+std::span<const float> FloatRunner::run_all(const uint8_t* codes) {
+    if (layers_.empty()) return {};
     for (uint32_t i = 0; i < layers_.front().inputs; i++) a_[i] = codes[i];
     for (const Layer& layer : layers_) {
         float* out = b_.data();
@@ -61,7 +61,12 @@ float FloatRunner::run(const uint8_t* codes) {
         }
         std::swap(a_, b_);
     }
-    return a_[0];
+    return {a_.data(), layers_.back().outputs};
+}
+
+float FloatRunner::run(const uint8_t* codes) {
+    const std::span<const float> outputs = run_all(codes);
+    return outputs.empty() ? 0 : outputs[0];
 }
 
 int32_t FloatRunner::run_q16(const uint8_t* codes) {

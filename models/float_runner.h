@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "codegen/model.h"
@@ -17,6 +18,8 @@ public:
     float run(const uint8_t* codes);
     // The same in Q16 as a snapshot would give it, saturated to 32 bits.
     int32_t run_q16(const uint8_t* codes);
+    // All outputs, in real units; valid until the next call.
+    std::span<const float> run_all(const uint8_t* codes);
 
 private:
     struct Layer {

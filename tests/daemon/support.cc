@@ -125,7 +125,8 @@ bool put(LocalDatapath& datapath, const adp_cc_sample& sample) {
     return datapath.put(std::as_bytes(std::span(&sample, 1)));
 }
 
-HandDaemon open_hand_daemon(const std::string& state_directory, const std::function<void(pb::DaemonConfig&)>& change) {
+HandDaemon open_hand_daemon(const std::string& state_directory, const std::function<void(pb::DaemonConfig&)>& change,
+                            std::unique_ptr<SelectFeed> feed) {
     pb::DaemonConfig config;
     config.set_backend("local");
     config.set_state_directory(state_directory);
@@ -143,6 +144,7 @@ HandDaemon open_hand_daemon(const std::string& state_directory, const std::funct
     }
     HandDaemon hand;
     hand.datapath = local->datapath;
+    local->backend.select_feed = std::move(feed);
     Result<std::unique_ptr<Daemon>> daemon = Daemon::open(config, std::move(*lock), std::move(local->backend));
     if (!daemon) {
         throw std::runtime_error(daemon.error().message);

@@ -52,6 +52,7 @@ struct HandDaemon {
     std::unique_ptr<Daemon> daemon;
 };
 HandDaemon open_hand_daemon(const std::string& state_directory,
-                            const std::function<void(pb::DaemonConfig&)>& change = {});
+                            const std::function<void(pb::DaemonConfig&)>& change = {},
+                            std::unique_ptr<SelectFeed> feed = nullptr);
 
 }  // namespace adapath::test

@@ -1,6 +1,7 @@
 // The daemon with the app select on the real kernel: cameras that send over a veth pair while the daemon is switched,
 // killed and started again. The proof is `adapathctl verify`: every logged decision is reproduced.
 #include <arpa/inet.h>
+#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
@@ -10,6 +11,8 @@
 #include "tests/bpf/select_fixture.h"
 #include "tests/netns/testbed.h"
 #include "userspace/bpf_backend/select_backend.h"
+#include "userspace/common/clock.h"
+#include "userspace/proto/select.grpc.pb.h"
 
 namespace adapath::testing {
 namespace {
@@ -149,6 +152,57 @@ TEST_F(DaemonWithSelect, SwitchedKilledAndStartedAgainEveryDecisionIsExplained) 
         EXPECT_GT(camera->streams[0].passed + camera->streams[1].passed, 100U);
         EXPECT_EQ(camera->counters.torn + camera->counters.malformed + camera->counters.foreign, 0U);
     }
+}
+
+// What the relay feeds is in the kernel's maps, and the next decisions are made by it.
+TEST_F(DaemonWithSelect, FeedReachesTheKernel) {
+    ASSERT_TRUE(daemon_->start().ok());
+    start_cameras();
+    Result<pb::InstallReply> installed = daemon_->install(snapshot(1));
+    EXPECT_TRUE(installed.ok()) << installed.error().message;
+    auto stub =
+        pb::SelectFeed::NewStub(grpc::CreateChannel("unix:" + daemon_->socket(), grpc::InsecureChannelCredentials()));
+    const auto feed = [&](const pb::FeedRequest& request) {
+        grpc::ClientContext context;
+        pb::FeedReply reply;
+        auto writer = stub->Feed(&context, &reply);
+        writer->Write(request);
+        writer->WritesDone();
+        return writer->Finish();
+    };
+    Result<SelectPanel> panel = SelectPanel::open(daemon_->pins());
+    ASSERT_TRUE(panel.ok());
+    pb::FeedRequest request;
+    request.mutable_market()->set_price(1024);
+    request.mutable_market()->set_used(1.5);
+    request.mutable_market()->set_cameras(kCameras);
+    EXPECT_TRUE(feed(request).ok());
+    EXPECT_EQ(panel->market().price_q16, ADP_SELECT_PRICE_MAX_Q16);
+    EXPECT_EQ(panel->market().used_q16, 3 * ADP_Q16_ONE / 2);
+    EXPECT_EQ(panel->market().cameras, kCameras);
+    request.mutable_report()->set_camera(2);
+    request.mutable_report()->set_chunk_us(monotonic_us());
+    request.mutable_report()->mutable_measured()->set_sub_worth(0.5);
+    request.mutable_report()->mutable_measured()->set_gain(0.5);
+    request.mutable_report()->mutable_measured()->set_pictures(1);
+    EXPECT_TRUE(feed(request).ok());
+    std::this_thread::sleep_for(std::chrono::seconds(2));
+    stop_cameras();
+    for (uint32_t i = 0; i < kCameras; ++i) {
+        Result<adp_select_camera> camera = panel->camera(i);
+        ASSERT_TRUE(camera.ok());
+        EXPECT_EQ(camera->price_q16, ADP_SELECT_PRICE_MAX_Q16);
+        EXPECT_EQ(camera->input[ADP_SELECT_OTHERS], 2 * ADP_SELECT_OTHERS_UNIT) << "log2 of " << kCameras;
+        // Half of 255, and what a camera has of which nothing was ever measured.
+        EXPECT_NEAR(camera->input[ADP_SELECT_SUB_WORTH], i == 2 ? 128 : 0, 1);
+    }
+    request.mutable_report()->set_camera(kCameras);
+    EXPECT_EQ(feed(request).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    Result<pb::StatusReply> status = daemon_->status();
+    ASSERT_TRUE(status.ok());
+    EXPECT_EQ(status->feed().markets(), 1U);
+    EXPECT_EQ(status->feed().measured(), 1U);
+    EXPECT_EQ(status->feed().refused(), 1U);
 }
 
 TEST_F(DaemonWithSelect, RefusesAnotherAppsSnapshot) {

@@ -173,12 +173,12 @@ TEST_P(Cameras, ShareAConstantLink) {
     for (const double share : {0.1, 0.25, 0.4, 0.55, 0.7, 0.85}) {
         const double capacity = between(cameras_, share);
         const Outcome out = run(cameras_, [=](double) { return capacity; }, 120);
-        EXPECT_GE(out.used, 0.9) << share;
+        EXPECT_GE(out.used, 0.8) << share;  // PriceOptions::load
         EXPECT_LE(out.mean_delay, 0.3) << share;
         EXPECT_LE(out.worst_delay, 0.8) << share;
         EXPECT_EQ(out.without, 0) << share;
         EXPECT_LE(out.all_main, share < 0.6 ? 0 : share < 0.8 ? 0.1 : 0.6) << share;
-        EXPECT_LE(out.changes, 20) << share;
+        EXPECT_LE(out.changes, 30) << share;
         EXPECT_GT(out.price, 0) << share;
     }
 }

@@ -163,6 +163,19 @@ Result<int> Client::status(std::ostream& out, bool json) {
                    asking.questions(), asking.applied(), asking.apply().p50_us(), asking.apply().p99_us(),
                    asking.overtaken(), asking.unknown(), asking.cpu_s());
     }
+    if (reply.has_feed()) {
+        const pb::FeedStatus& feed = reply.feed();
+        fmt::print(out, "feed       {}  markets {}  reports {} (seen {}, measured {})  refused {}{}\n",
+                   feed.connected() ? "relay connected" : "no relay", feed.markets(), feed.reports(), feed.seen(),
+                   feed.measured(), feed.refused(), feed.refused() > 0 ? "; last: " + feed.last_refusal() : "");
+        fmt::print(out, "market     {}\n",
+                   feed.market_age_s() < 0
+                       ? std::string("never told: bytes cost nothing")
+                       : fmt::format("price {:.3f} for 1 MiB/s, {:.0f} % of the uplink used{}, told {:.1f} s ago",
+                                     feed.price(), 100 * feed.used(),
+                                     feed.main_limit() > 0 ? ", main up to " + rate_text(feed.main_limit()) : "",
+                                     feed.market_age_s()));
+    }
     if (reply.program_missing() > 0) {
         fmt::print(out, "MISSING    {} decisions fell back because the active slot had no program: report this\n",
                    reply.program_missing());

@@ -15,6 +15,7 @@
 #include "codegen/codegen.h"
 #include "codegen/result.h"
 #include "userspace/adapathd/objective.h"
+#include "userspace/adapathd/select_feed.h"
 #include "userspace/linkem/histogram.h"
 
 namespace adapath {
@@ -137,6 +138,7 @@ struct Backend {
     std::vector<std::string> warnings{};  // what the options ask for and the adopted kernel side does not do
     std::unique_ptr<Installer> installer;
     std::unique_ptr<Collector> collector;
+    std::unique_ptr<SelectFeed> select_feed{};  // app select only
 };
 
 struct BpfBackendOptions {

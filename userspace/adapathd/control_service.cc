@@ -174,8 +174,8 @@ grpc::Status ControlService::StreamSamples(grpc::ServerContext* context, const p
         }
     }
     while (!context->IsCancelled()) {
-        std::shared_ptr<const std::string> records = subscription.reader->next(kCancelPoll);
-        if (records == nullptr) {
+        const std::shared_ptr<const Loop::Batch> next = subscription.reader->next(kCancelPoll);
+        if (next == nullptr) {
             if (subscription.reader->closed()) {
                 return {grpc::StatusCode::UNAVAILABLE, "adapathd is stopping"};
             }
@@ -183,7 +183,10 @@ grpc::Status ControlService::StreamSamples(grpc::ServerContext* context, const p
         }
         pb::SampleBatch batch;
         fill(batch);
-        batch.set_records(*records);
+        batch.set_records(next->records);
+        for (const std::string& report : next->reports) {
+            batch.add_reports()->ParseFromString(report);
+        }
         if (!writer->Write(batch)) {
             break;
         }
@@ -262,6 +265,10 @@ Result<std::unique_ptr<ControlServer>> ControlServer::start(Daemon& daemon, cons
     int bound = 0;
     builder.AddListeningPort("unix:" + socket, grpc::InsecureServerCredentials(), &bound);
     builder.RegisterService(&server->service_);
+    if (daemon.feed_intake() != nullptr) {
+        server->feed_ = std::make_unique<FeedService>(*daemon.feed_intake());
+        builder.RegisterService(server->feed_.get());
+    }
     builder.SetMaxReceiveMessageSize(kMessageLimit);
     builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
     builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MIN_POLLERS, 1);
@@ -283,6 +290,9 @@ Result<std::unique_ptr<ControlServer>> ControlServer::start(Daemon& daemon, cons
 
 ControlServer::~ControlServer() {
     daemon_.close_streams();
+    if (feed_ != nullptr) {
+        feed_->close();
+    }
     if (server_ != nullptr) {
         server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));
         server_->Wait();

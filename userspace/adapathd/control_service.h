@@ -8,6 +8,7 @@
 
 #include "codegen/result.h"
 #include "userspace/adapathd/daemon.h"
+#include "userspace/adapathd/feed_service.h"
 #include "userspace/proto/control.grpc.pb.h"
 
 namespace adapath {
@@ -49,6 +50,7 @@ private:
 
     Daemon& daemon_;
     ControlService service_;
+    std::unique_ptr<FeedService> feed_;  // with app select
     std::string socket_;
     std::unique_ptr<grpc::Server> server_;
 };

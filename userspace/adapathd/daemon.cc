@@ -74,6 +74,11 @@ Status Daemon::start() {
     loop_options.trial = trial_options(config_.canary());
     loop_options.trials_possible = !backend_.flow_consistency;
     loop_ = std::make_unique<Loop>(*app_, *backend_.collector, *manager_, std::move(*log), samples, loop_options, sink);
+    if (backend_.select_feed != nullptr) {
+        feed_intake_ = std::make_unique<FeedIntake>(
+            *backend_.select_feed, static_cast<uint32_t>(config_.select().camera_size()),
+            [this](const pb::CameraReport& report) { loop_->add_report(report.SerializeAsString()); });
+    }
     if (Status status = start_objective(); !status) {
         return status;
     }
@@ -325,6 +330,9 @@ void Daemon::fill_status(pb::StatusReply& reply) const {
     reply.set_acks(stats.acks);
     if (stats.asking) {
         fill_asking(*stats.asking, *reply.mutable_asking());
+    }
+    if (feed_intake_ != nullptr) {
+        feed_intake_->fill(*reply.mutable_feed());
     }
     reply.set_decisions_explained(view.explained);
     reply.set_decisions_unexplained(view.unexplained);

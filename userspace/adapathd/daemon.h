@@ -14,6 +14,7 @@
 #include "userspace/adapathd/app.h"
 #include "userspace/adapathd/backend.h"
 #include "userspace/adapathd/fanout.h"
+#include "userspace/adapathd/feed_intake.h"
 #include "userspace/adapathd/lock.h"
 #include "userspace/adapathd/loop.h"
 #include "userspace/adapathd/snapshot_manager.h"
@@ -63,6 +64,9 @@ public:
     [[nodiscard]] uint32_t train_now_count() const { return train_now_; }
     [[nodiscard]] bool trainer_connected() const { return trainer_connected_; }
 
+    // Where the relay's messages go; null for other apps than select.
+    FeedIntake* feed_intake() { return feed_intake_.get(); }
+
     using Events = Fanout<DaemonEvent>;
     std::shared_ptr<Events::Reader> watch_events() { return events_.subscribe(1 << 20); }
 
@@ -86,6 +90,7 @@ private:
     std::atomic<bool> trainer_connected_{false};
     std::unique_ptr<SnapshotManager> manager_;
     std::unique_ptr<Loop> loop_;
+    std::unique_ptr<FeedIntake> feed_intake_;
     mutable std::mutex objective_mutex_;
     Objective objective_{};
     std::string objective_source_;

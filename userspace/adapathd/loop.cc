@@ -21,6 +21,7 @@ constexpr uint64_t kSecondUs = 1'000'000;
 constexpr size_t kFlowsTold = 8;                  // new ones of one batch that are told of one by one
 constexpr uint64_t kFlowLiveUs = 10 * kSecondUs;  // an outage of the link does not make a flow idle
 constexpr size_t kPastRewards = 32768;
+constexpr size_t kReportsWaiting = 4096;
 
 }  // namespace
 
@@ -68,6 +69,12 @@ Loop::Loop(const App& app, Collector& collector, SnapshotManager& manager, Sampl
 
 Status Loop::step() {
     batch_.clear();
+    // Before the ring is read: their samples are in it, or were.
+    std::vector<std::string> reports;
+    {
+        std::lock_guard lock(reports_mutex_);
+        reports.swap(reports_);
+    }
     Result<size_t> collected = collector_.collect(options_.interval, [this](std::span<const std::byte> record) {
         if (record.size() == app_.record_bytes()) {
             batch_.insert(batch_.end(), record.begin(), record.end());
@@ -83,7 +90,7 @@ Status Loop::step() {
     if (!collected) {
         return collected.error();
     }
-    publish(batch_);
+    publish(batch_, std::move(reports));
 
     // Verification asks the manager for models, so it runs before this loop's own lock is taken.
     std::vector<DecodedSample> samples;
@@ -190,12 +197,12 @@ void Loop::judge_snapshots(uint32_t mismatched_generation, uint64_t now_us) {
     }
 }
 
-void Loop::publish(std::span<const std::byte> records) {
-    if (records.empty()) {
+void Loop::publish(std::span<const std::byte> records, std::vector<std::string> reports) {
+    if (records.empty() && reports.empty()) {
         return;
     }
     std::lock_guard lock(publish_mutex_);
-    if (Status status = log_.append(records); !status) {
+    if (Status status = records.empty() ? Status() : log_.append(records); !status) {
         // A full disk stops the log, not the decisions nor the learning.
         const uint64_t now_us = monotonic_us();
         if (now_us - log_error_us_ > 10 * kSecondUs) {
@@ -209,12 +216,30 @@ void Loop::publish(std::span<const std::byte> records) {
     const size_t chunk = kStreamChunkBytes / app_.record_bytes() * app_.record_bytes();
     for (size_t at = 0; at < records.size(); at += chunk) {
         const std::span<const std::byte> part = records.subspan(at, std::min(chunk, records.size() - at));
-        auto text = std::make_shared<const std::string>(reinterpret_cast<const char*>(part.data()), part.size());
-        samples_.publish(text, part.size(), part.size() / app_.record_bytes());
+        auto batch = std::make_shared<Batch>();
+        batch->records.assign(reinterpret_cast<const char*>(part.data()), part.size());
+        samples_.publish(batch, part.size(), part.size() / app_.record_bytes());
+    }
+    if (!reports.empty()) {
+        auto batch = std::make_shared<Batch>();
+        size_t bytes = 0;
+        for (const std::string& report : reports) {
+            bytes += report.size();
+        }
+        batch->reports = std::move(reports);
+        samples_.publish(batch, bytes, 0);
     }
 }
 
-void Loop::announce() { samples_.publish(std::make_shared<const std::string>(), 0, 0); }
+void Loop::add_report(std::string report) {
+    std::lock_guard lock(reports_mutex_);
+    // A feed that floods a daemon whose loop stands still.
+    if (reports_.size() < kReportsWaiting) {
+        reports_.push_back(std::move(report));
+    }
+}
+
+void Loop::announce() { samples_.publish(std::make_shared<const Batch>(), 0, 0); }
 
 bool Loop::account(const DecodedSample& sample) {
     auto [found, fresh] = flows_.try_emplace(sample.flow);

@@ -63,7 +63,13 @@ public:
         bool trials_possible = true;          // false: a flow keeps the snapshot that it began with
         size_t stream_limit_bytes = 4 << 20;  // that a slow reader may lag behind
     };
-    using Samples = Fanout<std::string>;  // whole records
+    // What a reader gets at a time: whole records, and what was reported on decisions of which all samples were
+    // published before or with it (serialised, of the app's own kind).
+    struct Batch {
+        std::string records{};
+        std::vector<std::string> reports{};
+    };
+    using Samples = Fanout<Batch>;
 
     // `state_directory` is where the log is, for continuing the flows' sequence numbers after a restart.
     Loop(const App& app, Collector& collector, SnapshotManager& manager, SampleLog log, std::string log_directory,
@@ -86,6 +92,8 @@ public:
         SampleLog::Position log_end;  // what the log holds up to here, the reader will not get
     };
     Subscription subscribe();
+    // Goes to the readers behind all samples that are in the ring now. Any thread.
+    void add_report(std::string report);
     // Wakes every reader with an empty batch: something about training changed.
     void announce();
     void close_streams() { samples_.close(); }
@@ -114,7 +122,7 @@ private:
     // Live flows, with what each earned lately.
     [[nodiscard]] Trial::Baselines live_baselines_locked() const;
     void judge_snapshots(uint32_t mismatched_generation, uint64_t now_us);
-    void publish(std::span<const std::byte> records);
+    void publish(std::span<const std::byte> records, std::vector<std::string> reports);
     void forget_old_flows(uint64_t now_us);
     void report_losses(uint64_t now_us);
 
@@ -130,6 +138,9 @@ private:
     uint64_t losses_looked_us_ = 0;
     uint64_t log_error_us_ = 0;
     uint32_t trusted_told_ = 0;
+
+    std::mutex reports_mutex_;
+    std::vector<std::string> reports_;  // since the last step() began
 
     mutable std::mutex
         publish_mutex_;  // log and fan-out together, so that a new reader misses nothing and gets nothing twice

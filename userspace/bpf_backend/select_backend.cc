@@ -49,6 +49,9 @@ Result<Backend> open_select_backend(const SelectBackendOptions& options) {
     Result<std::unique_ptr<Collector>> collector = open_bpf_collector(side);
     if (!collector) return collector.error();
     backend.collector = std::move(*collector);
+    Result<SelectPanel> panel = SelectPanel::open(options.pin_directory);
+    if (!panel) return panel.error();
+    backend.select_feed = std::make_unique<SelectPanel>(std::move(*panel));
     return backend;
 }
 

@@ -11,6 +11,7 @@
 
 #include "codegen/result.h"
 #include "userspace/adapathd/backend.h"
+#include "userspace/adapathd/select_feed.h"
 #include "userspace/common/mapping.h"
 #include "userspace/common/unique_fd.h"
 
@@ -46,19 +47,16 @@ Status remove_select_backend(const std::string& pin_directory);
 
 // What userspace tells a running kernel side, and what it can see of it. The pins are the daemon's; this may be any
 // process that may open them. Writes are single words: no lock, and no order between them.
-class SelectPanel {
+class SelectPanel final : public SelectFeed {
 public:
     static Result<SelectPanel> open(const std::string& pin_directory);
 
-    // price: accuracy for 1 MiB/s. main_limit: bytes/s, 0 = none. used: share of the uplink's budget.
-    void set_market(double price, uint32_t main_limit, double used, uint32_t cameras);
+    void set_market(double price, uint32_t main_limit, double used, uint32_t cameras) override;
     [[nodiscard]] const adp_select_market& market() const { return *market_.as<adp_select_market>(); }
-    // The server saw `objects` with that mean confidence in what it received, and was that accurate (0..1).
-    void set_seen(uint32_t camera, uint32_t objects, double confidence, double accuracy);
-    // Both renditions were measured.
-    void set_measured(uint32_t camera, double sub_worth, double gain);
-    // The camera's state, read under its lock.
-    [[nodiscard]] Result<adp_select_camera> camera(uint32_t camera) const;
+    void set_seen(uint32_t camera, uint32_t objects, double confidence, double accuracy) override;
+    void set_measured(uint32_t camera, double sub_worth, double gain) override;
+    // Read under its lock.
+    [[nodiscard]] Result<adp_select_camera> camera(uint32_t camera) const override;
 
 private:
     Mapping market_;

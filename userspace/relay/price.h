@@ -18,17 +18,22 @@
 namespace adapath::relay {
 
 struct PriceOptions {
-    double target_s = 0.15;  // queueing delay to keep, s
+    double target_s = 0.12;  // queueing delay to keep, s
     // Gains, in e-folds of the price.
-    double balance = 0.6;  // a second, when twice the capacity is offered
-    double delay = 0.5;    // a second, when the delay is 1 s above the target
+    double balance = 1.2;  // a second, when twice the capacity is offered
+    double delay = 0.2;    // a second, when the delay is 1 s above the target
     // Bounds of the two together, e-folds/s. Upward it hurries, since the queue fills; downward each chunk has to show
     // first what it did.
-    double rise_max = 2;
-    double fall_max = 0.5;
-    double growth = 0.1;       // of the capacity, a second, while the uplink is not the limit
-    double smooth_s = 1;       // time constant of the measured capacity and of the rates
-    double delay_max_s = 1.5;  // a longer delay counts as this
+    double rise_max = 4;
+    double fall_max = 2;
+    double growth = 0.015;      // of the capacity, a second, while the uplink is not the limit
+    double smooth_s = 0.3;     // time constant of the measured capacity and of the rates
+    double delay_max_s = 0.6;  // a longer delay counts as this
+    double load = 0.85;         // share of the capacity that is to be offered
+    // E-folds of the price, on top of all that, for each second of delay: gone as soon as the queue is, which what was
+    // added up is not.
+    double urgency = 2.5;
+    double crowd = 0.6;  // the whole uplink costs at most so much for each camera
 };
 
 // Of the interval that just ended, sums over all cameras' connections.
@@ -38,6 +43,7 @@ struct Uplink {
     double offered_rate = 0;    // bytes/s that came for the uplink, whether they were dropped later or not
     double base_rtt_s = 0;      // least round trip: so much backlog is under way, not waiting
     bool app_limited = false;   // all was sent at some time of it: the delivered rate is the cameras', not the uplink's
+    uint32_t cameras = 0;       // that share it; 0: nobody knows
 };
 
 // As pb::Market, but for the number of cameras.

@@ -26,12 +26,14 @@ int main(int argc, char** argv) {
     std::string train;
     std::string log_level = "info";
     std::string learning = "turns";
-    options.checkpoint = "/usr/share/adapath/cc";
+    cli.add_option("--app", options.app, "The daemon's app: cc or select")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"cc", "select"}));
     cli.add_option("--socket", socket, "adapathd's Unix socket")->capture_default_str()->envname("ADAPATH_SOCKET");
     cli.add_option("--address", address,
                    "HOST:PORT of a daemon on another machine instead (behind a tunnel: nothing is encrypted)");
-    cli.add_option("--checkpoint", options.checkpoint, "Directory with policy.model and value.model to start from")
-        ->capture_default_str();
+    cli.add_option("--checkpoint", options.checkpoint,
+                   "Directory with policy.model (cc: and value.model) to start from [/usr/share/adapath/ and the app]");
     cli.add_option("--save", options.save, "Directory to keep what was learned in, and to go on from [nowhere]");
     cli.add_option("--train", train, "on or off: tell the daemon, once, whether to train [leave it as it is]")
         ->check(CLI::IsMember({"on", "off"}));
@@ -54,6 +56,13 @@ int main(int argc, char** argv) {
                    "Gradient: standard deviation of the exploration noise, in units of the action (0..1)")
         ->capture_default_str()
         ->check(CLI::Range(0.0, 1.0));
+    cli.add_option("--select-explore", options.select_explore,
+                   "App select: share of the chunks of which both renditions are sent, to be measured by the server")
+        ->capture_default_str()
+        ->check(CLI::Range(0.0, 1.0));
+    cli.add_option("--select-batch", options.select.batch, "App select: what the server measured of so many chunks makes a batch")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 65536));
     cli.add_option("--batch", options.online.batch,
                    "Gradient (as all that follows down to --min-interval): decisions in a training batch")
         ->capture_default_str()
@@ -98,10 +107,16 @@ int main(int argc, char** argv) {
         fmt::print(stderr, "adapath-trainer: {}\n", status.error().message);
         return 1;
     }
+    if (options.checkpoint.empty()) {
+        options.checkpoint = "/usr/share/adapath/" + options.app;
+    }
+    options.select.threads = options.online.threads;
+    options.select.seed = options.online.seed;
     options.learning = learning == "turns" ? Learning::turns : Learning::gradient;
     options.target = address.empty() ? "unix:" + socket : address;
     std::atomic<bool> stop_training{false};
     options.online.stop = &stop_training;
+    options.select.stop = &stop_training;
 
     StopToken stop;
     std::atomic<Trainer*> running{nullptr};

@@ -12,13 +12,11 @@
 #include <deque>
 #include <thread>
 
-#include "models/float_runner.h"
-#include "models/scenario.h"
-#include "models/simulator.h"
 #include "userspace/common/clock.h"
 #include "userspace/common/file.h"
 #include "userspace/common/notify.h"
 #include "userspace/common/text.h"
+#include "userspace/trainer/cc_learner.h"
 
 namespace adapath {
 namespace {
@@ -76,9 +74,8 @@ struct Trainer::Stream {
     std::thread thread;
 };
 
-Trainer::Trainer(const TrainerOptions& options, const FloatModel& policy, const FloatModel& value)
-    : options_(options), start_(policy), tuner_(options.tuner), base_(policy) {
-    online_ = std::make_unique<OnlineTrainer>(policy, value, options.online);
+Trainer::Trainer(const TrainerOptions& options, const FloatModel& policy, std::unique_ptr<Learner> learner)
+    : options_(options), learner_(std::move(learner)), start_(policy), tuner_(options.tuner), base_(policy) {
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(kMessageLimit);
     arguments.SetMaxSendMessageSize(kMessageLimit);
@@ -91,7 +88,15 @@ Trainer::Trainer(const TrainerOptions& options, const FloatModel& policy, const 
 
 Trainer::~Trainer() { disconnect(); }
 
-Result<std::unique_ptr<Trainer>> Trainer::open(const TrainerOptions& options) {
+Result<std::unique_ptr<Trainer>> Trainer::open(const TrainerOptions& wanted) {
+    TrainerOptions options = wanted;
+    if (options.app != "cc" && options.app != "select") {
+        return Error{fmt::format("app '{}' is unknown: this trainer learns cc and select", options.app)};
+    }
+    const bool select = options.app == "select";
+    if (select) {
+        options.learning = Learning::gradient;
+    }
     std::string directory = options.checkpoint;
     if (!options.save.empty()) {
         if (Status status = make_directories(options.save); !status) {
@@ -106,15 +111,22 @@ Result<std::unique_ptr<Trainer>> Trainer::open(const TrainerOptions& options) {
     if (!policy) {
         return Error{
             policy.error().message +
-            ": name a directory with policy.model and value.model with --checkpoint (models/cc in the source tree)"};
+            fmt::format(": name a directory with policy.model{} with --checkpoint (models/{} in the source tree)",
+                        select ? "" : " and value.model", options.app)};
     }
-    if (policy->network.app != "cc" || policy->network.feature_schema != ADP_CC_SCHEMA ||
-        policy->network.input_count() != ADP_CC_INPUTS) {
+    const uint32_t schema = select ? ADP_SELECT_SCHEMA : ADP_CC_SCHEMA;
+    const size_t inputs = select ? size_t{ADP_SELECT_INPUTS} : size_t{ADP_CC_INPUTS};
+    if (policy->network.app != options.app || policy->network.feature_schema != schema ||
+        policy->network.input_count() != inputs) {
         return Error{
             fmt::format("{}/policy.model is for app '{}' feature schema {} with {} inputs; this trainer learns app "
-                        "'cc' schema {} with {}",
+                        "'{}' schema {} with {}",
                         directory, policy->network.app, policy->network.feature_schema, policy->network.input_count(),
-                        ADP_CC_SCHEMA, ADP_CC_INPUTS)};
+                        options.app, schema, inputs)};
+    }
+    if (select) {
+        return std::unique_ptr<Trainer>(
+            new Trainer(options, *policy, std::make_unique<SelectOnline>(*policy, options.select)));
     }
     FloatModel value;
     if (Result<FloatModel> read = read_float_model(directory + "/value.model")) {
@@ -122,7 +134,7 @@ Result<std::unique_ptr<Trainer>> Trainer::open(const TrainerOptions& options) {
     } else if (options.learning == Learning::gradient) {
         spdlog::warn("{}: the value network begins anew", read.error().message);
     }
-    std::unique_ptr<Trainer> trainer(new Trainer(options, *policy, value));
+    std::unique_ptr<Trainer> trainer(new Trainer(options, *policy, std::make_unique<CcLearner>(*policy, value, options.online)));
     if (options.learning == Learning::turns) {
         if (Status status = trainer->restore_turns(); !status) {
             return status.error();
@@ -196,24 +208,29 @@ void Trainer::take(const pb::SampleBatch& batch) {
         follow_trial(batch);
         follow_active(batch.active_hash());
     }
-    if (batch.records().empty()) {
-        return;
+    if (!batch.records().empty()) {
+        if (batch.schema() != learner_->schema() || batch.record_bytes() != learner_->record_bytes()) {
+            spdlog::error(
+                "the daemon's records have schema {} ({} bytes), this trainer's (app {}) {} ({}): use the daemon's app, "
+                "and build both from one source",
+                batch.schema(), batch.record_bytes(), options_.app, learner_->schema(), learner_->record_bytes());
+            return;
+        }
+        const std::span<const std::byte> records = std::as_bytes(std::span(batch.records()));
+        counters_.samples += records.size() / learner_->record_bytes();
+        if (train_) {
+            learner_->add(records, options_.learning == Learning::gradient);
+        }
+        if (train_ && options_.learning == Learning::turns) {
+            tuner_.add(cc_samples_of(records));
+        }
     }
-    if (batch.schema() != ADP_CC_SCHEMA || batch.record_bytes() != sizeof(adp_cc_sample)) {
-        spdlog::error(
-            "the daemon's records have schema {} ({} bytes), this trainer's {} ({}): build both from one source",
-            batch.schema(), batch.record_bytes(), ADP_CC_SCHEMA, sizeof(adp_cc_sample));
-        return;
-    }
-    // A message's bytes need not be aligned for the record.
-    std::vector<adp_cc_sample> samples(batch.records().size() / sizeof(adp_cc_sample));
-    memcpy(samples.data(), batch.records().data(), samples.size() * sizeof(adp_cc_sample));
-    counters_.samples += samples.size();
-    if (train_ && options_.learning == Learning::turns) {
-        online_->remember(samples);
-        tuner_.add(samples);
-    } else if (train_) {
-        online_->add(samples);
+    for (const pb::CameraReport& report : batch.reports()) {
+        if (train_ && report.has_measured()) {
+            counters_.reports++;
+            learner_->add_measured(report.camera_id(), report.chunk_us(), report.measured().sub_worth(),
+                                   report.measured().gain());
+        }
     }
 }
 
@@ -278,7 +295,7 @@ void Trainer::follow_active(const std::string& hash) {
     if (!sent_hash_.empty() && hash != sent_hash_ && active_model_.network == start_.network) {
         spdlog::info("snapshot {} decides instead of {}: learning goes on from it", short_hash(hash),
                      short_hash(sent_hash_));
-        online_->restart_from(active_model_);
+        learner_->restart_from(active_model_);
         sent_hash_.clear();
     }
 }
@@ -310,21 +327,10 @@ void Trainer::follow_trial(const pb::SampleBatch& batch) {
 
 // Inputs to calibrate on: the datapath's own; before there are any, a simulated uplink's.
 std::vector<InputCodes> Trainer::calibration() const {
-    std::vector<InputCodes> codes = online_->recent_codes();
-    if (codes.size() >= kCalibration) {
-        return codes;
-    }
-    FloatRunner runner(start_);
-    Random random(1);
-    for (int link = 0; link < 4; link++) {
-        const std::unique_ptr<Simulator> simulator = make_simulator(random_lte_scenario(random));
-        simulator->set_policy([&](const uint8_t* input) { return runner.run_q16(input); }, 1, 0);
-        simulator->set_samples([&](const adp_cc_sample& sample) {
-            if ((sample.flags & ADP_CC_NOT_DECIDED) == 0) {
-                codes.emplace_back(sample.input, sample.input + ADP_CC_INPUTS);
-            }
-        });
-        simulator->run_decisions(kCalibration / 2, 60);
+    std::vector<InputCodes> codes = learner_->recent_codes();
+    if (codes.size() < kCalibration) {
+        const std::vector<InputCodes> simulated = learner_->simulated_codes(start_, kCalibration);
+        codes.insert(codes.end(), simulated.begin(), simulated.end());
     }
     return codes;
 }
@@ -343,7 +349,9 @@ Result<Snapshot> Trainer::freeze(const FloatModel& model, const std::string& rea
     freeze.provenance.samples = counters_.samples;
     freeze.provenance.created_unix_s = time(nullptr);
     freeze.provenance.note = reason;
-    freeze.explore = options_.learning == Learning::gradient ? static_cast<float>(options_.explore) : 0;
+    if (options_.learning == Learning::gradient) {
+        freeze.explore = static_cast<float>(options_.app == "select" ? options_.select_explore : options_.explore);
+    }
     // In its turn a snapshot is judged by what it earns, as the integers that it is.
     freeze.fidelity_limit = options_.fidelity_limit * (options_.learning == Learning::turns ? 4 : 1);
     Result<Snapshot> snapshot = freezer_.freeze(model, calibration_codes, held_out, freeze);
@@ -400,7 +408,7 @@ Result<Trainer::Sent> Trainer::install(const FloatModel& model, const std::strin
 }
 
 bool Trainer::send(const std::string& reason) {
-    Result<Sent> sent = install(online_->current(), reason, false);
+    Result<Sent> sent = install(learner_->current(), reason, false);
     if (!sent) {
         spdlog::error("{}", sent.error().message);
         return false;
@@ -430,11 +438,8 @@ void Trainer::save() {
         save_turns();
         return;
     }
-    for (const auto& [model, name] :
-         {std::pair<FloatModel, const char*>{online_->current(), "policy.model"}, {online_->value(), "value.model"}}) {
-        if (Status status = write_float_model(model, options_.save + "/" + name); !status) {
-            spdlog::warn("{}", status.error().message);
-        }
+    if (Status status = learner_->save(options_.save); !status) {
+        spdlog::warn("{}", status.error().message);
     }
 }
 
@@ -481,30 +486,26 @@ bool Trainer::step(std::chrono::milliseconds wait) {
         return true;
     }
     if (train_) {
-        if (OnlineStats stats = online_->step(); stats.trained) {
-            last_stats_ = stats;
+        if (const std::string trained = learner_->step(); !trained.empty()) {
             counters_.batches++;
-            spdlog::info(
-                "batch {}: {} decisions ({} explored), reward {:.2f}, kl {:.4f}, change {:.4f}, {:.1f} % from what "
-                "decides{}",
-                stats.batch, stats.samples, stats.explored, stats.mean_reward, stats.kl, stats.change,
-                active_known_ ? 100 * online_->fidelity_loss(active_model_) : 100.0,
-                online_->stable() ? ", settled" : "");
+            spdlog::info("{}, {:.1f} % from what decides{}", trained,
+                         active_known_ ? 100 * learner_->fidelity_loss(active_model_) : 100.0,
+                         learner_->stable() ? ", settled" : "");
             const double since_s = static_cast<double>(monotonic_us() - last_send_us_) / 1e6;
-            if (online_->stable() && since_s >= options_.min_interval_s && !send_now_ &&
+            if (learner_->stable() && since_s >= options_.min_interval_s && !send_now_ &&
                 trial_hash_.empty()) {  // one at a time: the next is held against what came of this one
                 if (!active_known_) {
                     send("settled; what decides is not known here");
-                } else if (online_->necessary(active_model_)) {
+                } else if (learner_->necessary(active_model_)) {
                     send(fmt::format("settled, and {:.1f} % of the output range from what decided",
-                                     100 * online_->fidelity_loss(active_model_)));
+                                     100 * learner_->fidelity_loss(active_model_)));
                 }
             }
         }
     }
     if (retry_us_ != 0 && monotonic_us() >= retry_us_ && train_) {
         retry_us_ = 0;
-        online_->restart_from(start_);
+        learner_->restart_from(start_);
         sent_hash_.clear();
         if (!send("the fallback decides: another try, with the checkpoint")) {
             plan_retry();
@@ -526,9 +527,9 @@ std::string Trainer::progress() const {
                            greeted_ ? "connected" : "waiting for the daemon", counters_.samples, turns.turns,
                            turns.comparisons, turns.improvements, describe(tuner_.best()));
     }
-    return fmt::format("{}, {} samples, {} batches, {} snapshots installed, reward {:.2f}",
+    return fmt::format("{}, {} samples, {} batches, {} snapshots installed, {}",
                        greeted_ ? "connected" : "waiting for the daemon", counters_.samples, counters_.batches,
-                       counters_.installed, last_stats_.mean_reward);
+                       counters_.installed, learner_->progress());
 }
 
 void Trainer::run(StopToken& stop) {

@@ -11,7 +11,9 @@
 
 #include "codegen/codegen.h"
 #include "codegen/result.h"
+#include "models/learner.h"
 #include "models/online.h"
+#include "models/select/online.h"
 #include "models/tuner.h"
 #include "userspace/common/stop.h"
 #include "userspace/proto/control.grpc.pb.h"
@@ -20,15 +22,18 @@ namespace adapath {
 
 enum class Learning : uint8_t {
     turns,     // two numbers of the policy, by turns of seconds (models/tuner.h)
-    gradient,  // all of its weights, by PPO on explored decisions (models/online.h)
+    gradient,  // all of its weights, by PPO on explored decisions (models/online.h); select: supervised, by what the
+               // server measured (models/select/online.h)
 };
 
 struct TrainerOptions {
     std::string target = "unix:/run/adapath/adapathd.sock";  // gRPC's name of the daemon
-    std::string checkpoint;                                  // directory with policy.model and value.model
+    std::string app = "cc";                                  // or select
+    std::string checkpoint;                                  // directory with policy.model and, for cc, value.model
     std::string save;  // directory to keep what was learned in; read first at a start. Empty = nowhere
-    Learning learning = Learning::turns;
+    Learning learning = Learning::turns;  // select: always gradient
     double explore = 0.1;       // gradient: standard deviation of the noise that snapshots ask for, units of the action
+    double select_explore = 0.05;  // select: share of the rounds in which both renditions are to pass
     double min_interval_s = 5;  // gradient: between two snapshots, so that each is judged before the next comes;
                                 // turns: before what was rolled back takes its turn again
     double fidelity_limit = 1.0 / 256;
@@ -38,12 +43,14 @@ struct TrainerOptions {
     double retry_most_s = 3600;
     bool dry_run = false;  // learn and report, send nothing
     OnlineOptions online;
+    SelectOnlineOptions select;
     TunerOptions tuner;
 };
 
 struct TrainerCounters {
     uint64_t samples = 0;
     uint64_t batches = 0;  // gradient
+    uint64_t reports = 0;  // select: of the server, with something measured in them
     uint64_t frozen = 0;
     uint64_t installed = 0;
     uint64_t refused = 0;
@@ -68,11 +75,12 @@ public:
 
     [[nodiscard]] const TrainerCounters& counters() const { return counters_; }
     [[nodiscard]] const Tuner& tuner() const { return tuner_; }
+    [[nodiscard]] const Learner& learner() const { return *learner_; }
     [[nodiscard]] std::string progress() const;
 
 private:
     struct Stream;
-    Trainer(const TrainerOptions& options, const FloatModel& policy, const FloatModel& value);
+    Trainer(const TrainerOptions& options, const FloatModel& policy, std::unique_ptr<Learner> learner);
 
     bool connect();
     void disconnect();
@@ -99,7 +107,7 @@ private:
     void save();
 
     TrainerOptions options_;
-    std::unique_ptr<OnlineTrainer> online_;
+    std::unique_ptr<Learner> learner_;
     FloatModel start_;  // for calibration in the simulator, before there are samples
     Freezer freezer_;
     std::unique_ptr<pb::Control::Stub> stub_;
@@ -128,7 +136,6 @@ private:
     std::optional<TunerSetting> turn_;
     bool restored_ = false;  // the tuner goes on from what was saved: whatever decides at first is not taken over
     uint64_t next_try_us_ = 0;
-    OnlineStats last_stats_;
     TrainerCounters counters_;
 };
 

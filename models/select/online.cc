@@ -1,0 +1,289 @@
+// See online.h.
+#include "models/select/online.h"
+
+#include <spdlog/fmt/fmt.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <deque>
+#include <unordered_map>
+
+#include "models/float_runner.h"
+#include "models/policy.h"
+#include "models/select/policies.h"
+#include "models/select/scenario.h"
+#include "models/select/simulator.h"
+
+namespace adapath {
+
+namespace {
+
+constexpr size_t most_cameras = 65536;  // told apart; forgotten all together beyond
+
+// Worths of sub and main as the datapath makes them of a model's outputs, one after the other.
+std::vector<float> worths_of(const FloatModel& model, const std::deque<SelectCodes>& inputs) {
+    FloatRunner runner(model);
+    std::vector<float> worths;
+    worths.reserve(2 * inputs.size());
+    for (const SelectCodes& codes : inputs) {
+        const std::span<const float> out = runner.run_all(codes.data());
+        const float sub = std::clamp(out[0], 0.0F, 1.0F);
+        worths.push_back(sub);
+        worths.push_back(std::clamp(sub + std::clamp(out[1], -1.0F, 1.0F), 0.0F, 1.0F));
+    }
+    return worths;
+}
+
+double mean_difference(const std::vector<float>& a, const std::vector<float>& b) {
+    double sum = 0;
+    for (size_t i = 0; i < a.size(); i++) sum += std::abs(a[i] - b[i]);
+    return a.empty() ? 0 : sum / static_cast<double>(a.size());
+}
+
+torch::Tensor real_inputs(const Network& network, const std::vector<const SelectCodes*>& codes) {
+    torch::Tensor x = torch::empty({static_cast<int64_t>(codes.size()), ADP_SELECT_INPUTS}, torch::kFloat32);
+    float* out = x.data_ptr<float>();
+    for (const SelectCodes* c : codes)
+        for (size_t i = 0; i < c->size(); i++)
+            *out++ = network.inputs[i].scale * static_cast<float>((*c)[i] - network.inputs[i].zero_point);
+    return x;
+}
+
+torch::Tensor worths(const torch::Tensor& out) {
+    return torch::stack({out.select(1, 0), out.select(1, 0) + out.select(1, 1)}, 1);
+}
+
+}  // namespace
+
+struct SelectOnline::State {
+    State(const FloatModel& model, const SelectOnlineOptions& o)
+        : options(o), checkpoint(model), network(model), anchor(model), random(o.seed) {
+        make_optimiser();
+    }
+    void make_optimiser() {
+        optimiser = std::make_unique<torch::optim::Adam>(network.parameters(),
+                                                         torch::optim::AdamOptions(options.rate));
+    }
+
+    struct Decision {
+        uint64_t time_us = 0;
+        SelectCodes codes = {};
+        bool blind = false;
+        bool labelled = false;
+    };
+    struct Camera {
+        std::deque<Decision> decisions;
+        bool forgot = false;  // older ones there were
+    };
+
+    SelectOnlineOptions options;
+    FloatModel checkpoint;
+    Mlp network;
+    Mlp anchor;
+    Random random;
+    std::unique_ptr<torch::optim::Adam> optimiser;
+    std::unordered_map<uint64_t, Camera> cameras;
+    std::deque<SelectCodes> recent;
+    std::deque<SelectExample> labels;
+    uint32_t fresh = 0;  // of the labels, the newest so many have not been learned from
+    SelectOnlineCounters counters;
+    SelectOnlineStats last;
+    uint64_t batches = 0;
+    uint32_t settled = 0;
+};
+
+SelectOnline::SelectOnline(const FloatModel& checkpoint, const SelectOnlineOptions& options) {
+    torch::manual_seed(options.seed);
+    torch::set_num_threads(options.threads);
+    state_ = std::make_unique<State>(checkpoint, options);
+}
+
+SelectOnline::~SelectOnline() = default;
+
+void SelectOnline::add(std::span<const adp_select_sample> samples, bool learn) {
+    State& s = *state_;
+    for (const adp_select_sample& sample : samples) {
+        s.counters.samples++;
+        State::Decision decision;
+        decision.time_us = sample.time_us;
+        decision.blind = (sample.flags & ADP_SELECT_LEARNING) != 0;
+        std::copy(std::begin(sample.input), std::end(sample.input), decision.codes.begin());
+        if (!decision.blind) {
+            s.recent.push_back(decision.codes);
+            if (s.recent.size() > s.options.recent) s.recent.pop_front();
+        }
+        if (!learn) continue;
+        if (s.cameras.size() > most_cameras) s.cameras.clear();
+        State::Camera& camera = s.cameras[sample.camera];
+        camera.decisions.push_back(decision);
+        if (camera.decisions.size() > std::max(s.options.remember, 1U)) {
+            camera.decisions.pop_front();
+            camera.forgot = true;
+        }
+    }
+}
+
+void SelectOnline::add(std::span<const std::byte> records, bool learn) {
+    std::vector<adp_select_sample> samples(records.size() / sizeof(adp_select_sample));
+    std::memcpy(samples.data(), records.data(), samples.size() * sizeof(adp_select_sample));
+    add(samples, learn);
+}
+
+void SelectOnline::add_measured(uint64_t camera, uint64_t chunk_us, double sub_worth, double gain) {
+    State& s = *state_;
+    s.counters.reports++;
+    const auto known = s.cameras.find(camera);
+    if (known == s.cameras.end() || known->second.decisions.empty()) {
+        s.counters.unmatched++;
+        return;
+    }
+    std::deque<State::Decision>& decisions = known->second.decisions;
+    // The greatest time at or before the chunk's.
+    const uint64_t until_us = chunk_us + s.options.match_us;
+    const auto after = std::ranges::upper_bound(decisions, until_us, {}, &State::Decision::time_us);
+    if (after == decisions.begin()) {
+        (known->second.forgot ? s.counters.late : s.counters.unmatched)++;
+        return;
+    }
+    State::Decision& decision = *(after - 1);
+    if (chunk_us > decision.time_us + s.options.decision_us) {
+        s.counters.unmatched++;
+        return;
+    }
+    if (decision.blind || decision.labelled) {
+        (decision.blind ? s.counters.blind : s.counters.repeated)++;
+        return;
+    }
+    decision.labelled = true;
+    s.counters.labels++;
+    SelectExample example;
+    example.codes = decision.codes;
+    example.sub = static_cast<float>(std::clamp(sub_worth, 0.0, 1.0));
+    example.main = static_cast<float>(std::clamp(sub_worth + gain, 0.0, 1.0));
+    s.labels.push_back(example);
+    s.fresh++;
+    if (s.labels.size() > std::max(s.options.keep, s.options.batch)) s.labels.pop_front();
+}
+
+SelectOnlineStats SelectOnline::train() {
+    State& s = *state_;
+    SelectOnlineStats stats;
+    if (s.fresh < std::max(s.options.batch, 1U)) return stats;
+    s.fresh = static_cast<uint32_t>(std::min<size_t>(s.fresh, s.labels.size()));
+    const FloatModel before_model = s.network.model();
+    const std::vector<SelectExample> fresh(s.labels.end() - s.fresh, s.labels.end());
+    const SelectError error = select_error(before_model, fresh);
+    const std::vector<float> before = worths_of(before_model, s.recent);
+    const auto pick = [&](size_t size) {
+        return std::min(size - 1, static_cast<size_t>(s.random.uniform() * static_cast<double>(size)));
+    };
+    double loss_value = 0;
+    for (uint32_t step = 0; step < s.options.steps; step++) {
+        if (s.options.stop != nullptr && *s.options.stop) break;
+        std::vector<const SelectCodes*> codes;
+        std::vector<float> truth;
+        for (uint32_t i = 0; i < s.options.minibatch; i++) {
+            // Half of them the newest, so that a change of the scene counts at once.
+            const size_t at = i % 2 == 0 ? s.labels.size() - 1 - pick(s.fresh) : pick(s.labels.size());
+            codes.push_back(&s.labels[at].codes);
+            truth.push_back(s.labels[at].sub);
+            truth.push_back(s.labels[at].main);
+        }
+        const torch::Tensor y =
+            torch::from_blob(truth.data(), {static_cast<int64_t>(codes.size()), 2}, torch::kFloat32);
+        torch::Tensor loss =
+            (worths(s.network.forward(real_inputs(s.checkpoint.network, codes))) - y).square().mean();
+        if (s.options.anchor > 0 && !s.recent.empty()) {
+            std::vector<const SelectCodes*> seen;
+            for (uint32_t i = 0; i < s.options.minibatch; i++) seen.push_back(&s.recent[pick(s.recent.size())]);
+            const torch::Tensor x = real_inputs(s.checkpoint.network, seen);
+            const torch::Tensor held = worths(s.anchor.forward(x)).detach();
+            loss = loss + s.options.anchor * (worths(s.network.forward(x)) - held).square().mean();
+        }
+        s.optimiser->zero_grad();
+        loss.backward();
+        s.optimiser->step();
+        loss_value = loss.item<double>();
+    }
+    stats.trained = true;
+    stats.batch = ++s.batches;
+    stats.labels = s.fresh;
+    stats.error = (error.sub + error.main) / 2;
+    stats.loss = loss_value;
+    stats.change = mean_difference(before, worths_of(s.network.model(), s.recent));
+    s.settled = stats.change <= s.options.stable_change ? s.settled + 1 : 0;
+    s.fresh = 0;
+    s.last = stats;
+    return stats;
+}
+
+std::string SelectOnline::step() {
+    const SelectOnlineStats stats = train();
+    if (!stats.trained) return {};
+    return fmt::format("batch {}: {} labels, error {:.3f} before they were learned from, change {:.4f}", stats.batch,
+                       stats.labels, stats.error, stats.change);
+}
+
+SelectOnlineCounters SelectOnline::counters() const { return state_->counters; }
+
+bool SelectOnline::stable() const { return state_->settled >= std::max(state_->options.stable_batches, 1U); }
+
+double SelectOnline::fidelity_loss(const FloatModel& active) const {
+    const State& s = *state_;
+    if (s.recent.empty()) return 0;
+    const std::vector<float> now = worths_of(s.network.model(), s.recent);
+    const std::vector<float> then = worths_of(active, s.recent);
+    return mean_difference(now, then);  // the range of a worth is 1
+}
+
+bool SelectOnline::necessary(const FloatModel& active) const {
+    return fidelity_loss(active) > state_->options.necessary_loss;
+}
+
+FloatModel SelectOnline::current() const { return state_->network.model(); }
+
+std::vector<InputCodes> SelectOnline::recent_codes() const {
+    std::vector<InputCodes> all;
+    all.reserve(state_->recent.size());
+    for (const SelectCodes& codes : state_->recent) all.emplace_back(codes.begin(), codes.end());
+    return all;
+}
+
+std::vector<InputCodes> SelectOnline::simulated_codes(const FloatModel& model, size_t count) const {
+    const SelectDataset cameras = made_up_cameras();
+    Random random(1);
+    std::vector<InputCodes> all;
+    while (all.size() < count) {
+        SelectEvents events;
+        events.sample = [&](size_t, const adp_select_sample& sample, const std::array<double, 2>&) {
+            if ((sample.flags & ADP_SELECT_LEARNING) == 0)
+                all.emplace_back(std::begin(sample.input), std::end(sample.input));
+        };
+        (void)run_select(random_select_scenario(cameras, random, 30), network_policy(model), events);
+    }
+    return all;
+}
+
+void SelectOnline::restart_from(const FloatModel& model) {
+    State& s = *state_;
+    s.network.assign(model);
+    s.make_optimiser();
+    // What was learned from these was just undone; the newest are learned from again with others.
+    s.labels.clear();
+    s.fresh = 0;
+    s.settled = 0;
+}
+
+Status SelectOnline::save(const std::string& directory) const {
+    return write_float_model(state_->network.model(), directory + "/policy.model");
+}
+
+std::string SelectOnline::progress() const {
+    const SelectOnlineCounters& n = state_->counters;
+    return fmt::format("{} reports, {} labels ({} unmatched, {} late), {} batches, error {:.3f}", n.reports, n.labels,
+                       n.unmatched, n.late, state_->batches, state_->last.error);
+}
+
+}  // namespace adapath
