@@ -147,7 +147,8 @@ install: ## install programs, units, configuration and checkpoint (PREFIX, SYSCO
 	@install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/adapath/cc \
 		$(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/adapath
 	@install -m 755 $(BUILD)/bin/adapathd $(DESTDIR)$(PREFIX)/sbin/
-	@for t in adapathctl adapath-trainer adapath-codegen adapath-linkem adapath-video-send adapath-video-recv; do \
+	@for t in adapathctl adapath-trainer adapath-codegen adapath-linkem adapath-video-send adapath-video-recv \
+		adapath-camera adapath-relay; do \
 		install -m 755 $(BUILD)/bin/$$t $(DESTDIR)$(PREFIX)/bin/; done
 	@install -m 644 models/cc/*.model models/cc/CARD.md $(DESTDIR)$(PREFIX)/share/adapath/cc/
 	@for u in userspace/adapathd/systemd/*.service; do \

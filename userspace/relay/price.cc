@@ -32,9 +32,11 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
     const double offered = sound(uplink.offered_rate);
     const double weight = 1 - std::exp(-dt / options_.smooth_s);
 
+    // One interval's rate may be above the link's: acknowledgements come in bunches.
+    delivered_ += (delivered - delivered_) * weight;
     if (uplink.app_limited) {
         if (capacity_ > 0) {
-            capacity_ = std::max(capacity_ * (1 + options_.growth * dt), delivered);
+            capacity_ = std::max(capacity_ * (1 + options_.growth * dt), delivered_);
         }
     } else if (capacity_ == 0) {
         capacity_ = delivered;

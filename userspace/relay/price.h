@@ -68,7 +68,8 @@ public:
 private:
     PriceOptions options_;
     double capacity_ = 0;
-    double offered_ = 0;  // bytes/s, smoothed, for `used`
+    double delivered_ = 0;  // bytes/s, smoothed
+    double offered_ = 0;    // bytes/s, smoothed, for `used`
     double delay_s_ = 0;
     double whole_price_ = 0;
 };

@@ -1,0 +1,351 @@
+// One camera's TCP connection to the server.
+#include "userspace/relay/connection.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "userspace/relay/record.h"
+
+namespace adapath::relay {
+
+namespace {
+
+// A connection on which nothing was acknowledged for so long is given up: longer than a handover or a modem's reboot.
+constexpr int user_timeout_ms = 30'000;
+// A picture goes on to its end, a chunk to its, while the queue has no more than these times what it should have.
+constexpr size_t picture_factor = 2;
+constexpr size_t packet_factor = 4;
+constexpr size_t records_at_once = 64;
+
+void put(uint8_t* to, uint64_t value, int bytes) {
+    for (int i = bytes - 1; i >= 0; i--) {
+        to[i] = static_cast<uint8_t>(value);
+        value >>= 8;
+    }
+}
+
+std::vector<uint8_t> hello_bytes(uint16_t camera, const std::string& gateway) {
+    adp_relay_hello hello{};
+    put(hello.magic, ADP_RELAY_MAGIC, 4);
+    hello.version = ADP_RELAY_VERSION;
+    put(hello.camera, camera, 2);
+    std::memcpy(hello.gateway, gateway.data(), std::min<size_t>(gateway.size(), ADP_RELAY_GATEWAY_BYTES - 1));
+    const auto* bytes = reinterpret_cast<const uint8_t*>(&hello);
+    return {bytes, bytes + sizeof hello};
+}
+
+std::vector<uint8_t> record_bytes(adp_select_rendition rendition, uint8_t flags, uint64_t received_us,
+                                  std::span<const uint8_t> packet) {
+    adp_relay_wire wire{};
+    put(wire.length, packet.size(), 2);
+    wire.rendition = static_cast<uint8_t>(rendition);
+    wire.flags = flags;
+    put(wire.received_us, received_us, 8);
+    std::vector<uint8_t> bytes(sizeof wire + packet.size());
+    std::memcpy(bytes.data(), &wire, sizeof wire);
+    std::ranges::copy(packet, bytes.begin() + sizeof wire);
+    return bytes;
+}
+
+// How long the peer's window has kept TCP from sending, us since the connection began; 0 where this kernel does not
+// tell.
+uint64_t window_limited_us(int fd) {
+    tcp_info info{};
+    socklen_t length = sizeof info;
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 ? info.tcpi_rwnd_limited : 0;
+}
+
+}  // namespace
+
+Connection::Connection(uint16_t camera, const ConnectionOptions& options, Destination& destination, int epoll,
+                       uint64_t tag)
+    : camera_(camera),
+      options_(options),
+      destination_(destination),
+      epoll_(epoll),
+      tag_(tag),
+      retry_us_(options.retry_least_us) {}
+
+uint64_t Connection::queue_age_us(uint64_t now_us) const {
+    return queue_.empty() || queue_.front().queued_us > now_us ? 0 : now_us - queue_.front().queued_us;
+}
+
+Pressure Connection::pressure(uint64_t now_us) const {
+    // At the very first the server's name may not have been looked up yet: that is worth a moment in the queue.
+    const bool first = state_ == State::waiting && counters_.failures == 0 && counters_.connections == 0;
+    if (state_ != State::connecting && state_ != State::open && !first) {
+        return Pressure::packets;
+    }
+    const uint64_t age = queue_age_us(now_us);
+    if (queued_bytes_ > packet_factor * options_.queue_bytes) {
+        return Pressure::packets;
+    }
+    if (queued_bytes_ > picture_factor * options_.queue_bytes || age > picture_factor * options_.queue_us) {
+        return Pressure::pictures;
+    }
+    return queued_bytes_ > options_.queue_bytes || age > options_.queue_us ? Pressure::chunks : Pressure::none;
+}
+
+void Connection::push(adp_select_rendition rendition, uint8_t flags, uint64_t received_us,
+                      std::span<const uint8_t> packet, uint64_t now_us) {
+    queue_.push_back({record_bytes(rendition, flags, received_us, packet), now_us});
+    queued_bytes_ += queue_.back().bytes.size();
+}
+
+void Connection::wake(uint64_t now_us) {
+    if (state_ == State::idle) {
+        connect(now_us);
+    }
+}
+
+void Connection::set_congestion_control() {
+    const std::string& name = options_.congestion_control;
+    if (name.empty() ||
+        setsockopt(fd_.get(), IPPROTO_TCP, TCP_CONGESTION, name.data(), static_cast<socklen_t>(name.size())) == 0) {
+        return;
+    }
+    static bool said = false;  // it is the same for all cameras
+    if (!said) {
+        said = true;
+        spdlog::warn(
+            "congestion control '{}': {}; the connections have the kernel's default ({}) until it is there. adapathd "
+            "registers its own; unprivileged users need it in net.ipv4.tcp_allowed_congestion_control",
+            name, video::errno_text(errno), video::congestion_control_of(fd_.get()));
+    }
+}
+
+void Connection::connect(uint64_t now_us) {
+    const std::vector<SocketAddress> addresses = destination_.addresses();
+    if (addresses.empty()) {
+        // Not a failure of the server's: the name is being looked up.
+        state_ = State::waiting;
+        deadline_us_ = now_us + options_.retry_least_us / 4;
+        return;
+    }
+    const SocketAddress& to = addresses[next_address_++ % addresses.size()];
+    fd_ = video::Fd(socket(to.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP));
+    if (!fd_.valid()) {
+        fail(video::errno_text(errno), now_us);
+        return;
+    }
+    set_congestion_control();
+    const int on = 1;
+    const int lowat = options_.notsent_lowat;
+    setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd_.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat);
+    setsockopt(fd_.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof user_timeout_ms);
+    state_ = State::connecting;
+    deadline_us_ = now_us + options_.connect_us;
+    written_ = 0;
+    acknowledged_ = 0;
+    stalled_us_ = 0;
+    was_busy_ = false;
+    sent_of_first_ = 0;
+    const auto& address = reinterpret_cast<const sockaddr&>(to.address);
+    if (::connect(fd_.get(), &address, to.length) != 0 && errno != EINPROGRESS) {
+        fail(video::errno_text(errno), now_us);
+        return;
+    }
+    epoll_event event{};
+    event.events = EPOLLOUT | EPOLLRDHUP;
+    event.data.u64 = tag_;
+    armed_ = true;
+    if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd_.get(), &event) != 0) {
+        fail(video::errno_text(errno), now_us);
+    }
+}
+
+void Connection::opened() {
+    state_ = State::open;
+    counters_.connections++;
+    spdlog::info("camera {}: connected to {} ({})", camera_, video::peer_of(fd_.get()),
+                 video::congestion_control_of(fd_.get()));
+    said_down_ = false;
+    queue_.push_front({hello_bytes(camera_, options_.gateway), video::now_ns() / 1000});
+    queued_bytes_ += queue_.front().bytes.size();
+    flush();
+}
+
+void Connection::fail(const std::string& why, uint64_t now_us) {
+    const video::HostPort& server = destination_.server();
+    if (!said_down_) {
+        spdlog::warn("camera {}: {}:{}: {}; its video is dropped until the server is back", camera_, server.host,
+                     server.port, why);
+        said_down_ = true;
+    }
+    if (state_ == State::connecting) {
+        destination_.refresh();
+    }
+    close();
+    counters_.failures++;
+    state_ = State::waiting;
+    deadline_us_ = now_us + retry_us_;
+    retry_us_ = std::min(retry_us_ * 2, options_.retry_most_us);
+}
+
+void Connection::abandon_queue() {
+    counters_.abandoned += queue_.size();
+    counters_.abandoned_bytes += queued_bytes_ - sent_of_first_;
+    queue_.clear();
+    queued_bytes_ = 0;
+    sent_of_first_ = 0;
+    losses_++;
+}
+
+void Connection::close() {
+    if (fd_.valid()) {
+        epoll_ctl(epoll_, EPOLL_CTL_DEL, fd_.get(), nullptr);
+        fd_.reset();
+    }
+    abandon_queue();
+    state_ = State::idle;
+}
+
+void Connection::want_write(bool on) {
+    if (on == armed_) {
+        return;
+    }
+    epoll_event event{};
+    event.events = (on ? EPOLLOUT : 0U) | EPOLLIN | EPOLLRDHUP;
+    event.data.u64 = tag_;
+    if (epoll_ctl(epoll_, EPOLL_CTL_MOD, fd_.get(), &event) == 0) {
+        armed_ = on;
+    }
+}
+
+void Connection::flush() {
+    if (state_ != State::open) {
+        return;
+    }
+    while (!queue_.empty()) {
+        std::array<iovec, records_at_once> pieces;
+        size_t count = 0;
+        for (Record& record : queue_) {
+            if (count == pieces.size()) {
+                break;
+            }
+            const size_t skip = count == 0 ? sent_of_first_ : 0;
+            pieces[count++] = {record.bytes.data() + skip, record.bytes.size() - skip};
+        }
+        msghdr message{};
+        message.msg_iov = pieces.data();
+        message.msg_iovlen = count;
+        const ssize_t sent = sendmsg(fd_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            // Anything else than "not now" comes as an event too, and is dealt with there.
+            want_write(true);
+            return;
+        }
+        written_ += static_cast<uint64_t>(sent);
+        counters_.bytes += static_cast<uint64_t>(sent);
+        size_t left = static_cast<size_t>(sent) + sent_of_first_;
+        while (!queue_.empty() && left >= queue_.front().bytes.size()) {
+            left -= queue_.front().bytes.size();
+            queued_bytes_ -= queue_.front().bytes.size();
+            queue_.pop_front();
+            counters_.records++;
+        }
+        sent_of_first_ = left;
+        retry_us_ = options_.retry_least_us;  // it is taken: the next failure is a new one
+    }
+    want_write(false);
+}
+
+void Connection::on_events(uint32_t events, uint64_t now_us) {
+    if (state_ == State::connecting) {
+        int error = 0;
+        socklen_t length = sizeof error;
+        getsockopt(fd_.get(), SOL_SOCKET, SO_ERROR, &error, &length);
+        if (error != 0) {
+            fail(video::errno_text(error), now_us);
+            return;
+        }
+        if ((events & EPOLLOUT) != 0) {
+            opened();
+        }
+    }
+    if (state_ != State::open) {
+        return;
+    }
+    if ((events & (EPOLLERR | EPOLLHUP)) != 0) {
+        int error = 0;
+        socklen_t length = sizeof error;
+        getsockopt(fd_.get(), SOL_SOCKET, SO_ERROR, &error, &length);
+        fail(error != 0 ? video::errno_text(error) : "the connection is closed", now_us);
+        return;
+    }
+    if ((events & (EPOLLIN | EPOLLRDHUP)) != 0) {
+        // The server has nothing to say here but that it goes.
+        std::array<uint8_t, 4096> bytes;
+        const ssize_t got = recv(fd_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+        if (got == 0) {
+            fail("the server closed the connection", now_us);
+            return;
+        }
+        if (got < 0 && errno != EAGAIN && errno != EINTR) {
+            fail(video::errno_text(errno), now_us);
+            return;
+        }
+    }
+    if ((events & EPOLLOUT) != 0) {
+        flush();
+    }
+}
+
+void Connection::tick(uint64_t now_us) {
+    // Nobody wants to see it any more when the server answers at last.
+    if (state_ != State::open && queue_age_us(now_us) > picture_factor * options_.queue_us) {
+        abandon_queue();
+    }
+    if (state_ == State::waiting && now_us >= deadline_us_) {
+        connect(now_us);
+    } else if (state_ == State::connecting && now_us >= deadline_us_) {
+        fail("it does not answer", now_us);
+    }
+}
+
+Connection::Progress Connection::progress(uint64_t since_us) {
+    Progress progress;
+    if (state_ != State::open) {
+        return progress;
+    }
+    progress.open = true;
+    progress.tcp = video::tcp_state(fd_.get());
+    progress.min_rtt_us = progress.tcp.min_rtt_us;
+    progress.backlog = queued_bytes_ - sent_of_first_ + progress.tcp.backlog_bytes;
+    const uint64_t acknowledged = written_ > progress.tcp.backlog_bytes ? written_ - progress.tcp.backlog_bytes : 0;
+    if (acknowledged > acknowledged_) {
+        progress.delivered = acknowledged - acknowledged_;
+        acknowledged_ = acknowledged;
+    }
+    const uint64_t stalled_us = window_limited_us(fd_.get());
+    progress.stalled = stalled_us - stalled_us_ > since_us / 2;
+    stalled_us_ = stalled_us;
+    const bool busy = !queue_.empty() || progress.tcp.notsent_bytes > 0;
+    progress.busy = busy && was_busy_;
+    was_busy_ = busy;
+    return progress;
+}
+
+void Connection::finish(uint64_t now_us) {
+    if (state_ == State::open) {
+        push(ADP_SELECT_SUB, ADP_RELAY_END, now_us, {}, now_us);
+        flush();
+    }
+}
+
+}  // namespace adapath::relay

@@ -1,0 +1,126 @@
+// One camera's TCP connection to the server, and the queue before it (record.h). Nothing here waits: the owner calls in
+// when the socket is ready and several times a second.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <adapath/select.h>
+
+#include "userspace/relay/chunk_filter.h"
+#include "userspace/relay/destination.h"
+#include "userspace/video/net.h"
+
+namespace adapath::relay {
+
+struct ConnectionOptions {
+    std::string gateway;                         // name, as in the hello
+    std::string congestion_control = "adapath";  // empty: the kernel's default
+    int notsent_lowat = 16 * 1024;               // bytes
+    size_t queue_bytes = 1 << 20;                // a camera's, before the socket
+    uint64_t queue_us = 1'000'000;               // age of the oldest packet in it
+    uint64_t retry_least_us = 200'000;           // until the first attempt to connect again
+    uint64_t retry_most_us = 5'000'000;
+    uint64_t connect_us = 10'000'000;  // an attempt may take
+};
+
+class Connection {
+public:
+    enum class State : uint8_t {
+        idle,     // nothing has come yet
+        waiting,  // until the next attempt
+        connecting,
+        open,
+    };
+    struct Counters {
+        uint64_t connections = 0;
+        uint64_t failures = 0;         // attempts that failed, and connections that broke
+        uint64_t records = 0;          // given to the socket, whole
+        uint64_t bytes = 0;            // given to the socket
+        uint64_t abandoned = 0;        // records that were in the queue when a connection broke
+        uint64_t abandoned_bytes = 0;  // of them
+    };
+    // What the connection did since the last look at it.
+    struct Progress {
+        uint64_t delivered = 0;  // bytes that the server's kernel acknowledged
+        uint64_t backlog = 0;    // bytes: in the queue and in the socket
+        bool open = false;
+        bool busy = false;     // there was more to send at both ends of the time
+        bool stalled = false;  // it is the server that does not read; no fault of the uplink's
+        uint32_t min_rtt_us = 0;
+        video::TcpState tcp;
+    };
+
+    // The destination outlives it. `epoll`: where it registers its socket, with `tag`.
+    Connection(uint16_t camera, const ConnectionOptions& options, Destination& destination, int epoll, uint64_t tag);
+
+    [[nodiscard]] Pressure pressure(uint64_t now_us) const;
+    // A packet that the pressure allows; connects only after wake().
+    void push(adp_select_rendition rendition, uint8_t flags, uint64_t received_us, std::span<const uint8_t> packet,
+              uint64_t now_us);
+    // The camera lives: connects, should nothing have done so yet.
+    void wake(uint64_t now_us);
+    // Sends what the socket takes.
+    void flush();
+    void on_events(uint32_t events, uint64_t now_us);
+    void tick(uint64_t now_us);
+    // Goes up when a connection or an attempt ends, or takes too long: what was queued is lost, and chunks have to
+    // begin anew.
+    [[nodiscard]] uint64_t losses() const { return losses_; }
+    Progress progress(uint64_t since_us);
+
+    // No more packets; the END record goes behind what is queued.
+    void finish(uint64_t now_us);
+    // All that was queued is in the socket.
+    [[nodiscard]] bool drained() const { return state_ != State::open || queue_.empty(); }
+    void close();
+
+    [[nodiscard]] State state() const { return state_; }
+    [[nodiscard]] const Counters& counters() const { return counters_; }
+    [[nodiscard]] size_t queued_bytes() const { return queued_bytes_; }
+    [[nodiscard]] uint64_t queue_age_us(uint64_t now_us) const;
+
+private:
+    struct Record {
+        std::vector<uint8_t> bytes;
+        uint64_t queued_us = 0;
+    };
+
+    void connect(uint64_t now_us);
+    void opened();
+    void abandon_queue();
+    void fail(const std::string& why, uint64_t now_us);
+    void want_write(bool on);
+    void set_congestion_control();
+
+    const uint16_t camera_;
+    const ConnectionOptions& options_;
+    Destination& destination_;
+    const int epoll_;
+    const uint64_t tag_;
+
+    State state_ = State::idle;
+    video::Fd fd_;
+    uint64_t deadline_us_ = 0;  // of the attempt, or until the next one
+    uint64_t retry_us_ = 0;     // the pause after the next failure
+    size_t next_address_ = 0;
+    uint64_t losses_ = 0;
+    bool said_down_ = false;
+    bool armed_ = false;  // for EPOLLOUT
+
+    std::deque<Record> queue_;
+    size_t queued_bytes_ = 0;
+    size_t sent_of_first_ = 0;
+
+    Counters counters_;
+    // For progress(): of the present connection.
+    uint64_t written_ = 0;
+    uint64_t acknowledged_ = 0;
+    uint64_t stalled_us_ = 0;
+    bool was_busy_ = false;
+};
+
+}  // namespace adapath::relay

@@ -1,0 +1,119 @@
+// The gateway's end of the video uplink: RTP from the cameras' UDP ports, each camera's on a TCP connection of its own
+// to the server, and the uplink's price from how that goes. One thread, which waits for nothing but events; a camera
+// whose connection stands still has a full queue of its own, and nothing else.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include <sys/socket.h>
+
+#include "codegen/result.h"
+#include "userspace/relay/cameras.h"
+#include "userspace/relay/chunk_filter.h"
+#include "userspace/relay/destination.h"
+#include "userspace/relay/price.h"
+#include "userspace/relay/connection.h"
+#include "userspace/video/net.h"
+#include "userspace/video/report.h"
+
+namespace adapath::relay {
+
+struct RelayOptions {
+    std::vector<RelayCamera> cameras;
+    std::string listen;  // address of the cameras' side; empty: all
+    video::HostPort server;
+    ConnectionOptions connection;
+    PriceOptions price;
+    uint64_t grace_us = 2'000'000;  // for what is queued to go, at the end
+};
+
+class Relay {
+public:
+    // Called from run(), about ten times a second. `cameras`: that share the uplink.
+    using MarketSink = std::function<void(const Price& price, unsigned cameras)>;
+    // Called from run(), once a second.
+    using StatsSink = std::function<void(const video::Json& line)>;
+
+    static Result<std::unique_ptr<Relay>> open(const RelayOptions& options);
+    Relay(const Relay&) = delete;
+    Relay& operator=(const Relay&) = delete;
+    ~Relay();
+
+    void set_market_sink(MarketSink sink) { market_sink_ = std::move(sink); }
+    void set_stats_sink(StatsSink sink) { stats_sink_ = std::move(sink); }
+
+    // Until the token is stopped: then each connection gets what is queued and its END record.
+    Status run(const std::stop_token& stop);
+    [[nodiscard]] video::Json summary() const;
+
+private:
+    // What came to a port for nobody, or was no RTP of the camera's.
+    struct CameraCounters {
+        std::array<uint64_t, ADP_SELECT_RENDITIONS> packets = {};  // RTP of the payload type
+        std::array<uint64_t, ADP_SELECT_RENDITIONS> bytes = {};    // of these
+        uint64_t others = 0;                                       // other payload types, RTCP, what is not RTP
+        uint64_t malformed = 0;
+    };
+    struct Camera {
+        RelayCamera config;
+        std::array<ChunkFilter, ADP_SELECT_RENDITIONS> filters;
+        CameraCounters counters;
+        std::unique_ptr<Connection> connection;
+        uint64_t losses_seen = 0;
+        uint64_t heard_us = 0;
+        uint64_t offered = 0;  // bytes since the last step of the price
+        bool touched = false;  // has something to flush
+        Connection::Progress last;
+        uint64_t second_delivered = 0;
+    };
+    struct Port {
+        video::Fd fd;
+        int family = 0;
+        uint16_t number = 0;
+        uint32_t overflows = 0;  // the kernel's count of what found the socket's buffer full
+    };
+    struct Destined {
+        size_t camera = 0;
+        adp_select_rendition rendition = ADP_SELECT_SUB;
+    };
+    // Family, port, address.
+    using SourceKey = std::array<uint8_t, 19>;
+    struct Batch;
+
+    explicit Relay(const RelayOptions& options);
+    Status open_ports();
+    static SourceKey key_of(int family, uint16_t port, const uint8_t* address);
+    void receive(Port& port);
+    void on_packet(const Port& port, const sockaddr_storage& from, std::span<const uint8_t> packet,
+                   uint64_t received_us, uint64_t now_us);
+    void notice_losses(Camera& camera);
+    void step(uint64_t now_us);
+    void report(uint64_t now_us);
+    void end(uint64_t now_us);
+    video::Json camera_json(const Camera& camera, uint64_t now_us) const;
+
+    const RelayOptions options_;
+    video::Fd epoll_;
+    video::Fd timer_;
+    std::vector<Port> ports_;
+    std::map<SourceKey, Destined> sources_;
+    std::unique_ptr<Destination> destination_;
+    std::vector<Camera> cameras_;
+    std::unique_ptr<Batch> batch_;
+    PriceController controller_;
+    Price price_;
+    uint64_t strangers_ = 0;  // packets from addresses that are no camera's
+    uint64_t stepped_us_ = 0;
+    uint64_t reported_us_ = 0;
+    MarketSink market_sink_;
+    StatsSink stats_sink_;
+};
+
+}  // namespace adapath::relay
