@@ -117,6 +117,8 @@ void SelectOnline::add(std::span<const adp_select_sample> samples, bool learn) {
         if (!learn) continue;
         if (s.cameras.size() > most_cameras) s.cameras.clear();
         State::Camera& camera = s.cameras[sample.camera];
+        // Another boot's clock: what came before it is nobody's any more.
+        if (!camera.decisions.empty() && decision.time_us < camera.decisions.back().time_us) camera.decisions.clear();
         camera.decisions.push_back(decision);
         if (camera.decisions.size() > std::max(s.options.remember, 1U)) {
             camera.decisions.pop_front();

@@ -40,7 +40,7 @@ struct SelectScenario {
     double skip_s = 10;       // at the start, not scored
     double rtt_s = 0.05;      // propagation
     double deadline_s = 1;    // a picture that takes longer than this from the camera to the server counts as missed
-    double queue_s = 0.7;     // the relay begins no chunk where the oldest packet of its camera has waited so long
+    double queue_s = 1;     // the relay begins no chunk where the oldest packet of its camera has waited so long
     double explore = 0.05;    // share of the rounds in which both renditions pass
     uint64_t seed = 1;
     relay::PriceOptions price{};

@@ -66,7 +66,7 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
     }
     // Where a main stream costs more than all accuracy, no network's choice is forbidden by the limit, but its exploration
     // is: it would come on top when there is least room for it.
-    const double worth_it = result.price > 0 ? mib / result.price : capacity_;
+    const double worth_it = result.price > 0 ? options_.afford * mib / result.price : capacity_;
     result.main_limit = static_cast<uint32_t>(std::max(std::min(capacity_, worth_it), 1.0));
     result.used = std::min(offered_ / capacity_, 2.0);
     return result;
