@@ -218,6 +218,20 @@ TEST_P(Cameras, PayNothingOnALinkThatHasRoom) {
     }
 }
 
+TEST_P(Cameras, KeepToTheirBudgetOnALinkThatHasRoom) {
+    for (const double share : {0.3, 0.6}) {
+        const double budget = between(cameras_, share);
+        PriceOptions options;
+        options.budget = budget;
+        const double mains = sum(cameras_, &Camera::main_rate);
+        const Outcome out = run(cameras_, [=](double) { return 2 * mains; }, 120, options);
+        EXPECT_LE(out.used * mains, budget) << share;
+        EXPECT_GE(out.used * mains, 0.7 * budget) << share;
+        EXPECT_EQ(out.without, 0) << share;
+        EXPECT_LE(out.worst_delay, 0.1) << share;  // the link itself is never full
+    }
+}
+
 // The worst of cases: all of them change their minds at the same price. They must not fall from main to nothing.
 TEST(Price, CamerasOfOneMindStillHaveTheirSubStreams) {
     std::vector<Camera> cameras(4, {40e3, 200e3, 0.5, 0.2, 1, 0});

@@ -42,6 +42,7 @@ struct Options {
     double queue_s = 1;
     unsigned queue_kb = 1024;
     double target_ms = 150;
+    double budget_kbps = 0;
     int lowat_kb = 16;
     std::string stats;
     std::string summary;
@@ -152,6 +153,7 @@ int run(Options& options) {
     options.relay.connection.queue_us = static_cast<uint64_t>(options.queue_s * 1e6);
     options.relay.connection.notsent_lowat = options.lowat_kb * 1024;
     options.relay.price.target_s = options.target_ms * 1e-3;
+    options.relay.price.budget = options.budget_kbps * 1e3 / 8;
     options.feedback.gateway = options.relay.connection.gateway;
     std::unique_ptr<video::LineFile> stats;
     if (!options.stats.empty()) {
@@ -262,6 +264,11 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     app.add_option("--target-ms", options.target_ms, "Queueing delay that the price keeps the uplink at, ms")
         ->check(CLI::Range(5.0, 5000.0))
+        ->capture_default_str();
+    app.add_option("--budget-kbps", options.budget_kbps,
+                   "What the cameras may have of the uplink at most, kbit/s, on average over seconds: the price keeps "
+                   "to it; 0: all of it")
+        ->check(CLI::Range(0.0, 1e7))
         ->capture_default_str();
     CLI::Option* vision = app.add_option("--vision", options.feedback.vision,
                                          "adapath-server's HOST:PORT for reports (gRPC, mutual TLS)");
