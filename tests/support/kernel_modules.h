@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "codegen/result.h"
@@ -10,7 +11,9 @@ namespace adapath::testing {
 
 class KernelModules {
 public:
-    // adapath.ko and adapath_cc.ko from the directory ADAPATH_MODULES, with every generated program that is there;
+    // `app`: the module that brings the app under test.
+    explicit KernelModules(std::string app = "adapath_cc") : app_(std::move(app)) {}
+    // adapath.ko and the app's from the directory ADAPATH_MODULES, with every generated program that is there;
     // those that are loaded already are left alone, now and by unload(). Where they can't be loaded, nothing stays
     // loaded.
     Status load();
@@ -18,6 +21,7 @@ public:
     Status unload();
 
 private:
+    std::string app_;
     std::vector<std::string> loaded_;
 };
 
