@@ -118,7 +118,7 @@ protected:
         return frame_of(header, packet);
     }
 
-    KernelModules modules_{"adapath_select"};
+    KernelModules modules_{{"adapath_select", "adapath_hold"}};  // of the latter, tests/kmod/module/adapath_hold.c
     CameraLink link_;
     SelectKmodOptions options_;
     std::unique_ptr<KmodSelectPanel> panel_;

@@ -1,5 +1,7 @@
 // The daemon with the app select on the real kernel: cameras that send over a veth pair while the daemon is switched,
-// killed and started again. The proof is `adapathctl verify`: every logged decision is reproduced.
+// killed and started again. The proof is `adapathctl verify`: every logged decision is reproduced. Built once for the
+// BPF backend, and once for the kernel modules in a VM, which defines ADAPATH_TEST_BACKEND and ADAPATH_DAEMON_SUITE,
+// the name of the tests.
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -10,18 +12,28 @@
 #include "tests/bpf/select_fixture.h"
 #include "tests/netns/testbed.h"
 #include "userspace/bpf_backend/select_backend.h"
+#include "userspace/kmod_backend/select_backend.h"
 
 namespace adapath::testing {
 namespace {
 
-class DaemonWithSelect : public ::testing::Test {
+#ifndef ADAPATH_TEST_BACKEND
+#define ADAPATH_TEST_BACKEND "bpf"
+#define ADAPATH_DAEMON_SUITE DaemonWithSelect
+#endif
+constexpr const char* kBackend = ADAPATH_TEST_BACKEND;
+const bool on_kmod = std::string_view(kBackend) == "kmod";
+
+class ADAPATH_DAEMON_SUITE : public ::testing::Test {
 protected:
     static constexpr uint32_t kCameras = 4;
 
     void SetUp() override {
-        if (const std::string why = why_not("bpf"); !why.empty()) GTEST_SKIP() << why;
+        if (const std::string why = why_not(kBackend, "select"); !why.empty()) GTEST_SKIP() << why;
         Result<Namespace> lan = Namespace::create(Namespace::unique_name("adpsel-l"));
-        Result<Namespace> gateway = Namespace::create(Namespace::unique_name("adpsel-g"));
+        // The module's interfaces are the host's own.
+        Result<Namespace> gateway =
+            on_kmod ? Namespace::current() : Namespace::create(Namespace::unique_name("adpsel-g"));
         ASSERT_TRUE(lan.ok() && gateway.ok());
         lan_.emplace(std::move(*lan));
         gateway_.emplace(std::move(*gateway));
@@ -29,7 +41,7 @@ protected:
         in(*lan_, [] { return set_link_up("cams"); });
         in(*gateway_, [] { return set_link_up("lan0"); });
         in(*gateway_, [] { return add_address("lan0", "10.0.0.1/24"); });
-        std::string config = "app: \"select\" select { interface: \"lan0\" ";
+        std::string config = "select { interface: \"lan0\" ";
         for (uint32_t i = 0; i < kCameras; ++i) {
             const std::string address = "10.0.0." + std::to_string(2 + i);
             in(*lan_, [&] { return add_address("cams", address + "/24"); });
@@ -46,7 +58,7 @@ protected:
             }
             return {};
         });
-        daemon_.emplace("bpf", config + "}");
+        daemon_.emplace(kBackend, config + "}", "select");
         daemon_->set_namespace(*gateway_);
     }
     void TearDown() override {
@@ -61,6 +73,14 @@ protected:
     static void in(const Namespace& space, Work work) {
         const Status status = space.run([&]() -> Status { return work(); });
         ASSERT_TRUE(status.ok()) << status.error().message;
+    }
+    [[nodiscard]] Result<adp_select_camera> state_of(uint32_t camera) const {
+        if (on_kmod) {
+            Result<KmodSelectPanel> panel = KmodSelectPanel::open();
+            return panel ? panel->camera(camera) : Result<adp_select_camera>(panel.error());
+        }
+        Result<SelectPanel> panel = SelectPanel::open(daemon_->pins());
+        return panel ? panel->camera(camera) : Result<adp_select_camera>(panel.error());
     }
     static std::string snapshot(uint64_t seed) {
         FreezeOptions options;
@@ -106,7 +126,7 @@ protected:
     std::atomic<bool> stop_{false};
 };
 
-TEST_F(DaemonWithSelect, SwitchedKilledAndStartedAgainEveryDecisionIsExplained) {
+TEST_F(ADAPATH_DAEMON_SUITE, SwitchedKilledAndStartedAgainEveryDecisionIsExplained) {
     ASSERT_TRUE(daemon_->start().ok());
     EXPECT_EQ(daemon_->status()->app(), "select");
     start_cameras();
@@ -141,17 +161,15 @@ TEST_F(DaemonWithSelect, SwitchedKilledAndStartedAgainEveryDecisionIsExplained) 
     EXPECT_EQ(verified.value("unexplained", 99U), 0U) << verified.dump();
     EXPECT_GE(verified.value("explained", 0U), 50U) << verified.dump();
     EXPECT_EQ(verified.value("gaps", 99U), 0U) << verified.dump();
-    Result<SelectPanel> panel = SelectPanel::open(daemon_->pins());
-    ASSERT_TRUE(panel.ok());
     for (uint32_t i = 0; i < kCameras; ++i) {
-        Result<adp_select_camera> camera = panel->camera(i);
-        ASSERT_TRUE(camera.ok());
+        Result<adp_select_camera> camera = state_of(i);
+        ASSERT_TRUE(camera.ok()) << camera.error().message;
         EXPECT_GT(camera->streams[0].passed + camera->streams[1].passed, 100U);
         EXPECT_EQ(camera->counters.torn + camera->counters.malformed + camera->counters.foreign, 0U);
     }
 }
 
-TEST_F(DaemonWithSelect, RefusesAnotherAppsSnapshot) {
+TEST_F(ADAPATH_DAEMON_SUITE, RefusesAnotherAppsSnapshot) {
     ASSERT_TRUE(daemon_->start().ok());
     Result<std::string> cc = frozen_checkpoint(0, 1);
     ASSERT_TRUE(cc.ok());

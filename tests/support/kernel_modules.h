@@ -11,9 +11,9 @@ namespace adapath::testing {
 
 class KernelModules {
 public:
-    // `app`: the module that brings the app under test.
-    explicit KernelModules(std::string app = "adapath_cc") : app_(std::move(app)) {}
-    // adapath.ko and the app's from the directory ADAPATH_MODULES, with every generated program that is there;
+    // `others`: the module that brings the app under test, and what else it takes.
+    explicit KernelModules(std::vector<std::string> others = {"adapath_cc"}) : others_(std::move(others)) {}
+    // adapath.ko and the others from the directory ADAPATH_MODULES, with every generated program that is there;
     // those that are loaded already are left alone, now and by unload(). Where they can't be loaded, nothing stays
     // loaded.
     Status load();
@@ -21,7 +21,7 @@ public:
     Status unload();
 
 private:
-    std::string app_;
+    std::vector<std::string> others_;
     std::vector<std::string> loaded_;
 };
 
