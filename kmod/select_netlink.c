@@ -16,6 +16,7 @@
 #include <adapath/abi.h>
 #include <adapath/select_netlink.h>
 
+#define ADDRESS_BYTES 16
 #define MESSAGE_BYTES 2048
 ADP_STATIC_ASSERT(sizeof(struct adp_select_camera) + sizeof(struct adp_select_feedback) + 256 <= MESSAGE_BYTES,
 		  "a camera fits into a message");
@@ -26,7 +27,7 @@ static struct genl_family family;
 
 /* Ranges by hand: the policy would say only that a number is out of range. */
 static const struct nla_policy camera_policy[ADP_SELECT_A_MAX + 1] = {
-	[ADP_SELECT_A_ADDRESS] = NLA_POLICY_EXACT_LEN(16),
+	[ADP_SELECT_A_ADDRESS] = { .type = NLA_BINARY },
 	[ADP_SELECT_A_SUB_PORT] = { .type = NLA_U16 },
 	[ADP_SELECT_A_MAIN_PORT] = { .type = NLA_U16 },
 	[ADP_SELECT_A_PAYLOAD_TYPE] = { .type = NLA_U8 },
@@ -135,6 +136,11 @@ static int camera_of(struct genl_info *info, const struct nlattr *attr, u32 plac
 	    !tb[ADP_SELECT_A_PAYLOAD_TYPE]) {
 		ADP_EXTACK(info->extack, "a camera needs address, two ports and payload type", ": camera %u", place);
 		NL_SET_BAD_ATTR(info->extack, attr);
+		return -EINVAL;
+	}
+	if (nla_len(tb[ADP_SELECT_A_ADDRESS]) != ADDRESS_BYTES) {
+		ADP_EXTACK(info->extack, "an address has 16 bytes", ": camera %u", place);
+		NL_SET_BAD_ATTR(info->extack, tb[ADP_SELECT_A_ADDRESS]);
 		return -EINVAL;
 	}
 	adp_address_v6(&spec->address, nla_data(tb[ADP_SELECT_A_ADDRESS]));
