@@ -55,6 +55,8 @@ static int need(struct genl_info *info, int attribute, const char *what)
 	if (info->attrs[attribute])
 		return 0;
 	ADP_EXTACK(info->extack, "a required attribute is missing", ": %s", what);
+	/* For a kernel whose texts have no names in them (compat.h). */
+	NL_SET_ERR_ATTR_MISS(info->extack, NULL, attribute);
 	return -EINVAL;
 }
 

@@ -749,7 +749,10 @@ protected:
         const std::string before = fingerprint();
         const Reply reply = genl_->call(command, attributes);
         EXPECT_EQ(reply.error, error) << words << ": " << reply.message;
-        EXPECT_NE(reply.message.find(words), std::string::npos) << "'" << reply.message << "' for '" << words << "'";
+        // Before 6.2 a text can't name a missing attribute: then the acknowledgement does.
+        const bool named = reply.message.find(words) != std::string::npos ||
+                           (words.starts_with("ADP_SELECT_A_") && reply.has_missing && !reply.message.empty());
+        EXPECT_TRUE(named) << "'" << reply.message << "' for '" << words << "'";
         EXPECT_EQ(fingerprint(), before) << words;
     }
 

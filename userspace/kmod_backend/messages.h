@@ -111,8 +111,8 @@ const char* command_name(uint8_t command);
 const char* attribute_name(int attribute);
 const char* implementation_name(uint32_t implementation);
 
-// `message` is an NLMSG_ERROR with an error in it, `sent` the request that it answers, of a family whose attributes have
-// these names.
+// `message` is an NLMSG_ERROR with an error in it, `sent` the request that it answers, of a family whose attributes
+// have these names.
 Refusal parse_refusal(const nlmsghdr* message, const nlmsghdr* sent,
                       const char* (*name_of)(int attribute) = attribute_name);
 
