@@ -1,41 +1,16 @@
 // See control.h.
 #include "userspace/kmod_backend/control.h"
 
-#include <errno.h>
 #include <fmt/format.h>
 #include <netlink/genl/genl.h>
-#include <sys/utsname.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 
 namespace adapath::kmod {
 namespace {
 
-Error no_family() {
-    utsname name = {};
-    uname(&name);
-    if (access("/sys/module/adapath", F_OK) == 0) {
-        return Error{
-            "adapath.ko is loaded, but not to be seen from here: its netlink family lives in the host's network "
-            "namespace. Start adapathd there (docker run --network=host, nsenter -t 1 -n), or use --backend=bpf"};
-    }
-    if (access("/proc/modules", F_OK) != 0) {
-        return Error{
-            fmt::format("this kernel ({}) can't load modules (it was built without CONFIG_MODULES), so there is no "
-                        "adapath.ko: use --backend=bpf, which needs none",
-                        name.release)};
-    }
-    return Error{fmt::format(
-        "adapath.ko is not loaded, and the kernel did not find it: install the modules for kernel {} and load "
-        "them with 'modprobe adapath_cc' (its reason for refusing is in dmesg; secure boot asks for a "
-        "signature), or use --backend=bpf, which needs no module",
-        name.release)};
-}
-
-constexpr GenlFamily kFamily = {ADP_GENL_NAME, no_family, attribute_name};
+constexpr GenlFamily kFamily = {ADP_GENL_NAME, "adapath_cc", attribute_name};
 
 }  // namespace
 

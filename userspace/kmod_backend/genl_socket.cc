@@ -9,6 +9,8 @@
 #include <netlink/genl/ctrl.h>
 #include <netlink/genl/genl.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
 #include <cstring>
 
@@ -62,6 +64,29 @@ struct CallbackDeleter {
     void operator()(nl_cb* callbacks) const { nl_cb_put(callbacks); }
 };
 
+// The kernel has no such family: what that means to an operator.
+Error not_found(const GenlFamily& family) {
+    utsname name = {};
+    uname(&name);
+    if (access(fmt::format("/sys/module/{}", family.name).c_str(), F_OK) == 0) {
+        return Error{fmt::format(
+            "{}.ko is loaded, but not to be seen from here: its netlink family lives in the host's network "
+            "namespace. Start adapathd there (docker run --network=host, nsenter -t 1 -n), or use --backend=bpf",
+            family.name)};
+    }
+    if (access("/proc/modules", F_OK) != 0) {
+        return Error{
+            fmt::format("this kernel ({}) can't load modules (it was built without CONFIG_MODULES), so there is no "
+                        "{}.ko: use --backend=bpf, which needs none",
+                        name.release, family.name)};
+    }
+    return Error{
+        fmt::format("{}.ko is not loaded, and the kernel did not find it: install the modules for kernel {} and load "
+                    "them with 'modprobe {}' (its reason for refusing is in dmesg; secure boot asks for a "
+                    "signature), or use --backend=bpf, which needs no module",
+                    family.name, name.release, family.load)};
+}
+
 Error out_of_memory() { return Error{"no memory for a netlink message"}; }
 
 }  // namespace
@@ -102,7 +127,7 @@ Status GenlSocket::connect() {
     }
     number_ = genl_ctrl_resolve(socket, family_.name);
     if (number_ == -NLE_OBJ_NOTFOUND) {
-        return family_.not_found();
+        return not_found(family_);
     }
     if (number_ < 0) {
         return Error{

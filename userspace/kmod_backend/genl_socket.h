@@ -15,9 +15,8 @@ namespace adapath::kmod {
 
 // What a family is to whoever speaks to it.
 struct GenlFamily {
-    const char* name;
-    // The kernel has none of that name: what that means to an operator.
-    Error (*not_found)();
+    const char* name;  // and that of the module that brings it
+    const char* load;  // the module that an operator would load
     // For refusals that name one.
     const char* (*attribute_name)(int attribute);
 };

@@ -6,8 +6,6 @@
 #include <net/if.h>
 #include <netlink/attr.h>
 #include <netlink/genl/genl.h>
-#include <sys/utsname.h>
-#include <unistd.h>
 
 #include <array>
 #include <cstring>
@@ -33,25 +31,7 @@ const char* select_attribute_name(int attribute) {
                : "?";
 }
 
-Error no_family() {
-    utsname name = {};
-    uname(&name);
-    if (access("/sys/module/adapath_select", F_OK) == 0) {
-        return Error{
-            "adapath_select.ko is loaded, but not to be seen from here: its netlink family and its cameras' interfaces "
-            "are in the host's network namespace. Start adapathd there (docker run --network=host, nsenter -t 1 -n), "
-            "or "
-            "use --backend=bpf"};
-    }
-    return Error{fmt::format(
-        "adapath_select.ko is not loaded, and the kernel did not find it: install the modules for kernel {} and load "
-        "it "
-        "with 'modprobe adapath_select' (its reason for refusing is in dmesg), or use --backend=bpf, which needs no "
-        "module",
-        name.release)};
-}
-
-constexpr GenlFamily kFamily = {ADP_SELECT_GENL_NAME, no_family, select_attribute_name};
+constexpr GenlFamily kFamily = {ADP_SELECT_GENL_NAME, "adapath_select", select_attribute_name};
 
 Error not_of_one_version() {
     return Error{"adapath_select.ko answered what this adapathd can't read: are both of one version?"};
