@@ -76,9 +76,6 @@ static const adp_u32 zero;
 
 #define COUNT(field) ADP_COUNT_BY(&adp_select_stats, &zero, field, 1)
 
-/* Bytes of a packet that are ever looked at, but for the last one of a padded packet. */
-#define REACH 256
-
 ADP_INLINE void look(const struct adp_skb *skb, struct adp_view *v)
 {
 	v->data = (const adp_u8 *)(long)skb->data;
@@ -107,22 +104,6 @@ GLOBAL int adp_select_bpf_udp(struct adp_skb *skb, struct adp_udp *udp)
 	return (int)adp_packet_parse(&view, skb->len, udp);
 }
 
-/* RTP of the payload type, or not (-1)? What is found goes to *p. */
-ADP_INLINE int find_rtp(const struct adp_view *view, adp_u32 offset, adp_u32 bytes, adp_u32 payload_type,
-			struct adp_select_packet *p)
-{
-	struct adp_rtp rtp;
-	enum adp_rtp_found found = adp_rtp_parse(view, offset, bytes, &rtp);
-
-	if (found == ADP_RTP_NONE || rtp.payload_type != payload_type)
-		return -1;
-	p->ssrc = rtp.ssrc;
-	p->timestamp = rtp.timestamp;
-	p->sequence = rtp.sequence;
-	p->contents = found == ADP_RTP_PACKET ? adp_h264_look(view, rtp.offset, rtp.bytes) : ADP_H264_MALFORMED;
-	return 0;
-}
-
 GLOBAL int adp_select_bpf_rtp(struct adp_skb *skb, const struct adp_udp *udp, adp_u32 payload_type, struct adp_select_packet *p)
 {
 	struct adp_view view;
@@ -130,7 +111,7 @@ GLOBAL int adp_select_bpf_rtp(struct adp_skb *skb, const struct adp_udp *udp, ad
 	if (!udp || !p)
 		return -1;
 	look(skb, &view);
-	return find_rtp(&view, udp->offset, udp->bytes, payload_type, p);
+	return adp_select_read(&view, udp->offset, udp->bytes, payload_type, p);
 }
 
 ADP_INLINE int verdict_of(enum adp_select_verdict verdict)
@@ -158,12 +139,9 @@ ADP_INLINE int settle(struct adp_select_entry *entry, adp_u32 flags, adp_u32 byt
 {
 	struct adp_select_camera *c = &entry->camera;
 	enum adp_select_verdict verdict;
-	adp_u32 choice;
 
 	adp_bpf_spin_lock(&entry->lock);
-	choice = flags & ADP_SELECT_NOT_DECIDED ? adp_select_fallback(c, c->deciding_us) :
-						  adp_select_choose(c->output, &c->offer, &flags);
-	verdict = adp_select_act(c, choice, &flags, c->deciding_us, bytes);
+	verdict = adp_select_settle(c, &flags, bytes);
 	if (sample)
 		adp_select_fill_sample(c, sample, now_us, flags);
 	adp_bpf_spin_unlock(&entry->lock);
@@ -263,7 +241,7 @@ ADP_INLINE int find_udp(struct adp_skb *skb, adp_u32 reach, struct adp_udp *udp)
 
 ADP_SEC("tc") int adp_select_ingress(struct adp_skb *skb)
 {
-	adp_u32 reach = skb->len < REACH ? skb->len : REACH;
+	adp_u32 reach = skb->len < ADP_SELECT_REACH ? skb->len : ADP_SELECT_REACH;
 	const struct adp_select_port *port;
 	struct adp_select_entry *entry;
 	enum adp_select_verdict verdict;
@@ -288,7 +266,7 @@ ADP_SEC("tc") int adp_select_ingress(struct adp_skb *skb)
 	if (!entry)
 		return ADP_TC_ACT_UNSPEC;
 	if (plain) {
-		none = find_rtp(&view, ADP_PLAIN_BYTES, udp.bytes, port->payload_type, &p);
+		none = adp_select_read(&view, ADP_PLAIN_BYTES, udp.bytes, port->payload_type, &p);
 	} else {
 		if (!reaches(skb, reach) && adp_bpf_skb_pull_data(skb, reach))
 			return ADP_TC_ACT_UNSPEC;

@@ -97,7 +97,7 @@ static struct adp_app *app_of(struct genl_info *info)
 	app = adp_app_find(nla_data(info->attrs[ADP_A_APP]));
 	if (!app) {
 		NL_SET_ERR_MSG_ATTR(info->extack, info->attrs[ADP_A_APP],
-				    "no app of that name: load the module that brings it (cc: adapath_cc)");
+				    "no app of that name: load the module that brings it (cc: adapath_cc, select: adapath_select)");
 		return ERR_PTR(-ENOENT);
 	}
 	return app;

@@ -5,7 +5,7 @@
 #
 #   scripts   bash -n and shellcheck over every shell script
 #   headers   the shared C is plain C11 for gcc and clang
-#   netlink   docs/adapath-netlink.yaml agrees with include/adapath/netlink.h
+#   netlink   the specifications of both netlink families in docs/ agree with their headers
 #   paths     no path of one machine in the tree
 #   format    clang-format over the C++
 #   kmod      the modules, for each kernel of scripts/kernels.sh: gcc with W=1 and sparse (C=2), clang with W=1; no warning at all
@@ -32,7 +32,7 @@ check_scripts() {
 
 check_headers() {
 	local h cc bad=0
-	for h in types fixed cubic abi cc net layout params generic simd ring netlink packet rtp select; do
+	for h in types fixed cubic abi cc net layout params generic simd ring netlink packet rtp select select_ports select_netlink; do
 		for cc in gcc clang-19; do
 			echo "#include <adapath/$h.h>" | $cc -std=c11 -ffreestanding -Wall -Wextra -Werror -Iinclude -fsyntax-only -x c - ||
 				{ say "include/adapath/$h.h is not plain C11 for $cc"; bad=1; }
@@ -42,16 +42,22 @@ check_headers() {
 }
 
 # Names in the order of their numbers: an enum's from the header, the same list from the specification.
-enum_names() { # ENUM PREFIX
-	sed -n "/^enum $1 {/,/^};/p" include/adapath/netlink.h | grep -oE "^[[:space:]]+$2[A-Z0-9_]+" | sed "s/^[[:space:]]*$2//" |
+enum_names() { # HEADER ENUM PREFIX
+	sed -n "/^enum $2 {/,/^};/p" "$1" | grep -oE "^[[:space:]]+$3[A-Z0-9_]+" | sed "s/^[[:space:]]*$3//" |
 		grep -vE '^(UNSPEC|COUNT_)$' | tr 'A-Z_' 'a-z-'
 }
+one_specification() { # HEADER PREFIX-OF-ENUMS PREFIX-OF-NUMBERS SPECIFICATION
+	local header=include/adapath/$1 spec=docs/$4 bad=0
+	diff <(enum_names "$header" "$2_attribute" "$3_A_") <(sed -n '/^attribute-sets:/,/^operations:/p' "$spec" | grep -oE '\{name: [a-z0-9-]+' | sed 's/{name: //') ||
+		{ say "$spec: attributes differ from $header (< header, > specification)"; bad=1; }
+	diff <(enum_names "$header" "$2_command" "$3_CMD_") <(sed -n '/^operations:/,$p' "$spec" | grep -oE '^    - name: [a-z0-9-]+' | sed 's/.*: //') ||
+		{ say "$spec: commands differ from $header (< header, > specification)"; bad=1; }
+	return $bad
+}
 check_netlink() {
-	local spec=docs/adapath-netlink.yaml bad=0
-	diff <(enum_names adp_attribute ADP_A_) <(sed -n '/^attribute-sets:/,/^operations:/p' $spec | grep -oE '\{name: [a-z0-9-]+' | sed 's/{name: //') ||
-		{ say "$spec: attributes differ from include/adapath/netlink.h (< header, > specification)"; bad=1; }
-	diff <(enum_names adp_command ADP_CMD_) <(sed -n '/^operations:/,$p' $spec | grep -oE '^    - name: [a-z0-9-]+' | sed 's/.*: //') ||
-		{ say "$spec: commands differ from include/adapath/netlink.h (< header, > specification)"; bad=1; }
+	local bad=0
+	one_specification netlink.h adp ADP adapath-netlink.yaml || bad=1
+	one_specification select_netlink.h adp_select ADP_SELECT adapath-select-netlink.yaml || bad=1
 	return $bad
 }
 

@@ -34,11 +34,11 @@ ADP_INLINE const adp_u8 *adp_view_at(const struct adp_view *v, adp_u32 offset, a
 	const adp_u8 *p;
 
 	if (offset > ADP_VIEW_MAX)
-		return 0;
+		return (const adp_u8 *)0;
 	p = v->data + offset;
 	ADP_HIDE(p);
 	if (p + bytes > v->end)
-		return 0;
+		return (const adp_u8 *)0;
 	return p;
 }
 

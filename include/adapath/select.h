@@ -143,6 +143,7 @@ enum adp_select_weight {
 #define ADP_SELECT_MISORDER 100	 /* packets that one may come late by (RFC 3550: MAX_MISORDER) */
 #define ADP_SELECT_WINDOW 64	 /* packets among which duplicates are told */
 #define ADP_SELECT_GLANCES 64	 /* a power of two: every so many packets of a chunk the long way is taken */
+#define ADP_SELECT_REACH 256	 /* bytes of a frame that are ever looked at, but for the last one of a padded packet */
 #define ADP_SELECT_RATE_MAX (1u << 31) /* bytes/s */
 /* The price is in accuracy for 1 MiB/s, Q16. */
 #define ADP_SELECT_PRICE_SHIFT 20
@@ -343,6 +344,25 @@ enum adp_select_verdict {
 	ADP_SELECT_DECIDE = 2, /* go on with adp_select_prepare(); adp_select_act() says what becomes of the packet */
 	ADP_SELECT_LOOK = 3,   /* of adp_select_quick(): go on with adp_select_on_packet() */
 };
+
+/*
+ * What of a UDP payload counts here, to *p: sender, place in the sequence, contents. -1 where it is no RTP of that payload type, which
+ * passes untouched.
+ */
+ADP_INLINE int adp_select_read(const struct adp_view *view, adp_u32 offset, adp_u32 bytes, adp_u32 payload_type,
+			       struct adp_select_packet *p)
+{
+	struct adp_rtp rtp;
+	enum adp_rtp_found found = adp_rtp_parse(view, offset, bytes, &rtp);
+
+	if (found == ADP_RTP_NONE || rtp.payload_type != payload_type)
+		return -1;
+	p->ssrc = rtp.ssrc;
+	p->timestamp = rtp.timestamp;
+	p->sequence = rtp.sequence;
+	p->contents = found == ADP_RTP_PACKET ? adp_h264_look(view, rtp.offset, rtp.bytes) : ADP_H264_MALFORMED;
+	return 0;
+}
 
 ADP_INLINE void adp_select_clear_chunk(struct adp_select_chunk *k)
 {
@@ -825,6 +845,15 @@ ADP_INLINE enum adp_select_verdict adp_select_act(struct adp_select_camera *c, a
 	if (forward)
 		c->fed_us = now_us;
 	return adp_select_count(r, bytes, forward);
+}
+
+/* Makes the choice that is due, the network's or where *flags say so the fallback's, and acts on it. */
+ADP_INLINE enum adp_select_verdict adp_select_settle(struct adp_select_camera *c, adp_u32 *flags, adp_u32 bytes)
+{
+	adp_u32 choice = *flags & ADP_SELECT_NOT_DECIDED ? adp_select_fallback(c, c->deciding_us) :
+							   adp_select_choose(c->output, &c->offer, flags);
+
+	return adp_select_act(c, choice, flags, c->deciding_us, bytes);
 }
 
 /* Of the decision that adp_select_act() has just made. */

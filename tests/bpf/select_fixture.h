@@ -1,5 +1,4 @@
-// What the tests of the app select on the kernel share: a kernel side of their own, snapshots in it, and every sample
-// held to the reference interpreter and to adp_select_choose().
+// What the tests of the app select on BPF share: a kernel side of their own, and frames through its program.
 #pragma once
 
 #include <adapath/select.h>
@@ -15,9 +14,8 @@
 #include <string>
 #include <vector>
 
-#include "tests/support/models.h"
-#include "tests/support/patience.h"
-#include "tests/support/rtp_camera.h"
+#include "tests/support/live_cameras.h"
+#include "tests/support/select_checks.h"
 #include "userspace/bpf_backend/select_backend.h"
 
 namespace adapath::testing {
@@ -27,7 +25,7 @@ using namespace std::chrono_literals;
 inline constexpr uint32_t kPassed = ~0U;  // TC_ACT_UNSPEC: on to the next filter
 inline constexpr uint32_t kDropped = 2;   // TC_ACT_SHOT
 
-class SelectFixture : public ::testing::Test {
+class SelectFixture : public SelectChecks {
 protected:
     void SetUp() override {
         for (const std::string& obstacle : bpf_backend_obstacles()) GTEST_SKIP() << obstacle;
@@ -39,10 +37,6 @@ protected:
             Status removed = remove_select_backend(options_.pin_directory);
             EXPECT_TRUE(removed.ok()) << removed.error().message;
         }
-    }
-    // Camera i sends from 10.0.0.(2 + i) to ports 5000 (sub) and 5001 (main).
-    static SelectCamera camera_of(uint32_t number) {
-        return {fmt::format("camera{}", number), fmt::format("10.0.0.{}", 2 + number), 5000, 5001, 96};
     }
     void add_cameras(uint32_t count) {
         for (uint32_t i = 0; i < count; ++i) options_.cameras.push_back(camera_of(i));
@@ -63,28 +57,6 @@ protected:
         program_.reset();
         backend_ = {};
     }
-    static Snapshot freeze(const FloatModel& model) {
-        Result<Snapshot> snapshot = freeze_for_test(model, random_select_codes(200, 1));
-        EXPECT_TRUE(snapshot.ok()) << snapshot.error().message;
-        return *snapshot;
-    }
-    void activate(const Snapshot& snapshot) {
-        const uint32_t generation = ++last_generation_;
-        models_[generation] = snapshot.model;
-        Result<uint32_t> slot = backend_.installer->install(snapshot, generation, random_select_codes(4, generation));
-        ASSERT_TRUE(slot.ok()) << slot.error().message;
-        Status status = backend_.installer->switch_to(*slot);
-        ASSERT_TRUE(status.ok()) << status.error().message;
-    }
-    // A snapshot that always answers so, whatever the input.
-    static FloatModel constant_model(float sub, float gain) {
-        FloatModel model = random_select_model({16}, 1);
-        for (auto& layer : model.weights) std::ranges::fill(layer, 0.0F);
-        for (auto& layer : model.biases) std::ranges::fill(layer, 0.0F);
-        model.biases.back() = {sub, gain};
-        return model;
-    }
-
     // One frame through the program, as the kernel would run it.
     [[nodiscard]] uint32_t run(const Bytes& frame) const { return run(program_.get(), frame); }
     [[nodiscard]] static uint32_t run(int program, const Bytes& frame) {
@@ -103,134 +75,9 @@ protected:
         return frame_of(header, packet);
     }
 
-    void collect(std::chrono::milliseconds interval = 0ms) {
-        Result<size_t> got = backend_.collector->collect(interval, [this](std::span<const std::byte> record) {
-            ASSERT_EQ(record.size(), sizeof(adp_select_sample));
-            adp_select_sample sample;
-            std::memcpy(&sample, record.data(), sizeof(sample));
-            take(sample);
-        });
-        ASSERT_TRUE(got.ok()) << got.error().message;
-    }
-    void take(const adp_select_sample& sample) {
-        samples_.push_back(sample);
-        auto [next, first] = next_seq_.try_emplace(sample.camera, sample.seq);
-        if (!first && next->second != sample.seq) ++gaps_;
-        next->second = sample.seq + 1;
-        if ((sample.flags & ADP_SELECT_NOT_DECIDED) != 0) {
-            ++undecided_;
-            return;
-        }
-        ++decisions_;
-        ++by_generation_[sample.generation];
-        uint32_t flags = 0;
-        const auto model = models_.find(sample.generation);
-        const bool explained = model != models_.end() &&
-                               std::ranges::equal(interpret(model->second, std::span<const uint8_t>(sample.input)),
-                                                  std::span<const int32_t>(sample.output)) &&
-                               adp_select_choose(sample.output, &sample.offer, &flags) == sample.choice &&
-                               flags == (sample.flags & ~ADP_SELECT_BRIDGED);
-        unexplained_ += explained ? 0 : 1;
-    }
-
     SelectBackendOptions options_;
-    Backend backend_;
     UniqueFd program_;
     std::unique_ptr<SelectPanel> panel_;
-    uint32_t last_generation_ = 0;
-    std::map<uint32_t, QuantModel> models_;
-    std::map<uint64_t, uint32_t> next_seq_;
-    std::map<uint32_t, uint64_t> by_generation_;
-    std::vector<adp_select_sample> samples_;
-    uint64_t decisions_ = 0;
-    uint64_t undecided_ = 0;
-    uint64_t unexplained_ = 0;
-    uint64_t gaps_ = 0;
-};
-
-// Cameras that send in real time, a picture every `picture` of their own; which chunk each packet is of, and whether it
-// passed.
-class LiveCameras {
-public:
-    using Send = std::function<bool(uint32_t camera, uint32_t rendition, const Bytes& packet)>;
-    struct Chunk {
-        uint32_t sent = 0;
-        uint32_t passed = 0;
-        [[nodiscard]] bool whole() const { return sent == passed; }
-    };
-
-    // staggered: their groups begin at different pictures, so that decisions are spread over time.
-    LiveCameras(uint32_t count, std::chrono::microseconds picture, uint32_t group, uint64_t seed,
-                bool staggered = false)
-        : picture_(picture) {
-        std::mt19937_64 random(seed);
-        for (uint32_t i = 0; i < count; ++i) {
-            for (const uint32_t which : {ADP_SELECT_SUB, ADP_SELECT_MAIN}) {
-                RtpRendition r;
-                r.ssrc = static_cast<uint32_t>(random());
-                r.sequence = static_cast<uint16_t>(random());
-                r.timestamp = static_cast<uint32_t>(random());
-                r.group = group;
-                r.pictures = staggered ? i % group : 0;
-                r.idr_bytes = which == ADP_SELECT_SUB ? 3000 : 12000;
-                r.picture_bytes = which == ADP_SELECT_SUB ? 800 : 3000;
-                streams_.push_back({i, which, r});
-            }
-        }
-    }
-    // One picture of each rendition.
-    void step(const Send& send) {
-        for (Stream& s : streams_) {
-            const uint32_t number = s.r.pictures / s.r.group;
-            for (const Bytes& packet : s.r.picture()) {
-                Chunk& chunk = chunks_[{s.camera, s.rendition, number}];
-                ++chunk.sent;
-                chunk.passed += send(s.camera, s.rendition, packet) ? 1 : 0;
-            }
-        }
-    }
-    void run_for(std::chrono::milliseconds time, const Send& send) {
-        const auto begin = std::chrono::steady_clock::now();
-        for (int64_t i = 0; i * picture_ < time; ++i) {
-            std::this_thread::sleep_until(begin + i * picture_);
-            step(send);
-        }
-    }
-    [[nodiscard]] size_t halves() const {
-        size_t count = 0;
-        for (const auto& [key, chunk] : chunks_) count += chunk.passed == 0 || chunk.whole() ? 0 : 1;
-        return count;
-    }
-    [[nodiscard]] size_t passed(uint32_t camera, uint32_t rendition) const {
-        size_t count = 0;
-        for (const auto& [key, chunk] : chunks_)
-            count += std::get<0>(key) == camera && std::get<1>(key) == rendition && chunk.passed > 0 ? 1 : 0;
-        return count;
-    }
-    // Pairs of chunks of which not just one passed, from chunk `from` on.
-    [[nodiscard]] size_t pairs_not_one(uint32_t from) const {
-        size_t count = 0;
-        for (const auto& [key, chunk] : chunks_) {
-            const auto& [camera, rendition, number] = key;
-            if (rendition != ADP_SELECT_SUB || number < from) continue;
-            const auto main = chunks_.find({camera, ADP_SELECT_MAIN, number});
-            if (main == chunks_.end()) continue;
-            count += (chunk.passed > 0) + (main->second.passed > 0) == 1 ? 0 : 1;
-        }
-        return count;
-    }
-    [[nodiscard]] size_t chunks() const { return chunks_.size(); }
-    RtpRendition& rendition(uint32_t camera, uint32_t which) { return streams_[2 * camera + which].r; }
-
-private:
-    struct Stream {
-        uint32_t camera;
-        uint32_t rendition;
-        RtpRendition r;
-    };
-    std::chrono::microseconds picture_;
-    std::vector<Stream> streams_;
-    std::map<std::tuple<uint32_t, uint32_t, uint32_t>, Chunk> chunks_;
 };
 
 }  // namespace adapath::testing

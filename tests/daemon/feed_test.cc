@@ -31,26 +31,29 @@ struct Told {
 class FakeFeed final : public SelectFeed {
 public:
     explicit FakeFeed(std::shared_ptr<Told> told) : told_(std::move(told)) {}
-    void set_market(double price, uint32_t main_limit, double used, uint32_t cameras) override {
+    Status set_market(double price, uint32_t main_limit, double used, uint32_t cameras) override {
         std::lock_guard lock(told_->mutex);
         told_->price = price;
         told_->market.main_limit = main_limit;
         told_->market.used_q16 = to_q16(used);
         told_->market.cameras = cameras;
         told_->calls++;
+        return {};
     }
-    void set_seen(uint32_t camera, uint32_t objects, double confidence, double accuracy) override {
+    Status set_seen(uint32_t camera, uint32_t objects, double confidence, double accuracy) override {
         std::lock_guard lock(told_->mutex);
         told_->cameras[camera].objects = objects;
         told_->cameras[camera].confidence_q16 = to_q16(confidence);
         told_->cameras[camera].accuracy_q16 = to_q16(accuracy);
         told_->calls++;
+        return {};
     }
-    void set_measured(uint32_t camera, double sub_worth, double gain) override {
+    Status set_measured(uint32_t camera, double sub_worth, double gain) override {
         std::lock_guard lock(told_->mutex);
         told_->cameras[camera].sub_worth_q16 = to_q16(sub_worth);
         told_->cameras[camera].gain_q16 = static_cast<int32_t>(std::lround(gain * 65536));
         told_->calls++;
+        return {};
     }
     [[nodiscard]] Result<adp_select_camera> camera(uint32_t camera) const override {
         adp_select_camera state{};

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include <adapath/select_netlink.h>
 #include <fmt/format.h>
 
 namespace adapath::kmod_test {
@@ -17,6 +18,8 @@ namespace adapath::kmod_test {
 namespace {
 
 constexpr size_t kReceiveBytes = 1 << 18;
+// Of both families.
+static_assert(ADP_GENL_VERSION == ADP_SELECT_GENL_VERSION);
 constexpr int kAnswerMs = 30000;
 
 size_t align4(size_t n) { return (n + 3) & ~size_t{3}; }
@@ -161,7 +164,7 @@ const Attribute* find(const std::vector<Attribute>& attributes, uint16_t type) {
     return found == attributes.end() ? nullptr : &*found;
 }
 
-Result<Genl> Genl::open() {
+Result<Genl> Genl::open(const std::string& family) {
     UniqueFd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC));
     if (!socket.valid()) {
         return Error{fmt::format("generic netlink socket: {}", strerror(errno))};
@@ -178,11 +181,11 @@ Result<Genl> Genl::open() {
     }
     Genl genl(std::move(socket), GENL_ID_CTRL);
     Attributes name;
-    name.string(CTRL_ATTR_FAMILY_NAME, ADP_GENL_NAME);
+    name.string(CTRL_ATTR_FAMILY_NAME, family);
     const Reply reply =
         genl.transact(GENL_ID_CTRL, NLM_F_REQUEST | NLM_F_ACK, genl_payload(CTRL_CMD_GETFAMILY, name.data()));
     if (!reply.ok()) {
-        return Error{fmt::format("netlink family \"{}\": {}; load adapath.ko", ADP_GENL_NAME, strerror(reply.error))};
+        return Error{fmt::format("netlink family \"{}\": {}; load its module", family, strerror(reply.error))};
     }
     for (const std::vector<uint8_t>& one_message : reply.messages) {
         for (const Attribute& a : parse_attributes(one_message)) {
@@ -192,7 +195,7 @@ Result<Genl> Genl::open() {
             }
         }
     }
-    return Error{fmt::format("netlink family \"{}\": the kernel gave no number", ADP_GENL_NAME)};
+    return Error{fmt::format("netlink family \"{}\": the kernel gave no number", family)};
 }
 
 Reply Genl::call(uint8_t command, const Attributes& attributes, bool dump) {

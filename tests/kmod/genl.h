@@ -64,8 +64,8 @@ struct Reply {
 
 class Genl {
 public:
-    // Resolves the family, which loads adapath.ko where modprobe finds it.
-    static Result<Genl> open();
+    // Resolves the family, which loads its module where modprobe finds it.
+    static Result<Genl> open(const std::string& family = ADP_GENL_NAME);
 
     // One command and all that comes back. Times out (error ETIMEDOUT) after 30 s: a kernel that never answers is a
     // failure.

@@ -1,7 +1,11 @@
-// Loads the modules under test for as long as the program runs.
+// Loads the modules under test for as long as the program runs. ADAPATH_TEST_MODULES: all of them but adapath.ko.
 #include <gtest/gtest.h>
 
 #include "tests/support/kernel_modules.h"
+
+#ifndef ADAPATH_TEST_MODULES
+#define ADAPATH_TEST_MODULES "adapath_cc"
+#endif
 
 namespace adapath::testing {
 namespace {
@@ -18,7 +22,7 @@ public:
     }
 
 private:
-    KernelModules modules_;
+    KernelModules modules_{std::vector<std::string>{ADAPATH_TEST_MODULES}};
 };
 
 [[maybe_unused]] const auto* const environment = ::testing::AddGlobalTestEnvironment(new ModulesLoaded);

@@ -15,12 +15,13 @@
 #include "tests/support/models.h"
 #include "userspace/adapathd/backend.h"
 #include "userspace/kmod_backend/control.h"
+#include "userspace/kmod_backend/select_backend.h"
 
 namespace adapath::testing {
 
-std::string why_not(const std::string& backend) {
+std::string why_not(const std::string& backend, const std::string& app) {
     std::string text;
-    for (const std::string& obstacle : backend == "kmod" ? kmod_backend_obstacles() : bpf_backend_obstacles())
+    for (const std::string& obstacle : backend == "kmod" ? kmod_backend_obstacles(app) : bpf_backend_obstacles())
         text += obstacle + "; ";
     if (access("/dev/net/tun", R_OK | W_OK) != 0) text += "no /dev/net/tun";
     return text;
@@ -36,22 +37,24 @@ Result<std::unique_ptr<TcpFlow>> start_flow(const Uplink& uplink, const std::str
     return TcpFlow::start(options);
 }
 
-TestDaemon::TestDaemon(const std::string& backend, const std::string& config) : backend_(backend) {
+TestDaemon::TestDaemon(const std::string& backend, const std::string& config, const std::string& app)
+    : backend_(backend), app_(app) {
     name_ = fmt::format("adpn{:08x}", std::random_device()());
     pins_ = "/sys/fs/bpf/" + name_;
     std::string pattern = (std::filesystem::temp_directory_path() / "adapath-test-XXXXXX").string();
     directory_ = mkdtemp(pattern.data());
     std::ofstream(directory_ + "/adapathd.conf") << fmt::format(
-        "backend: \"{}\"\nstate_directory: \"{}\"\nsocket: \"{}\"\npin_directory: \"{}\"\ncongestion_control: \"{}\"\n"
+        "app: \"{}\"\nbackend: \"{}\"\nstate_directory: \"{}\"\nsocket: \"{}\"\npin_directory: "
+        "\"{}\"\ncongestion_control: \"{}\"\n"
         "train: false\n{}\n",
-        backend_, state(), socket(), pins_, name_, config);
+        app_, backend_, state(), socket(), pins_, name_, config);
 }
 
 TestDaemon::~TestDaemon() {
     stop();
     stub_.reset();
     if (backend_ == "kmod") {
-        Status removed = remove_kmod_backend("cc");
+        Status removed = app_ == "select" ? remove_select_kmod_backend() : remove_kmod_backend(app_);
         EXPECT_TRUE(removed.ok()) << removed.error().message;
     } else if (access(pins_.c_str(), F_OK) == 0) {
         (void)remove_bpf_backend(pins_);
@@ -64,7 +67,7 @@ TestDaemon::~TestDaemon() {
 uint64_t TestDaemon::lost_in_kernel() const {
     if (backend_ == "kmod") {
         Result<std::unique_ptr<kmod::Control>> control = kmod::Control::open();
-        Result<kmod::AppState> app = control ? (*control)->app("cc") : Result<kmod::AppState>(control.error());
+        Result<kmod::AppState> app = control ? (*control)->app(app_) : Result<kmod::AppState>(control.error());
         EXPECT_TRUE(app.ok());
         return app ? app->stats.samples_lost : 0;
     }

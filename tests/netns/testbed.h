@@ -25,8 +25,8 @@
 
 namespace adapath::testing {
 
-// Why this machine can't run such tests on that backend ("bpf" or "kmod"); empty = it can.
-std::string why_not(const std::string& backend = "bpf");
+// Why this machine can't run such tests of the app on that backend ("bpf" or "kmod"); empty = it can.
+std::string why_not(const std::string& backend = "bpf", const std::string& app = "cc");
 
 using LinkSettingsForTest = UplinkOptions;
 
@@ -37,7 +37,7 @@ Result<std::unique_ptr<TcpFlow>> start_flow(const Uplink& uplink, const std::str
 class TestDaemon {
 public:
     // `config` is appended to the configuration file.
-    explicit TestDaemon(const std::string& backend, const std::string& config = {});
+    explicit TestDaemon(const std::string& backend, const std::string& config = {}, const std::string& app = "cc");
     // From its next start on it runs in that network namespace.
     void set_namespace(const Namespace& space) { namespace_fd_ = space.fd(); }
     [[nodiscard]] const std::string& pins() const { return pins_; }
@@ -66,6 +66,7 @@ public:
 
 private:
     const std::string backend_;
+    const std::string app_;
     std::string name_;
     std::string pins_;
     std::string congestion_control_;

@@ -1,6 +1,7 @@
 // See kernel_modules.h.
 #include "tests/support/kernel_modules.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 
@@ -11,13 +12,14 @@ namespace adapath::testing {
 
 Status KernelModules::load() {
     namespace fs = std::filesystem;
-    if (kmod_test::module_loaded("adapath") && kmod_test::module_loaded("adapath_cc")) return {};
+    if (kmod_test::module_loaded("adapath") && std::ranges::all_of(others_, kmod_test::module_loaded)) return {};
     const char* directory = std::getenv("ADAPATH_MODULES");
     if (directory == nullptr || *directory == '\0')
         return Error{
             "ADAPATH_MODULES is not set: it names the directory with the modules for this kernel; run this in a VM, by "
             "tests/vm/run.sh"};
-    std::vector<fs::path> files = {fs::path(directory) / "adapath.ko", fs::path(directory) / "adapath_cc.ko"};
+    std::vector<fs::path> files = {fs::path(directory) / "adapath.ko"};
+    for (const std::string& other : others_) files.push_back(fs::path(directory) / (other + ".ko"));
     std::error_code none;
     for (fs::directory_iterator entry(directory, none), end; entry != end; entry.increment(none)) {
         if (entry->path().extension() == ".ko" && entry->path().stem().string().starts_with("adapath_net_"))

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "codegen/result.h"
@@ -10,7 +11,9 @@ namespace adapath::testing {
 
 class KernelModules {
 public:
-    // adapath.ko and adapath_cc.ko from the directory ADAPATH_MODULES, with every generated program that is there;
+    // `others`: the module that brings the app under test, and what else it takes.
+    explicit KernelModules(std::vector<std::string> others = {"adapath_cc"}) : others_(std::move(others)) {}
+    // adapath.ko and the others from the directory ADAPATH_MODULES, with every generated program that is there;
     // those that are loaded already are left alone, now and by unload(). Where they can't be loaded, nothing stays
     // loaded.
     Status load();
@@ -18,6 +21,7 @@ public:
     Status unload();
 
 private:
+    std::vector<std::string> others_;
     std::vector<std::string> loaded_;
 };
 

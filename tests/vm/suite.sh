@@ -181,6 +181,8 @@ for program in "$bin"/vm_*; do
 	[ -x "$program" ] || continue
 	case ${program##*/} in
 	# The daemon on the module. All its 10,000 switches take long where the processor is emulated.
+	vm_kmod_select_test) if on 6.12; then add_gtest vm_kmod_select_test 400 vm_kmod_select_test; fi ;;
+	vm_kmod_select_daemon_test) if on 6.1; then add_gtest vm_kmod_select_daemon_test 300 vm_kmod_select_daemon_test; fi ;;
 	vm_kmod_daemon_test) if on 6.1; then add_gtest vm_kmod_daemon_test 900 vm_kmod_daemon_test "$without"; fi ;;
 	*) add_gtest "${program##*/}" 300 "${program##*/}" "$without" ;;
 	esac

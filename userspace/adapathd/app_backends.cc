@@ -1,21 +1,33 @@
 // See app_backends.h.
 #include "userspace/adapathd/app_backends.h"
 
+#include <adapath/cc.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 
 #include "userspace/adapathd/cc_source.h"
+#include "userspace/adapathd/select_cameras.h"
 #ifdef ADAPATH_HAVE_BPF
 #include "userspace/bpf_backend/select_backend.h"
+#endif
+#ifdef ADAPATH_HAVE_KMOD
+#include "userspace/kmod_backend/select_backend.h"
 #endif
 
 namespace adapath {
 namespace {
 
-[[maybe_unused]] Error not_built(const char* name) {
-    return Error{fmt::format("this build has no {} backend (it needs libbpf and clang): use another --backend", name)};
+[[maybe_unused]] Error not_built(const char* name, const char* needs = "libbpf and clang") {
+    return Error{fmt::format("this build has no {} backend (it needs {}): use another --backend", name, needs)};
+}
+[[maybe_unused]] constexpr const char* kKmodNeeds = "libnl-genl-3";
+
+[[maybe_unused]] std::string kmod_removed(const std::string& app, const char* what_follows) {
+    return fmt::format(
+        "no snapshot of app {} is left in adapath.ko: {}, and 'rmmod adapath_{} adapath' unloads the modules", app,
+        what_follows, app);
 }
 
 // ---- cc ----
@@ -51,6 +63,30 @@ Result<std::string> remove_cc([[maybe_unused]] const pb::DaemonConfig& config) {
 #endif
 }
 
+Result<Backend> open_cc_kmod([[maybe_unused]] const pb::DaemonConfig& config) {
+#ifdef ADAPATH_HAVE_KMOD
+    KmodBackendOptions options;
+    options.app = config.app();
+    options.record_bytes = sizeof(adp_cc_sample);
+    options.wakeup_bytes = config.wakeup_bytes();
+    options.flow_consistency = config.consistency() == "flow";
+    return open_kmod_backend(options);
+#else
+    return not_built("kmod", kKmodNeeds);
+#endif
+}
+
+Result<std::string> remove_cc_kmod([[maybe_unused]] const pb::DaemonConfig& config) {
+#ifdef ADAPATH_HAVE_KMOD
+    if (Status status = remove_kmod_backend(config.app()); !status) {
+        return status.error();
+    }
+    return kmod_removed(config.app(), "its flows are decided by the fallback") + " once no flow uses them";
+#else
+    return not_built("kmod", kKmodNeeds);
+#endif
+}
+
 Result<std::unique_ptr<DecisionSource>> simulate_cc(const pb::DaemonConfig& config) {
     const pb::LocalConfig& local = config.local();
     return make_cc_source(
@@ -59,13 +95,9 @@ Result<std::unique_ptr<DecisionSource>> simulate_cc(const pb::DaemonConfig& conf
 
 // ---- select ----
 
-#ifdef ADAPATH_HAVE_BPF
-Result<SelectBackendOptions> select_options(const pb::DaemonConfig& config) {
-    SelectBackendOptions options;
-    options.pin_directory = config.pin_directory();
-    options.ring_bytes = config.ring_bytes();
-    options.wakeup_bytes = config.wakeup_bytes();
-    options.interfaces.assign(config.select().interface().begin(), config.select().interface().end());
+// The configuration's cameras.
+Result<std::vector<SelectCamera>> select_cameras(const pb::DaemonConfig& config) {
+    std::vector<SelectCamera> cameras;
     for (const pb::CameraConfig& camera : config.select().camera()) {
         for (const uint32_t port : {camera.sub_port(), camera.main_port()}) {
             if (port > 65535) {
@@ -76,31 +108,28 @@ Result<SelectBackendOptions> select_options(const pb::DaemonConfig& config) {
             return Error{
                 fmt::format("camera '{}': payload type {}: use 0 to 127", camera.name(), camera.payload_type())};
         }
-        options.cameras.push_back({camera.name(), camera.address(), static_cast<uint16_t>(camera.sub_port()),
-                                   static_cast<uint16_t>(camera.main_port()),
-                                   static_cast<uint8_t>(camera.payload_type())});
+        cameras.push_back({camera.name(), camera.address(), static_cast<uint16_t>(camera.sub_port()),
+                           static_cast<uint16_t>(camera.main_port()), static_cast<uint8_t>(camera.payload_type())});
     }
-    return options;
+    return cameras;
 }
-#endif
 
-Status check_select([[maybe_unused]] const pb::DaemonConfig& config) {
-#ifdef ADAPATH_HAVE_BPF
-    Result<SelectBackendOptions> options = select_options(config);
-    if (!options) {
-        return Error{"select.camera: " + options.error().message};
+Status check_select(const pb::DaemonConfig& config) {
+    Result<std::vector<SelectCamera>> cameras = select_cameras(config);
+    if (!cameras) {
+        return Error{"select.camera: " + cameras.error().message};
     }
-    if (options->cameras.empty()) {
+    if (cameras->empty()) {
         return Error{"select.camera: there is none: name each camera, its address and its ports"};
     }
-    if (options->interfaces.empty() || options->interfaces.size() > kSelectInterfaces) {
+    const auto interfaces = static_cast<size_t>(config.select().interface_size());
+    if (interfaces == 0 || interfaces > kSelectInterfaces) {
         return Error{fmt::format("select.interface: {} of them: name 1 to {} that the cameras' packets come in by",
-                                 options->interfaces.size(), kSelectInterfaces)};
+                                 interfaces, kSelectInterfaces)};
     }
-    if (Status status = check_select_cameras(options->cameras); !status) {
+    if (Status status = check_select_cameras(*cameras); !status) {
         return Error{"select.camera: " + status.error().message};
     }
-#endif
     if (config.consistency() != "decision") {
         return Error{
             fmt::format("consistency is '{}': app select decides once a chunk, by the newest snapshot: use "
@@ -112,8 +141,17 @@ Status check_select([[maybe_unused]] const pb::DaemonConfig& config) {
 
 Result<Backend> open_select([[maybe_unused]] const pb::DaemonConfig& config) {
 #ifdef ADAPATH_HAVE_BPF
-    Result<SelectBackendOptions> options = select_options(config);
-    return options ? open_select_backend(*options) : Result<Backend>(options.error());
+    Result<std::vector<SelectCamera>> cameras = select_cameras(config);
+    if (!cameras) {
+        return cameras.error();
+    }
+    SelectBackendOptions options;
+    options.pin_directory = config.pin_directory();
+    options.ring_bytes = config.ring_bytes();
+    options.wakeup_bytes = config.wakeup_bytes();
+    options.interfaces.assign(config.select().interface().begin(), config.select().interface().end());
+    options.cameras = std::move(*cameras);
+    return open_select_backend(options);
 #else
     return not_built("bpf");
 #endif
@@ -131,9 +169,36 @@ Result<std::string> remove_select([[maybe_unused]] const pb::DaemonConfig& confi
 #endif
 }
 
+Result<Backend> open_select_kmod([[maybe_unused]] const pb::DaemonConfig& config) {
+#ifdef ADAPATH_HAVE_KMOD
+    Result<std::vector<SelectCamera>> cameras = select_cameras(config);
+    if (!cameras) {
+        return cameras.error();
+    }
+    SelectKmodOptions options;
+    options.wakeup_bytes = config.wakeup_bytes();
+    options.interfaces.assign(config.select().interface().begin(), config.select().interface().end());
+    options.cameras = std::move(*cameras);
+    return open_select_kmod_backend(options);
+#else
+    return not_built("kmod", kKmodNeeds);
+#endif
+}
+
+Result<std::string> remove_select_kmod([[maybe_unused]] const pb::DaemonConfig& config) {
+#ifdef ADAPATH_HAVE_KMOD
+    if (Status status = remove_select_kmod_backend(); !status) {
+        return status.error();
+    }
+    return kmod_removed(config.app(), "all packets of the cameras pass");
+#else
+    return not_built("kmod", kKmodNeeds);
+#endif
+}
+
 constexpr std::array<AppBackends, 2> kApps = {{
-    {"cc", check_cc, open_cc, remove_cc, open_cc_userspace, simulate_cc},
-    {"select", check_select, open_select, remove_select, nullptr, nullptr},
+    {"cc", check_cc, open_cc, remove_cc, open_cc_kmod, remove_cc_kmod, open_cc_userspace, simulate_cc},
+    {"select", check_select, open_select, remove_select, open_select_kmod, remove_select_kmod, nullptr, nullptr},
 }};
 
 }  // namespace

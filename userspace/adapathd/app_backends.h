@@ -19,6 +19,8 @@ struct AppBackends {
     Result<Backend> (*open_bpf)(const pb::DaemonConfig& config);
     // Takes away what open_bpf() left in the kernel; the text says what was done.
     Result<std::string> (*remove_bpf)(const pb::DaemonConfig& config);
+    Result<Backend> (*open_kmod)(const pb::DaemonConfig& config);
+    Result<std::string> (*remove_kmod)(const pb::DaemonConfig& config);
     // Null where the app's kernel side never asks userspace.
     Result<Backend> (*open_userspace)(const pb::DaemonConfig& config);
     // Null where nothing of the app can be simulated here.

@@ -29,10 +29,6 @@ struct BackendKind {
     std::vector<NamedCapability> capabilities;
 };
 
-[[maybe_unused]] Error not_built(const char* name, const char* needs) {
-    return Error{fmt::format("this build has no {} backend (it needs {}): use another --backend", name, needs)};
-}
-
 Result<Backend> open_bpf(const pb::DaemonConfig& config) { return app_backends(config.app()).open_bpf(config); }
 
 Result<Backend> open_userspace(const pb::DaemonConfig& config) {
@@ -45,33 +41,10 @@ Result<Backend> open_userspace(const pb::DaemonConfig& config) {
 
 Result<std::string> remove_bpf(const pb::DaemonConfig& config) { return app_backends(config.app()).remove_bpf(config); }
 
-Result<Backend> open_kmod([[maybe_unused]] const pb::DaemonConfig& config) {
-#ifdef ADAPATH_HAVE_KMOD
-    KmodBackendOptions options;
-    options.app = config.app();
-    if (const App* app = find_app(config.app())) {
-        options.record_bytes = static_cast<uint32_t>(app->record_bytes());
-    }
-    options.wakeup_bytes = config.wakeup_bytes();
-    options.flow_consistency = config.consistency() == "flow";
-    return open_kmod_backend(options);
-#else
-    return not_built("kmod", "libnl-genl-3");
-#endif
-}
+Result<Backend> open_kmod(const pb::DaemonConfig& config) { return app_backends(config.app()).open_kmod(config); }
 
-Result<std::string> remove_kmod([[maybe_unused]] const pb::DaemonConfig& config) {
-#ifdef ADAPATH_HAVE_KMOD
-    if (Status status = remove_kmod_backend(config.app()); !status) {
-        return status.error();
-    }
-    return fmt::format(
-        "no snapshot of app {} is left in adapath.ko: its flows are decided by the fallback, and "
-        "'rmmod adapath_{} adapath' unloads the modules once no flow uses them",
-        config.app(), config.app());
-#else
-    return not_built("kmod", "libnl-genl-3");
-#endif
+Result<std::string> remove_kmod(const pb::DaemonConfig& config) {
+    return app_backends(config.app()).remove_kmod(config);
 }
 
 Result<Backend> open_local(const pb::DaemonConfig& config) {

@@ -148,7 +148,9 @@ Status FeedIntake::take(const pb::Market& market) {
             return status;
         }
     }
-    feed_.set_market(market.price(), market.main_limit(), market.used(), market.cameras());
+    if (Status set = feed_.set_market(market.price(), market.main_limit(), market.used(), market.cameras()); !set) {
+        return set;
+    }
     std::lock_guard lock(mutex_);
     counters_.set_markets(counters_.markets() + 1);
     counters_.set_price(market.price());
@@ -174,12 +176,16 @@ Status FeedIntake::take(const pb::CameraReport& report) {
     if (!state) {
         return state.error();
     }
+    Status set;
     if (report.has_seen()) {
         const pb::Seen& seen = report.seen();
-        feed_.set_seen(report.camera(), static_cast<uint32_t>(std::lround(seen.objects())), seen.confidence(),
-                       seen.accuracy());
+        set = feed_.set_seen(report.camera(), static_cast<uint32_t>(std::lround(seen.objects())), seen.confidence(),
+                             seen.accuracy());
     } else if (report.has_measured()) {
-        feed_.set_measured(report.camera(), report.measured().sub_worth(), report.measured().gain());
+        set = feed_.set_measured(report.camera(), report.measured().sub_worth(), report.measured().gain());
+    }
+    if (!set) {
+        return set;
     }
     pb::CameraReport named = report;
     named.set_camera_id(state->id);

@@ -74,30 +74,33 @@ Result<SelectPanel> SelectPanel::open(const std::string& pin_directory) {
     return panel;
 }
 
-void SelectPanel::set_market(double price, uint32_t main_limit, double used, uint32_t cameras) {
+Status SelectPanel::set_market(double price, uint32_t main_limit, double used, uint32_t cameras) {
     auto& market = *market_.as<adp_select_market>();
     store(market.price_q16, static_cast<adp_u32>(q16(price, 0, ADP_SELECT_PRICE_MAX_Q16 / 65536.0)));
     store(market.main_limit, main_limit);
     store(market.used_q16, static_cast<adp_u32>(q16(used, 0, 2)));
     store(market.cameras, cameras);
     store(market.time_us, adp_u64{monotonic_us()});
+    return {};
 }
 
-void SelectPanel::set_seen(uint32_t camera, uint32_t objects, double confidence, double accuracy) {
-    if (camera >= ADP_SELECT_CAMERAS) return;
+Status SelectPanel::set_seen(uint32_t camera, uint32_t objects, double confidence, double accuracy) {
+    if (camera >= ADP_SELECT_CAMERAS) return {};
     auto& feedback = feedback_.as<adp_select_feedback>()[camera];
     store(feedback.objects, objects);
     store(feedback.confidence_q16, static_cast<adp_u32>(q16(confidence, 0, 1)));
     store(feedback.accuracy_q16, static_cast<adp_u32>(q16(accuracy, 0, 1)));
     store(feedback.seen_us, adp_u64{monotonic_us()});
+    return {};
 }
 
-void SelectPanel::set_measured(uint32_t camera, double sub_worth, double gain) {
-    if (camera >= ADP_SELECT_CAMERAS) return;
+Status SelectPanel::set_measured(uint32_t camera, double sub_worth, double gain) {
+    if (camera >= ADP_SELECT_CAMERAS) return {};
     auto& feedback = feedback_.as<adp_select_feedback>()[camera];
     store(feedback.sub_worth_q16, static_cast<adp_u32>(q16(sub_worth, 0, 1)));
     store(feedback.gain_q16, q16(gain, -1, 1));
     store(feedback.measured_us, adp_u64{monotonic_us()});
+    return {};
 }
 
 Result<adp_select_camera> SelectPanel::camera(uint32_t camera) const {

@@ -11,19 +11,12 @@
 
 #include "codegen/result.h"
 #include "userspace/adapathd/backend.h"
+#include "userspace/adapathd/select_cameras.h"
 #include "userspace/adapathd/select_feed.h"
 #include "userspace/common/mapping.h"
 #include "userspace/common/unique_fd.h"
 
 namespace adapath {
-
-struct SelectCamera {
-    std::string name;     // for humans; unique
-    std::string address;  // that its packets come from, IPv4 or IPv6
-    uint16_t sub_port = 0;
-    uint16_t main_port = 0;  // UDP, on this machine or behind it
-    uint8_t payload_type = 96;
-};
 
 struct SelectBackendOptions {
     std::string pin_directory = "/sys/fs/bpf/adapath-select";  // state that outlives the daemon; one daemon a directory
@@ -33,10 +26,6 @@ struct SelectBackendOptions {
     std::vector<std::string> interfaces;
     std::vector<SelectCamera> cameras;  // at most ADP_SELECT_CAMERAS; their place here is their number
 };
-inline constexpr size_t kSelectInterfaces = 16;
-
-// Ranges, addresses, and that no two renditions are found by the same address and port. The error names the camera.
-[[nodiscard]] Status check_select_cameras(const std::vector<SelectCamera>& cameras);
 
 // Loads, pins and attaches the kernel side, or adopts the one that is pinned: cameras and interfaces that stay the same
 // go on undisturbed, others are added, changed or taken away. A second daemon on the same pin directory is refused.
@@ -51,10 +40,10 @@ class SelectPanel final : public SelectFeed {
 public:
     static Result<SelectPanel> open(const std::string& pin_directory);
 
-    void set_market(double price, uint32_t main_limit, double used, uint32_t cameras) override;
+    Status set_market(double price, uint32_t main_limit, double used, uint32_t cameras) override;
     [[nodiscard]] const adp_select_market& market() const { return *market_.as<adp_select_market>(); }
-    void set_seen(uint32_t camera, uint32_t objects, double confidence, double accuracy) override;
-    void set_measured(uint32_t camera, double sub_worth, double gain) override;
+    Status set_seen(uint32_t camera, uint32_t objects, double confidence, double accuracy) override;
+    Status set_measured(uint32_t camera, double sub_worth, double gain) override;
     // Read under its lock.
     [[nodiscard]] Result<adp_select_camera> camera(uint32_t camera) const override;
 

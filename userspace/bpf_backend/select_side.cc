@@ -1,7 +1,6 @@
 // Loading, pinning, attaching and adopting the kernel side of the app select, and its table of cameras.
 #include "userspace/bpf_backend/select_side.h"
 
-#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
@@ -13,7 +12,6 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
-#include <optional>
 #include <set>
 #include <span>
 #include <string_view>
@@ -62,21 +60,6 @@ struct SkeletonDeleter {
     void operator()(select_bpf* skeleton) const { select_bpf::destroy(skeleton); }
 };
 
-std::optional<adp_address> parse_address(const std::string& text) {
-    adp_address address = {};
-    in_addr v4 = {};
-    std::array<uint8_t, 16> v6 = {};
-    if (inet_pton(AF_INET, text.c_str(), &v4) == 1) {
-        adp_address_v4(&address, ntohl(v4.s_addr));
-        return address;
-    }
-    if (inet_pton(AF_INET6, text.c_str(), v6.data()) == 1) {
-        adp_address_v6(&address, v6.data());
-        return address;
-    }
-    return std::nullopt;
-}
-
 // What a rendition is found by.
 using PortKey = std::array<uint32_t, 5>;
 PortKey key_of(const adp_address& source, uint32_t port) {
@@ -89,7 +72,7 @@ Ports ports_of(const std::vector<SelectCamera>& cameras) {
     for (size_t i = 0; i < cameras.size(); ++i) {
         for (const uint32_t rendition : {ADP_SELECT_SUB, ADP_SELECT_MAIN}) {
             adp_select_port entry = {};
-            entry.source = *parse_address(cameras[i].address);
+            entry.source = *parse_camera_address(cameras[i].address);
             entry.port = rendition == ADP_SELECT_SUB ? cameras[i].sub_port : cameras[i].main_port;
             entry.camera = static_cast<uint32_t>(i);
             entry.rendition = static_cast<uint8_t>(rendition);
@@ -333,35 +316,6 @@ NetworkProgramKind SelectSide::network_program() const {
             {{"adp_select_cameras", cameras_map.get()},
              {"adp_select_slots", slots_map.get()},
              {"adp_select_finish", finish_map.get()}}};
-}
-
-Status check_select_cameras(const std::vector<SelectCamera>& cameras) {
-    if (cameras.size() > ADP_SELECT_CAMERAS)
-        return Error{fmt::format("{} cameras: at most {}", cameras.size(), ADP_SELECT_CAMERAS)};
-    std::set<std::string> names;
-    std::map<PortKey, std::string> taken;
-    for (const SelectCamera& camera : cameras) {
-        if (camera.name.empty() || !names.insert(camera.name).second)
-            return Error{fmt::format("camera '{}': give each camera a name of its own", camera.name)};
-        const std::optional<adp_address> address = parse_address(camera.address);
-        if (!address)
-            return Error{fmt::format("camera '{}': address '{}' is neither an IPv4 nor an IPv6 address", camera.name,
-                                     camera.address)};
-        if (camera.payload_type > 127)
-            return Error{fmt::format("camera '{}': payload type {}: use 0 to 127 (96 and up are usual)", camera.name,
-                                     camera.payload_type)};
-        for (const uint16_t port : {camera.sub_port, camera.main_port}) {
-            if (port == 0)
-                return Error{fmt::format("camera '{}': give sub_port and main_port, 1 to 65535", camera.name)};
-            const auto [other, is_new] = taken.try_emplace(key_of(*address, port), camera.name);
-            if (!is_new)
-                return Error{
-                    fmt::format("camera '{}': {} port {} is taken by camera '{}': a rendition is found by its "
-                                "camera's address and its port",
-                                camera.name, camera.address, port, other->second)};
-        }
-    }
-    return {};
 }
 
 Result<std::unique_ptr<SelectSide>> open_select_side(const SelectBackendOptions& options) {

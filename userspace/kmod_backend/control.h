@@ -1,17 +1,14 @@
-// The conversation with adapath.ko: one generic netlink socket, one request at a time. What is said is in messages.h.
+// The conversation with adapath.ko. What is said is in messages.h.
 #pragma once
 
-#include <netlink/netlink.h>
-
 #include <cstdint>
-#include <functional>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "codegen/result.h"
+#include "userspace/kmod_backend/genl_socket.h"
 #include "userspace/kmod_backend/messages.h"
 
 namespace adapath::kmod {
@@ -38,21 +35,11 @@ public:
                                      std::span<const std::vector<uint8_t>> inputs);
 
 private:
-    struct SocketDeleter {
-        void operator()(nl_sock* socket) const { nl_socket_free(socket); }
-    };
-    using OnReply = std::function<Status(const nlmsghdr*)>;
+    Control();
+    // Every reply goes to `on_reply`.
+    Status talk(const Message& message, const std::string& app, const GenlSocket::OnReply& on_reply = {});
 
-    Control() = default;
-    Status connect();
-    // Sends and hears out one request: every reply goes to `on_reply`, until the acknowledgement or the end of the
-    // dump.
-    Status talk(const Message& message, const std::string& app, const OnReply& on_reply = {});
-    Status talk_locked(nl_msg* message, const std::string& app, const OnReply& on_reply);
-
-    std::mutex mutex_;  // the socket: one conversation at a time
-    std::unique_ptr<nl_sock, SocketDeleter> socket_;
-    int family_ = -1;
+    GenlSocket socket_;
 };
 
 // What a refusal means to an operator.

@@ -368,7 +368,7 @@ Result<RunReply> parse_run(const nlmsghdr* reply) {
     return run;
 }
 
-Refusal parse_refusal(const nlmsghdr* message, const nlmsghdr* sent) {
+Refusal parse_refusal(const nlmsghdr* message, const nlmsghdr* sent, const char* (*name_of)(int attribute)) {
     Refusal refusal;
     const auto* header = const_cast<nlmsghdr*>(message);
     const size_t bytes = static_cast<size_t>(nlmsg_datalen(header));
@@ -402,11 +402,11 @@ Refusal parse_refusal(const nlmsghdr* message, const nlmsghdr* sent) {
         const uint32_t offending = nla_get_u32(where);
         if (sent != nullptr && offending + sizeof(nlattr) <= sent->nlmsg_len) {
             const auto* attribute = reinterpret_cast<const nlattr*>(reinterpret_cast<const char*>(sent) + offending);
-            refusal.attribute = attribute_name(nla_type(attribute));
+            refusal.attribute = name_of(nla_type(attribute));
         }
     }
     if (nlattr* missing = at[NLMSGERR_ATTR_MISS_TYPE]; missing != nullptr && nla_len(missing) >= 4) {
-        refusal.attribute = attribute_name(static_cast<int>(nla_get_u32(missing)));
+        refusal.attribute = name_of(static_cast<int>(nla_get_u32(missing)));
         if (refusal.message.empty()) {
             refusal.message = "attribute missing";
         }

@@ -106,12 +106,14 @@ Message run_request(int family, const std::string& app, uint32_t slot, uint32_t 
 Result<AppState> parse_app(const nlmsghdr* reply);
 Result<uint32_t> parse_slot(const nlmsghdr* reply);
 Result<RunReply> parse_run(const nlmsghdr* reply);
-// `message` is an NLMSG_ERROR with an error in it, `sent` the request that it answers.
-Refusal parse_refusal(const nlmsghdr* message, const nlmsghdr* sent);
-
 // "INSTALL", "params", "avx2": the words of netlink.h in lower case, as the module's documentation has them.
 const char* command_name(uint8_t command);
 const char* attribute_name(int attribute);
 const char* implementation_name(uint32_t implementation);
+
+// `message` is an NLMSG_ERROR with an error in it, `sent` the request that it answers, of a family whose attributes
+// have these names.
+Refusal parse_refusal(const nlmsghdr* message, const nlmsghdr* sent,
+                      const char* (*name_of)(int attribute) = attribute_name);
 
 }  // namespace adapath::kmod
