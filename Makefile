@@ -159,8 +159,9 @@ install: ## install programs, units, configuration and checkpoint (PREFIX, SYSCO
 		$(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/adapath
 	@install -m 755 $(BUILD)/bin/adapathd $(DESTDIR)$(PREFIX)/sbin/
 	@for t in adapathctl adapath-trainer adapath-codegen adapath-linkem adapath-video-send adapath-video-recv \
-		adapath-camera adapath-relay; do \
+		adapath-camera adapath-relay adapath-server; do \
 		install -m 755 $(BUILD)/bin/$$t $(DESTDIR)$(PREFIX)/bin/; done
+	@install -m 755 scripts/certificates.sh $(DESTDIR)$(PREFIX)/share/adapath/
 	@install -m 644 models/cc/*.model models/cc/CARD.md $(DESTDIR)$(PREFIX)/share/adapath/cc/
 	@for u in userspace/adapathd/systemd/*.service; do \
 		sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|g; s|/usr/bin/|$(PREFIX)/bin/|g; s|/usr/share/|$(PREFIX)/share/|g; s|/etc/adapath/|$(SYSCONFDIR)/adapath/|g' \

@@ -158,6 +158,26 @@ TEST(Detections, ManyWritersShareAFile) {
     EXPECT_EQ(all->size(), 800U);
 }
 
+TEST(Detections, AreMadeOnceForAPicture) {
+    const auto detections = open("");
+    int runs = 0;
+    FakeDetector detector([&](const Image& image) -> Result<std::vector<Box>> {
+        EXPECT_EQ(image.width, 64);
+        if (runs++ == 0) return Error{"not now"};
+        return boxes;
+    });
+    const video::AvFrame frame = grey_frame(64, 64, 90);
+    const video::AvFrame same = grey_frame(64, 64, 90);
+    EXPECT_FALSE(look_at(*frame, *picture_key(*frame), detector, *detections).ok());
+    for (const video::AvFrame* one : {&frame, &same}) {
+        const Result<Looked> looked = look_at(**one, *picture_key(**one), detector, *detections);
+        ASSERT_TRUE(looked.ok());
+        EXPECT_EQ(looked->boxes, boxes);
+        EXPECT_EQ(looked->known, one == &same);
+    }
+    EXPECT_EQ(runs, 2);
+}
+
 TEST(ModelHash, IsOfTheWeightsToo) {
     const TemporaryDirectory directory;
     const std::string graph = directory.path("net.json");

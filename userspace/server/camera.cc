@@ -337,32 +337,21 @@ void Camera::look(const ChunkPtr& chunk, size_t index, const AVFrame& frame) {
     };
     const std::shared_ptr<AVFrame> held(reference_to(frame).release(), video::AvDeleter());
     work.run = [self = shared_from_this(), chunk, index, held, sample, key = *key](Detector* detector) {
-        Detections& detections = *self->shared_.detections;
         // Another camera may have shown the same in the meantime.
-        std::optional<std::vector<Box>> boxes = detections.find(key);
-        const bool cached = boxes.has_value();
-        if (!cached) {
-            Result<std::vector<Box>> seen = Error{"out of memory for a picture"};
-            if (held != nullptr) {
-                Result<Image> image = to_image(*held);
-                seen =
-                    image ? detector->detect(*image, Detections::least_score) : Result<std::vector<Box>>(image.error());
-            }
-            if (!seen) {
-                spdlog::error("gateway {}, camera {}: {}", self->gateway_, self->number_, seen.error().message);
-                self->found(chunk, index, Look::failed, {}, false);
-                return;
-            }
-            boxes = std::move(*seen);
-            if (Status put = detections.put(key, *boxes); !put) spdlog::error("{}", put.error().message);
+        Result<Looked> looked = held != nullptr ? look_at(*held, key, *detector, *self->shared_.detections)
+                                                : Result<Looked>(Error{"out of memory for a picture"});
+        if (!looked) {
+            spdlog::error("gateway {}, camera {}: {}", self->gateway_, self->number_, looked.error().message);
+            self->found(chunk, index, Look::failed, {}, false);
+            return;
         }
-        if (sample && held != nullptr) {
+        if (sample) {
             std::lock_guard lock(self->mutex_);
             PictureResult copy = chunk->result.pictures[index];
-            copy.boxes = *boxes;
+            copy.boxes = looked->boxes;
             self->draw_sample(*chunk, copy, *held);
         }
-        self->found(chunk, index, Look::seen, std::move(*boxes), cached);
+        self->found(chunk, index, Look::seen, std::move(looked->boxes), looked->known);
     };
     while (!queue_->offer(std::move(work))) {
         const bool slower = fall_behind();

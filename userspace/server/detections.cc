@@ -17,10 +17,12 @@ extern "C" {
 
 #include <fmt/format.h>
 #include <openssl/evp.h>
+#include <spdlog/spdlog.h>
 
 #include <nlohmann/json.hpp>
 
 #include "userspace/common/file.h"
+#include "userspace/detect/pictures.h"
 
 namespace adapath {
 
@@ -227,23 +229,25 @@ bool Detections::remember(const PictureKey& key, std::vector<Box> boxes) {
     return true;
 }
 
-std::optional<std::vector<Box>> Detections::find(const PictureKey& key) {
+std::optional<std::vector<Box>> Detections::find(const PictureKey& key, bool counts) {
     std::lock_guard lock(mutex_);
     const auto at = known_.find(key);
     if (at == known_.end()) {
-        counters_.misses++;
+        counters_.misses += counts ? 1 : 0;
         return std::nullopt;
     }
-    counters_.hits++;
+    counters_.hits += counts ? 1 : 0;
     return at->second;
 }
 
 Status Detections::put(const PictureKey& key, std::vector<Box> boxes) {
-    // In one write(), which O_APPEND makes one piece.
-    const std::string line = fd_.valid() ? line_of(key, boxes) : "";
     std::lock_guard lock(mutex_);
+    const std::string line = fd_.valid() ? line_of(key, boxes) : "";
     if (!remember(key, std::move(boxes)) || line.empty()) return {};
-    return write_all(fd_.get(), line.data(), line.size(), options_.file);
+    // In one write(), which O_APPEND makes one piece.
+    Status written = write_all(fd_.get(), line.data(), line.size(), options_.file);
+    if (!written) fd_.reset();
+    return written;
 }
 
 size_t Detections::size() const {
@@ -254,6 +258,17 @@ size_t Detections::size() const {
 Detections::Counters Detections::counters() const {
     std::lock_guard lock(mutex_);
     return counters_;
+}
+
+Result<Looked> look_at(const AVFrame& frame, const PictureKey& key, Detector& detector, Detections& detections) {
+    if (std::optional<std::vector<Box>> known = detections.find(key, false)) return Looked{std::move(*known), true};
+    Result<Image> image = to_image(frame);
+    if (!image) return image.error();
+    Result<std::vector<Box>> found = detector.detect(*image, Detections::least_score);
+    if (!found) return found.error();
+    if (Status put = detections.put(key, *found); !put)
+        spdlog::error("{}: from now on boxes are kept in memory only", put.error().message);
+    return Looked{std::move(*found), false};
 }
 
 }  // namespace adapath

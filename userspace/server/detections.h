@@ -23,6 +23,7 @@
 
 #include "codegen/result.h"
 #include "models/detector/box.h"
+#include "models/detector/detector.h"
 #include "userspace/common/unique_fd.h"
 
 struct AVFrame;
@@ -56,7 +57,8 @@ public:
     // A file of another model, or that is no such file, is an error.
     static Result<std::unique_ptr<Detections>> open(const Options& options);
 
-    [[nodiscard]] std::optional<std::vector<Box>> find(const PictureKey& key);
+    // `counts`: as a hit or a miss.
+    [[nodiscard]] std::optional<std::vector<Box>> find(const PictureKey& key, bool counts = true);
     // Keeps the first one where two threads looked at the same picture. An error is the file's; memory has it all the
     // same.
     Status put(const PictureKey& key, std::vector<Box> boxes);
@@ -88,5 +90,13 @@ private:
     std::deque<PictureKey> order_;
     Counters counters_;
 };
+
+// The picture's boxes: those that are known, or what the network finds now, which is kept. What every program does that
+// fills or uses a file of detections.
+struct Looked {
+    std::vector<Box> boxes;
+    bool known = false;  // the network did not run
+};
+Result<Looked> look_at(const AVFrame& frame, const PictureKey& key, Detector& detector, Detections& detections);
 
 }  // namespace adapath

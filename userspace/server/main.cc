@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <grpc/support/log.h>
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
@@ -59,6 +60,11 @@ void raise_descriptor_limit() {
     }
 }
 
+// gRPC writes of every handshake that fails, to stderr: whoever likes could fill the log with it.
+void quiet_grpc() {
+    gpr_set_log_function([](gpr_log_func_args* args) { spdlog::debug("gRPC: {}", args->message); });
+}
+
 int run(Options& options) {
     const auto fail = [](const Error& error, int code = exit_failed) {
         spdlog::error("{}", error.message);
@@ -72,6 +78,7 @@ int run(Options& options) {
         stop.request_stop();
     });
     video::quiet_libav();
+    quiet_grpc();
     raise_descriptor_limit();
 
     Result<video::HostPort> at = video::parse_host_port(options.listen, "--listen");
