@@ -26,7 +26,7 @@ struct PriceOptions {
     // first what it did.
     double rise_max = 8;
     double fall_max = 2;
-    double growth = 0.01;      // of the capacity, a second, while the uplink is not the limit
+    double growth = 0.1;      // of the capacity, a second, while the uplink is not the limit
     double smooth_s = 0.3;     // time constant of the measured capacity and of the rates
     double delay_max_s = 0.6;  // a longer delay counts as this
     double load = 0.85;        // share of the capacity that is to be offered

@@ -316,7 +316,8 @@ void Relay::step(uint64_t now) {
     // With the server away nothing can be learned of the uplink: the price stays what it was.
     if (any_open && seconds > 0) {
         price_ = controller_.step(
-            {backlog, delivered / seconds, offered / seconds, static_cast<double>(min_rtt_us) * 1e-6, !busy}, seconds);
+            {backlog, delivered / seconds, offered / seconds, static_cast<double>(min_rtt_us) * 1e-6, !busy, sharing},
+            seconds);
     }
     if (market_sink_) {
         market_sink_(price_, sharing);
