@@ -162,7 +162,7 @@ public:
             if (!send(record_bytes(rendition, received_us, packet))) return false;
         return true;
     }
-    bool send_end() { return send(record_bytes(0, 0xffffffffffULL, {}, ADP_RELAY_END)); }
+    bool send_end() { return send(record_bytes(0, 0, {}, ADP_RELAY_END)); }
     // The server closes it, within 20 s.
     bool wait_closed() {
         pollfd fd = {fd_.get(), POLLIN, 0};

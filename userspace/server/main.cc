@@ -34,8 +34,8 @@ constexpr int exit_failed = 1;  // the world failed
 constexpr int exit_usage = 2;
 
 struct Options {
-    std::string listen = "0.0.0.0:5600";
-    std::string vision_listen = "0.0.0.0:5601";
+    std::string listen = "0.0.0.0:7700";
+    std::string vision_listen = "0.0.0.0:7701";
     std::vector<std::string> gateways;
     VisionServiceOptions tls;
     std::string model;

@@ -71,17 +71,24 @@ bool VisionPool::spare(Work work) {
     return true;
 }
 
-// The next camera's that has any; it then goes to the end of the row. Under the mutex.
+// The next camera's that has any; it then goes to the end of the row. What is spare waits for a pause, or where there
+// is none for some pictures' time. Under the mutex.
 bool VisionPool::take(Work& work) {
+    if (!spare_.empty() && before_spare_ >= spare_after) return take_spare(work);
     for (auto at = queues_.begin(); at != queues_.end(); ++at) {
         Queue& queue = **at;
         if (queue.work_.empty()) continue;
         work = std::move(queue.work_.front());
         queue.work_.pop_front();
         queues_.splice(queues_.end(), queues_, at);
+        before_spare_++;
         return true;
     }
-    if (spare_.empty()) return false;
+    return !spare_.empty() && take_spare(work);
+}
+
+bool VisionPool::take_spare(Work& work) {
+    before_spare_ = 0;
     work = std::move(spare_.front());
     spare_.pop_front();
     return true;

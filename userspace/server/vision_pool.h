@@ -55,23 +55,26 @@ public:
     [[nodiscard]] size_t queue_limit() const { return limit_; }
     // Does not outlive the pool.
     std::unique_ptr<Queue> queue();
-    // When nothing else waits; false when there is too much of that already.
+    // When nothing else waits, and at the latest after eight pictures; false when there is too much of that already.
     bool spare(Work work);
     // What runs is finished, what waits is left out; nothing is taken any more.
     void stop();
 
 private:
     static constexpr size_t most_spare = 64;
+    static constexpr unsigned spare_after = 8;  // pictures
 
     explicit VisionPool(const Options& options) : limit_(options.queue) {}
     void run(Detector* detector);
     bool take(Work& work);
+    bool take_spare(Work& work);
 
     const size_t limit_;
     mutable std::mutex mutex_;
     std::condition_variable changed_;
     std::list<Queue*> queues_;  // the next to be served first
     std::deque<Work> spare_;
+    unsigned before_spare_ = 0;  // pictures since the last
     bool stopping_ = false;
     std::vector<std::unique_ptr<Detector>> detectors_;
     std::vector<std::thread> threads_;
