@@ -36,10 +36,10 @@ struct Options {
     std::string dataset;
     uint64_t seed = 1;
     uint32_t most = 0;
-    uint32_t scenarios = 600;
+    uint32_t scenarios = 150;
     uint32_t rounds = 3;
     uint32_t epochs = 20;
-    double decay = 0.3;
+    double decay = 0.6;
     double fidelity_limit = 1.0 / 256;
     double demand = 2;
     std::string traces = "../shared/data/traces";
