@@ -1,5 +1,5 @@
-// The app select's loop in one process: decisions made by the snapshot that is installed, what the server measured of them
-// over the relay's stream, the trainer with LibTorch and clang, and back.
+// The app select's loop in one process: decisions made by the snapshot that is installed, what the server measured of
+// them over the relay's stream, the trainer with LibTorch and clang, and back.
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
@@ -57,7 +57,8 @@ protected:
     }
     void TearDown() override { stop_daemon(); }
 
-    // Decisions of a snapshot that is in place, and every 4th measured: the sub stream is worth `worth_`, main the rest.
+    // Decisions of a snapshot that is in place, and every 4th measured: the sub stream is worth `worth_`, main the
+    // rest.
     void play() {
         auto stub = pb::SelectFeed::NewStub(grpc::CreateChannel("unix:" + socket_, grpc::InsecureChannelCredentials()));
         grpc::ClientContext context;

@@ -55,7 +55,8 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
     delay_s_ = std::max(sound(uplink.backlog_bytes) / capacity_ - sound(uplink.base_rtt_s), 0.0);
     const double slope = (offered / (capacity_ * options_.load) - 1) * options_.balance +
                          (std::min(delay_s_, options_.delay_max_s) - options_.target_s) * options_.delay;
-    // At a price of N / capacity, N cameras of which each gets its bytes' worth at most offer no more than the capacity.
+    // At a price of N / capacity, N cameras of which each gets its bytes' worth at most offer no more than the
+    // capacity.
     const double most = uplink.cameras > 0 ? std::min(options_.crowd * uplink.cameras, whole_max) : whole_max;
     whole_price_ = std::clamp(
         std::max(whole_price_, whole_min) * std::exp(std::clamp(slope, -options_.fall_max, options_.rise_max) * dt),
@@ -64,8 +65,8 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
         const double urgent = std::exp(options_.urgency * std::min(delay_s_, options_.delay_max_s));
         result.price = std::min(std::min(whole_price_ * urgent, most) / capacity_ * mib, price_max);
     }
-    // Where a main stream costs more than all accuracy, no network's choice is forbidden by the limit, but its exploration
-    // is: it would come on top when there is least room for it.
+    // Where a main stream costs more than all accuracy, no network's choice is forbidden by the limit, but its
+    // exploration is: it would come on top when there is least room for it.
     const double worth_it = result.price > 0 ? options_.afford * mib / result.price : capacity_;
     result.main_limit = static_cast<uint32_t>(std::max(std::min(capacity_, worth_it), 1.0));
     result.used = std::min(offered_ / capacity_, 2.0);

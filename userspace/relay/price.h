@@ -26,15 +26,15 @@ struct PriceOptions {
     // first what it did.
     double rise_max = 8;
     double fall_max = 2;
-    double growth = 0.1;      // of the capacity, a second, while the uplink is not the limit
+    double growth = 0.1;       // of the capacity, a second, while the uplink is not the limit
     double smooth_s = 0.3;     // time constant of the measured capacity and of the rates
     double delay_max_s = 0.6;  // a longer delay counts as this
-    double load = 0.85;         // share of the capacity that is to be offered
+    double load = 0.85;        // share of the capacity that is to be offered
     // E-folds of the price, on top of all that, for each second of delay: gone as soon as the queue is, which what was
     // added up is not.
     double urgency = 3.5;
-    double afford = 0.6;   // accuracy: a main stream that costs more is forbidden
-    double crowd = 0.5;  // the whole uplink costs at most so much for each camera
+    double afford = 0.6;  // accuracy: a main stream that costs more is forbidden
+    double crowd = 0.5;   // the whole uplink costs at most so much for each camera
 };
 
 // Of the interval that just ended, sums over all cameras' connections.
