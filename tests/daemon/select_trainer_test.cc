@@ -171,7 +171,7 @@ TEST_F(SelectTrainerTest, WhatTheServerMeasuresDecidesAndOutlivesRestarts) {
     ASSERT_TRUE(step_until(*trainer, [&] { return std::abs(mean_sub_worth() - 0.8) < 0.08; }))
         << mean_sub_worth() << ", " << trainer->progress();
     EXPECT_GT(trainer->counters().installed, 1U);
-    EXPECT_GT(trainer->counters().batches, 1U);
+    EXPECT_GE(trainer->counters().batches, 1U);
     EXPECT_EQ(status().switches_network(), 0U) << "retraining must not change the program";
     EXPECT_EQ(status().decisions_unexplained(), 0U) << status().last_unexplained();
     const auto& learner = dynamic_cast<const SelectOnline&>(trainer->learner());
