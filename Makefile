@@ -145,9 +145,10 @@ bench-video: deps ## qp and select on live video against their rivals: hours; ou
 		$(if $(CLIP),--clip '$(CLIP)') $(VIDEO_OPTIONS); \
 		$(BUILD)/bin/adapath-qp-bench --out "$$out/qp.jsonl" $(if $(CLIP),--clip '$(CLIP)')
 
-models: deps ## train the cc checkpoint again from nothing, in the simulator (MODEL_MINUTES=25, MODEL_SEED=1; goes on where it was stopped)
-	$(call build,adapath-train-cc)
+models: deps ## train the checkpoints again from nothing: cc in the simulator (MODEL_MINUTES=25, MODEL_SEED=1), select on measured video (20 minutes); goes on where it was stopped
+	$(call build,adapath-train-cc adapath-train-select)
 	@$(BUILD)/bin/adapath-train-cc --out models/cc --minutes '$(MODEL_MINUTES)' --seed '$(MODEL_SEED)'
+	@$(BUILD)/bin/adapath-train-select --out models/select --seed '$(MODEL_SEED)'
 
 check: deps ## checks that run nothing: scripts, headers, formatting, modules (W=1, sparse, clang), clang-tidy (CHECKS=names)
 	$(call build,all)
@@ -155,7 +156,7 @@ check: deps ## checks that run nothing: scripts, headers, formatting, modules (W
 
 install: ## install programs, units, configuration and checkpoint (PREFIX, SYSCONFDIR, UNITDIR, DESTDIR); build first
 	@[ -x $(BUILD)/bin/adapathd ] || { echo "install: $(BUILD)/bin/adapathd is not there: run 'make all' first" >&2; exit 1; }
-	@install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/adapath/cc \
+	@install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/adapath/cc $(DESTDIR)$(PREFIX)/share/adapath/select \
 		$(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/adapath
 	@install -m 755 $(BUILD)/bin/adapathd $(DESTDIR)$(PREFIX)/sbin/
 	@for t in adapathctl adapath-trainer adapath-codegen adapath-linkem adapath-video-send adapath-video-recv \
@@ -163,6 +164,7 @@ install: ## install programs, units, configuration and checkpoint (PREFIX, SYSCO
 		install -m 755 $(BUILD)/bin/$$t $(DESTDIR)$(PREFIX)/bin/; done
 	@install -m 755 scripts/certificates.sh $(DESTDIR)$(PREFIX)/share/adapath/
 	@install -m 644 models/cc/*.model models/cc/CARD.md $(DESTDIR)$(PREFIX)/share/adapath/cc/
+	@install -m 644 models/select/policy.model models/select/CARD.md $(DESTDIR)$(PREFIX)/share/adapath/select/
 	@for u in userspace/adapathd/systemd/*.service; do \
 		sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|g; s|/usr/bin/|$(PREFIX)/bin/|g; s|/usr/share/|$(PREFIX)/share/|g; s|/etc/adapath/|$(SYSCONFDIR)/adapath/|g' \
 			"$$u" >$(DESTDIR)$(UNITDIR)/$${u##*/}; \

@@ -1,5 +1,6 @@
-// What the trainer asks of an app's online training: records of the running datapath in, a better model out, and the two
-// questions of LiteFlow that decide whether the kernel gets it (online.h). One thread owns a learner. No LibTorch here.
+// What the trainer asks of an app's online training: records of the running datapath in, a better model out, and the
+// two questions of LiteFlow that decide whether the kernel gets it (online.h). One thread owns a learner. No LibTorch
+// here.
 #pragma once
 
 #include <cstddef>

@@ -63,8 +63,7 @@ struct SelectOnline::State {
         make_optimiser();
     }
     void make_optimiser() {
-        optimiser = std::make_unique<torch::optim::Adam>(network.parameters(),
-                                                         torch::optim::AdamOptions(options.rate));
+        optimiser = std::make_unique<torch::optim::Adam>(network.parameters(), torch::optim::AdamOptions(options.rate));
     }
 
     struct Decision {
@@ -195,8 +194,7 @@ SelectOnlineStats SelectOnline::train() {
         }
         const torch::Tensor y =
             torch::from_blob(truth.data(), {static_cast<int64_t>(codes.size()), 2}, torch::kFloat32);
-        torch::Tensor loss =
-            (worths(s.network.forward(real_inputs(s.checkpoint.network, codes))) - y).square().mean();
+        torch::Tensor loss = (worths(s.network.forward(real_inputs(s.checkpoint.network, codes))) - y).square().mean();
         if (s.options.anchor > 0 && !s.recent.empty()) {
             std::vector<const SelectCodes*> seen;
             for (uint32_t i = 0; i < s.options.minibatch; i++) seen.push_back(&s.recent[pick(s.recent.size())]);

@@ -1,6 +1,6 @@
-// Online training of the app select: supervised, on what the server measured where both renditions of a chunk were sent.
-// A report is matched to the decision that let the chunk pass, whose input codes are the features: what the model learns
-// from is bit for bit what it saw. No LibTorch in this header.
+// Online training of the app select: supervised, on what the server measured where both renditions of a chunk were
+// sent. A report is matched to the decision that let the chunk pass, whose input codes are the features: what the model
+// learns from is bit for bit what it saw. No LibTorch in this header.
 #pragma once
 
 #include <adapath/select.h>
@@ -19,9 +19,9 @@
 namespace adapath {
 
 struct SelectOnlineOptions {
-    uint32_t batch = 32;    // new labels that step() waits for
-    uint32_t keep = 2048;   // labels that are learned from again; the oldest make room
-    uint32_t recent = 2048;  // recent inputs that outputs are compared and models calibrated on
+    uint32_t batch = 32;      // new labels that step() waits for
+    uint32_t keep = 2048;     // labels that are learned from again; the oldest make room
+    uint32_t recent = 2048;   // recent inputs that outputs are compared and models calibrated on
     uint32_t remember = 256;  // decisions of each camera that a report may still be about
     // A chunk's first packet reaches the kernel side and the relay so much apart at most.
     uint64_t match_us = 20'000;
@@ -30,8 +30,8 @@ struct SelectOnlineOptions {
     uint32_t steps = 40;  // gradient steps a batch
     uint32_t minibatch = 128;
     double rate = 1e-3;
-    // How strongly outputs on recent inputs are held to the checkpoint's, as a factor to their squared difference: where
-    // there are no labels, what was known stays.
+    // How strongly outputs on recent inputs are held to the checkpoint's, as a factor to their squared difference:
+    // where there are no labels, what was known stays.
     double anchor = 0.1;
     // As in online.h; the range of a worth is 1.
     double stable_change = 0.02;
@@ -55,10 +55,10 @@ struct SelectOnlineCounters {
 struct SelectOnlineStats {
     bool trained = false;
     uint64_t batch = 0;
-    uint64_t labels = 0;    // new ones in this batch
-    double error = 0;       // of the worths on them, before they were learned from
-    double loss = 0;        // at the last step
-    double change = 0;      // of the worths by this step, on recent inputs
+    uint64_t labels = 0;  // new ones in this batch
+    double error = 0;     // of the worths on them, before they were learned from
+    double loss = 0;      // at the last step
+    double change = 0;    // of the worths by this step, on recent inputs
 };
 
 class SelectOnline final : public Learner {

@@ -13,7 +13,9 @@ namespace adapath {
 
 namespace {
 
-int32_t q16(double value) { return static_cast<int32_t>(std::lround(std::clamp(value, -30000.0, 30000.0) * ADP_Q16_ONE)); }
+int32_t q16(double value) {
+    return static_cast<int32_t>(std::lround(std::clamp(value, -30000.0, 30000.0) * ADP_Q16_ONE));
+}
 
 SelectOutputs wants(uint32_t choice) {
     if (choice == ADP_SELECT_NONE) return {0, 0};
@@ -34,7 +36,8 @@ SelectScore best_queue(SelectScenario scenario, const SelectPolicy& policy) {
 
 std::string mix_text(const std::vector<uint32_t>& mix) {
     std::string text;
-    for (const uint32_t choice : mix) text += choice == ADP_SELECT_NONE ? '-' : choice == ADP_SELECT_ONLY_SUB ? 's' : 'M';
+    for (const uint32_t choice : mix)
+        text += choice == ADP_SELECT_NONE ? '-' : choice == ADP_SELECT_ONLY_SUB ? 's' : 'M';
     return text;
 }
 
@@ -116,7 +119,9 @@ SelectPolicy threshold_policy(uint32_t code) {
 }
 
 std::vector<Baseline> baselines(const SelectScenario& scenario) {
-    const auto all = [&](uint32_t choice) { return fixed_policy(std::vector<uint32_t>(scenario.cameras.size(), choice)); };
+    const auto all = [&](uint32_t choice) {
+        return fixed_policy(std::vector<uint32_t>(scenario.cameras.size(), choice));
+    };
     std::vector<Baseline> list;
     list.push_back({"always sub", "", best_queue(scenario, all(ADP_SELECT_ONLY_SUB))});
     list.push_back({"always main", "", best_queue(scenario, all(ADP_SELECT_ONLY_MAIN))});

@@ -17,17 +17,17 @@ constexpr uint64_t step_us = 1000;
 constexpr uint64_t price_us = 100'000;
 constexpr uint64_t start_us = 1'000'000'000;  // a clock that has been running for a while
 constexpr uint32_t payload_bytes = 1200;
-constexpr uint32_t packet_overhead = 12 + 8;  // RTP and UDP
+constexpr uint32_t packet_overhead = 12 + 8;   // RTP and UDP
 constexpr uint32_t uplink_overhead = 12 + 40;  // the relay's record; TCP and IP, which share a segment with about one
 constexpr uint64_t queue_most_bytes = 1 << 20;
 constexpr uint64_t report_tries_us = 10'000'000;
 
 // One chunk of one rendition on its way.
 struct Flight {
-    uint64_t start_us = 0;   // of its first packet at the gateway
+    uint64_t start_us = 0;    // of its first packet at the gateway
     uint64_t arrived_us = 0;  // of its last picture at the server; 0: not yet
     uint32_t pictures = 0;
-    uint32_t came = 0;       // pictures that the server has, in order
+    uint32_t came = 0;  // pictures that the server has, in order
     bool whole = true;
 };
 
@@ -164,8 +164,7 @@ private:
                 if (idr) {
                     rendition.passes_relay = age <= limit && camera.queued_bytes <= queue_most_bytes;
                     if (counts()) chosen_pictures_ += pictures;
-                    if (rendition.passes_relay)
-                        rendition.flights[rendition.serial] = {now_us_, 0, pictures, 0, true};
+                    if (rendition.passes_relay) rendition.flights[rendition.serial] = {now_us_, 0, pictures, 0, true};
                 } else if (rendition.cut_at > rendition.picture &&
                            (age > 2 * limit || camera.queued_bytes > 2 * queue_most_bytes)) {
                     rendition.cut_at = rendition.picture;
@@ -174,8 +173,8 @@ private:
             }
             first = false;
             if (!rendition.passes_relay || rendition.picture >= rendition.cut_at) continue;
-            camera.queue.push_back({rendition.serial, which, rendition.picture, bytes == 0, p.bytes + uplink_overhead,
-                                    now_us_});
+            camera.queue.push_back(
+                {rendition.serial, which, rendition.picture, bytes == 0, p.bytes + uplink_overhead, now_us_});
             camera.queued_bytes += p.bytes + uplink_overhead;
         }
     }
@@ -325,8 +324,8 @@ private:
         });
         // Slots that are over, and chunks of which nothing more will come.
         const uint64_t playing = std::min(camera.renditions[0].serial, camera.renditions[1].serial);
-        const auto length_us = static_cast<uint64_t>(
-            1e6 / camera.plan.fps * static_cast<double>(camera.chunk(playing).bytes[0].size()));
+        const auto length_us =
+            static_cast<uint64_t>(1e6 / camera.plan.fps * static_cast<double>(camera.chunk(playing).bytes[0].size()));
         const uint64_t old = 3 + static_cast<uint64_t>(s_.deadline_s * 1e6) / length_us;
         while (!camera.credit.empty() && camera.credit.begin()->first + old < playing) {
             if (counts() && now_us_ - old * length_us > start_us + static_cast<uint64_t>(s_.skip_s * 1e6)) {

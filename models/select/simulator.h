@@ -2,8 +2,8 @@
 // include/adapath/select.h itself, the relay's queues and price, an uplink that moves, and a server that reports. No
 // LibTorch.
 //
-// What is not simulated: TCP (what the uplink offers is shared by the cameras packet by packet, and what waits, waits in
-// the relay), and loss on the cameras' side.
+// What is not simulated: TCP (what the uplink offers is shared by the cameras packet by packet, and what waits, waits
+// in the relay), and loss on the cameras' side.
 #pragma once
 
 #include <array>
@@ -25,11 +25,11 @@ struct SelectCameraPlan {
     const std::vector<SelectChunk>* chunks = nullptr;  // played for ever
     size_t first = 0;                                  // of them
     double fps = 10;
-    std::array<double, 2> scale = {1, 1};        // of each rendition's bytes: other sizes, quantisers, encoders
-    std::array<double, 2> phase_s = {0, 0};      // of each rendition's first picture
-    double sub_shift = 0;                        // added to the sub stream's accuracy: another scene, another detector
-    double report_s = 0.2;                       // from a chunk's end at the server to its report at the gateway
-    double report_loss = 0;                      // share of the reports that never come
+    std::array<double, 2> scale = {1, 1};    // of each rendition's bytes: other sizes, quantisers, encoders
+    std::array<double, 2> phase_s = {0, 0};  // of each rendition's first picture
+    double sub_shift = 0;                    // added to the sub stream's accuracy: another scene, another detector
+    double report_s = 0.2;                   // from a chunk's end at the server to its report at the gateway
+    double report_loss = 0;                  // share of the reports that never come
 };
 
 struct SelectScenario {
@@ -37,11 +37,11 @@ struct SelectScenario {
     std::vector<SelectCameraPlan> cameras;
     std::shared_ptr<const Trace> trace;
     double seconds = 120;
-    double skip_s = 10;       // at the start, not scored
-    double rtt_s = 0.05;      // propagation
-    double deadline_s = 1;    // a picture that takes longer than this from the camera to the server counts as missed
+    double skip_s = 10;     // at the start, not scored
+    double rtt_s = 0.05;    // propagation
+    double deadline_s = 1;  // a picture that takes longer than this from the camera to the server counts as missed
     double queue_s = 1;     // the relay begins no chunk where the oldest packet of its camera has waited so long
-    double explore = 0.05;    // share of the rounds in which both renditions pass
+    double explore = 0.05;  // share of the rounds in which both renditions pass
     uint64_t seed = 1;
     relay::PriceOptions price{};
 };
@@ -55,15 +55,15 @@ struct SelectPolicy {
 };
 
 struct SelectScore {
-    double f1 = 0;             // mean over cameras and pictures; of a picture that is not there in time 0
-    std::vector<double> f1_of{};  // each camera
-    double bytes = 0;          // that went up, a second, all cameras
-    double offered = 0;        // that were chosen, a second
+    double f1 = 0;                  // mean over cameras and pictures; of a picture that is not there in time 0
+    std::vector<double> f1_of{};    // each camera
+    double bytes = 0;               // that went up, a second, all cameras
+    double offered = 0;             // that were chosen, a second
     std::array<double, 4> share{};  // of the decisions: none, sub, main, both
-    double delay_s = 0;        // mean from the camera to the server, of the pictures that came
+    double delay_s = 0;             // mean from the camera to the server, of the pictures that came
     double delay_p95_s = 0;
-    double late = 0;           // share of the chosen pictures that came too late, or not at all
-    double price = 0;          // mean
+    double late = 0;   // share of the chosen pictures that came too late, or not at all
+    double price = 0;  // mean
     uint64_t decisions = 0;
 };
 

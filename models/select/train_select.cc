@@ -36,7 +36,7 @@ struct Options {
     std::string dataset;
     uint64_t seed = 1;
     uint32_t most = 0;
-    uint32_t scenarios = 600;
+    uint32_t scenarios = 150;
     uint32_t rounds = 3;
     uint32_t epochs = 20;
     double decay = 0.3;
@@ -106,9 +106,8 @@ std::vector<SelectExample> judged_examples(const SelectDataset& dataset, const F
     TraceGenerator link;
     link.seed = 5;
     Result<Trace> trace = Trace::generate(link);
-    SelectScenario scenario =
-        judged_select_scenario(part, std::make_shared<const Trace>(std::move(*trace)), "",
-                               static_cast<uint32_t>(part.views.size()));
+    SelectScenario scenario = judged_select_scenario(part, std::make_shared<const Trace>(std::move(*trace)), "",
+                                                     static_cast<uint32_t>(part.views.size()));
     scenario.seconds = 400;
     std::vector<SelectExample> examples;
     SelectEvents events;
@@ -131,7 +130,7 @@ struct Row {
 };
 struct Table {
     std::string name;
-    double capacity;  // bytes/s
+    double capacity;        // bytes/s
     std::vector<Row> rows;  // learned, integers, oracle, then the baselines
 };
 
@@ -143,12 +142,12 @@ std::string text_of(const std::vector<Table>& tables) {
             "|\n|---|---|---|---|---|---|---|---|---|---|\n",
             table.name, table.capacity / 1e3);
         for (const Row& row : table.rows)
-            text += fmt::format("| {}{} | {:.3f} | {:.0f} | {:.0f} % | {:.0f} % | {:.0f} % | {:.0f} % | {:.0f} | {:.0f} | "
-                                "{:.1f} % |\n",
-                                row.name, row.how.empty() ? "" : " (" + row.how + ")", row.score.f1,
-                                row.score.bytes / 1e3, 100 * row.score.share[0], 100 * row.score.share[1],
-                                100 * row.score.share[2], 100 * row.score.share[3], 1e3 * row.score.delay_s,
-                                1e3 * row.score.delay_p95_s, 100 * row.score.late);
+            text += fmt::format(
+                "| {}{} | {:.3f} | {:.0f} | {:.0f} % | {:.0f} % | {:.0f} % | {:.0f} % | {:.0f} | {:.0f} | "
+                "{:.1f} % |\n",
+                row.name, row.how.empty() ? "" : " (" + row.how + ")", row.score.f1, row.score.bytes / 1e3,
+                100 * row.score.share[0], 100 * row.score.share[1], 100 * row.score.share[2], 100 * row.score.share[3],
+                1e3 * row.score.delay_s, 1e3 * row.score.delay_p95_s, 100 * row.score.late);
     }
     return text;
 }
@@ -222,6 +221,17 @@ Status run(const Options& o) {
     freeze.explore = 0.05F;
     freeze.fidelity_limit = o.fidelity_limit;
     auto snapshot = freezer.freeze(model, calibration, held, freeze);
+    // Weights that are too large for 8 bits: smaller ones, at some cost of what was learned.
+    for (double decay = 3 * o.decay; !snapshot && decay < 30 * o.decay && !stopping; decay *= 3) {
+        fmt::print(stderr, "{}; again with weight decay {:g}\n", snapshot.error().message, decay);
+        SelectTraining again;
+        again.seed = o.seed;
+        again.threads = o.threads;
+        again.epochs = o.epochs;
+        again.decay = decay;
+        model = train_select({select_network(), {}, {}}, examples, again);
+        snapshot = freezer.freeze(model, calibration, held, freeze);
+    }
     if (!snapshot) return Error{"the checkpoint cannot be frozen: " + snapshot.error().message};
 
     if (Status s = write_float_model(model, o.out + "/policy.model"); !s) return s;
@@ -251,24 +261,31 @@ Status run(const Options& o) {
         "- Training: {} rounds of {} random scenarios (models/select/scenario.cc), each round's model deciding in the "
         "next; {} decisions, seed {}, {:.0f} s on {} thread{}.\n",
         o.rounds, o.scenarios, examples.size(), o.seed, training_s, o.threads, o.threads == 1 ? "" : "s");
-    text += fmt::format("- As integers: p99 of the error {:.5f} of the output range, on decisions not calibrated on.\n\n",
-                        snapshot->fidelity.p99_error);
-    text += "Mean absolute error of the worth:\n\n| decisions | sub | main | gain | gain, were it always the mean |\n|---|---|---|---|---|\n";
+    text +=
+        fmt::format("- As integers: p99 of the error {:.5f} of the output range, on decisions not calibrated on.\n\n",
+                    snapshot->fidelity.p99_error);
+    text +=
+        "Mean absolute error of the worth:\n\n| decisions | sub | main | gain | gain, were it always the mean "
+        "|\n|---|---|---|---|---|\n";
     const auto error_row = [&](const std::string& name, const std::vector<SelectExample>& of) {
         const SelectError error = select_error(model, of);
         double mean = 0;
         for (const SelectExample& e : of) mean += (e.main - e.sub) / static_cast<double>(of.size());
         double plain = 0;
         for (const SelectExample& e : of) plain += std::abs(e.main - e.sub - mean) / static_cast<double>(of.size());
-        text += fmt::format("| {} | {:.3f} | {:.3f} | {:.3f} | {:.3f} |\n", name, error.sub, error.main, error.gain, plain);
+        text +=
+            fmt::format("| {} | {:.3f} | {:.3f} | {:.3f} | {:.3f} |\n", name, error.sub, error.main, error.gain, plain);
     };
     error_row("trained on", examples);
     error_row("same cameras, earlier", judged_examples(*dataset, model, false));
     error_row("other cameras", judged_examples(*dataset, model, true));
     text += fmt::format(
-        "\n## Simulated uplinks\n\n120 s; cameras on the earlier half, those that are held out first; their bytes scaled "
-        "so that the main streams together ask for {:g} times the uplink. F1: mean over cameras and pictures, 0 for one "
-        "that is not there within a second. The baselines have no price and the best of three queue lengths, and the mix "
+        "\n## Simulated uplinks\n\n120 s; cameras on the earlier half, those that are held out first; their bytes "
+        "scaled "
+        "so that the main streams together ask for {:g} times the uplink. F1: mean over cameras and pictures, 0 for "
+        "one "
+        "that is not there within a second. The baselines have no price and the best of three queue lengths, and the "
+        "mix "
         "and the threshold are the best for that very trace.\n",
         o.demand);
     text += text_of(*tables);
@@ -295,16 +312,24 @@ int main(int argc, char** argv) {
                    "Measure at most so many chunks more, then go on with what is there (0 = all)")
         ->capture_default_str();
     app.add_option("--seed", o.seed, "Seed")->capture_default_str();
-    app.add_option("--scenarios", o.scenarios, "Random scenarios a round")->check(CLI::Range(1, 100000))->capture_default_str();
-    app.add_option("--rounds", o.rounds, "Rounds of collecting and training")->check(CLI::Range(1, 100))->capture_default_str();
-    app.add_option("--epochs", o.epochs, "Passes over the decisions, a round")->check(CLI::Range(1, 10000))->capture_default_str();
+    app.add_option("--scenarios", o.scenarios, "Random scenarios a round")
+        ->check(CLI::Range(1, 100000))
+        ->capture_default_str();
+    app.add_option("--rounds", o.rounds, "Rounds of collecting and training")
+        ->check(CLI::Range(1, 100))
+        ->capture_default_str();
+    app.add_option("--epochs", o.epochs, "Passes over the decisions, a round")
+        ->check(CLI::Range(1, 10000))
+        ->capture_default_str();
     app.add_option("--decay", o.decay, "Weight decay")->check(CLI::Range(0.0, 100.0))->capture_default_str();
-    app.add_option("--fidelity-limit", o.fidelity_limit, "Largest p99 error of the integers, fraction of the output range; 0 = any")
+    app.add_option("--fidelity-limit", o.fidelity_limit,
+                   "Largest p99 error of the integers, fraction of the output range; 0 = any")
         ->capture_default_str();
     app.add_option("--demand", o.demand, "Judged with main streams that ask for so many times the uplink")
         ->check(CLI::Range(0.01, 1000.0))
         ->capture_default_str();
-    app.add_option("--traces", o.traces, "Folder of mahimahi traces to judge by, beside the generated ones; may be missing")
+    app.add_option("--traces", o.traces,
+                   "Folder of mahimahi traces to judge by, beside the generated ones; may be missing")
         ->capture_default_str();
     app.add_option("--threads", o.threads, "LibTorch's threads")->check(CLI::Range(1, 256))->capture_default_str();
     try {

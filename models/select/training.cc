@@ -14,6 +14,8 @@ namespace adapath {
 
 namespace {
 
+constexpr double outlier = 2.5;  // root mean squares of a layer's weights
+
 torch::Tensor inputs_of(const Network& network, std::span<const SelectExample> examples) {
     torch::Tensor x = torch::empty({static_cast<int64_t>(examples.size()), ADP_SELECT_INPUTS}, torch::kFloat32);
     float* out = x.data_ptr<float>();
@@ -57,6 +59,15 @@ FloatModel train_select(const FloatModel& start, std::span<const SelectExample> 
             optimiser.zero_grad();
             loss.backward();
             optimiser.step();
+            {
+                // A few weights far from the others would take the others' precision when they become 8 bits.
+                torch::NoGradGuard guard;
+                for (torch::Tensor p : network.parameters()) {
+                    if (p.dim() != 2) continue;
+                    const double limit = outlier * p.square().mean().sqrt().item<double>();
+                    p.clamp_(-limit, limit);
+                }
+            }
             sum += loss.item<double>();
         }
         if (training.progress && !training.progress(epoch + 1, sum / static_cast<double>(batches))) break;

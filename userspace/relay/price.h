@@ -9,6 +9,9 @@
 // is full and drops. price * C is what a whole uplink costs; holding that, not the price, lets a link that drops to
 // half raise the price at once.
 //
+// To that comes, while it lasts, a factor for the queue that is there; and a bound, since an outage of a second should
+// not cost seconds of sub streams after it.
+//
 // C is what is delivered while the uplink is the limit. While it is not, nobody knows C: it is thought to grow, so an
 // uplink that is left idle gets cheaper, the faster the more of it is idle, until it costs nothing.
 #pragma once
@@ -26,7 +29,7 @@ struct PriceOptions {
     // first what it did.
     double rise_max = 8;
     double fall_max = 2;
-    double growth = 0.1;      // of the capacity, a second, while the uplink is not the limit
+    double growth = 0.1;       // of the capacity, a second, while the uplink is not the limit
     double smooth_s = 0.3;     // time constant of the measured capacity and of the rates
     double delay_max_s = 0.6;  // a longer delay counts as this
     double load = 0.85;        // share of the capacity that is to be offered

@@ -54,8 +54,8 @@ std::vector<InputCodes> CcLearner::simulated_codes(const FloatModel& model, size
 }
 
 Status CcLearner::save(const std::string& directory) const {
-    for (const auto& [model, name] : {std::pair<FloatModel, const char*>{online_.current(), "policy.model"},
-                                      {online_.value(), "value.model"}}) {
+    for (const auto& [model, name] :
+         {std::pair<FloatModel, const char*>{online_.current(), "policy.model"}, {online_.value(), "value.model"}}) {
         if (Status status = write_float_model(model, directory + "/" + name); !status) {
             return status;
         }

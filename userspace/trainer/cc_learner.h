@@ -17,7 +17,9 @@ public:
     void add(std::span<const std::byte> records, bool learn) override;
     std::string step() override;
     [[nodiscard]] bool stable() const override { return online_.stable(); }
-    [[nodiscard]] double fidelity_loss(const FloatModel& active) const override { return online_.fidelity_loss(active); }
+    [[nodiscard]] double fidelity_loss(const FloatModel& active) const override {
+        return online_.fidelity_loss(active);
+    }
     [[nodiscard]] bool necessary(const FloatModel& active) const override { return online_.necessary(active); }
     [[nodiscard]] FloatModel current() const override { return online_.current(); }
     [[nodiscard]] std::vector<InputCodes> recent_codes() const override { return online_.recent_codes(); }

@@ -60,7 +60,8 @@ int main(int argc, char** argv) {
                    "App select: share of the chunks of which both renditions are sent, to be measured by the server")
         ->capture_default_str()
         ->check(CLI::Range(0.0, 1.0));
-    cli.add_option("--select-batch", options.select.batch, "App select: what the server measured of so many chunks makes a batch")
+    cli.add_option("--select-batch", options.select.batch,
+                   "App select: what the server measured of so many chunks makes a batch")
         ->capture_default_str()
         ->check(CLI::Range(1, 65536));
     cli.add_option("--batch", options.online.batch,

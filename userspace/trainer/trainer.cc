@@ -134,7 +134,8 @@ Result<std::unique_ptr<Trainer>> Trainer::open(const TrainerOptions& wanted) {
     } else if (options.learning == Learning::gradient) {
         spdlog::warn("{}: the value network begins anew", read.error().message);
     }
-    std::unique_ptr<Trainer> trainer(new Trainer(options, *policy, std::make_unique<CcLearner>(*policy, value, options.online)));
+    std::unique_ptr<Trainer> trainer(
+        new Trainer(options, *policy, std::make_unique<CcLearner>(*policy, value, options.online)));
     if (options.learning == Learning::turns) {
         if (Status status = trainer->restore_turns(); !status) {
             return status.error();
@@ -211,7 +212,8 @@ void Trainer::take(const pb::SampleBatch& batch) {
     if (!batch.records().empty()) {
         if (batch.schema() != learner_->schema() || batch.record_bytes() != learner_->record_bytes()) {
             spdlog::error(
-                "the daemon's records have schema {} ({} bytes), this trainer's (app {}) {} ({}): use the daemon's app, "
+                "the daemon's records have schema {} ({} bytes), this trainer's (app {}) {} ({}): use the daemon's "
+                "app, "
                 "and build both from one source",
                 batch.schema(), batch.record_bytes(), options_.app, learner_->schema(), learner_->record_bytes());
             return;

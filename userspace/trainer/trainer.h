@@ -32,10 +32,10 @@ struct TrainerOptions {
     std::string checkpoint;                                  // directory with policy.model and, for cc, value.model
     std::string save;  // directory to keep what was learned in; read first at a start. Empty = nowhere
     Learning learning = Learning::turns;  // select: always gradient
-    double explore = 0.1;       // gradient: standard deviation of the noise that snapshots ask for, units of the action
+    double explore = 0.1;  // gradient: standard deviation of the noise that snapshots ask for, units of the action
     double select_explore = 0.05;  // select: share of the rounds in which both renditions are to pass
-    double min_interval_s = 5;  // gradient: between two snapshots, so that each is judged before the next comes;
-                                // turns: before what was rolled back takes its turn again
+    double min_interval_s = 5;     // gradient: between two snapshots, so that each is judged before the next comes;
+                                   // turns: before what was rolled back takes its turn again
     double fidelity_limit = 1.0 / 256;
     // Where what was sent was rolled back and nothing but the fallback decides, the checkpoint is sent again after this
     // long; doubled each time in a row. Without a snapshot there is nothing to learn from.
