@@ -5,6 +5,8 @@ extern "C" {
 #include <libavutil/imgutils.h>
 }
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "userspace/video/decoder.h"
@@ -63,8 +65,7 @@ Status RegionEncoder::begin_chunk(int qp) {
     if (Status ok = check_qp(qp); !ok) {
         return ok;
     }
-    qp_ = qp;
-    offsets_.clear();
+    idr_ = rest_ = {qp, {}};
     first_ = true;
     return {};
 }
@@ -75,28 +76,57 @@ Status RegionEncoder::begin_chunk(const QualityPair& quality, const BlockMask& m
             return ok;
         }
     }
-    BlockMask fitting = empty_block_mask(size_);
-    if (mask.columns != fitting.columns || mask.rows != fitting.rows || mask.high.size() != fitting.high.size()) {
-        return Error{fmt::format("a mask of {}x{} blocks for pictures of {}x{}: they have {}x{}", mask.columns,
-                                 mask.rows, size_.width, size_.height, fitting.columns, fitting.rows)};
+    return begin_chunk(quantisers(mask, quality.high, quality.low));
+}
+
+Status RegionEncoder::begin_chunk(const QuantiserMap& map) { return begin_chunk(map, map); }
+
+Status RegionEncoder::begin_chunk(const QuantiserMap& first, const QuantiserMap& rest) {
+    Result<Quality> idr = quality_of(first);
+    if (!idr) {
+        return idr.error();
     }
-    qp_ = quality.low;
-    offsets_.resize(mask.high.size());
-    for (size_t i = 0; i < offsets_.size(); i++) {
-        offsets_[i] = mask.high[i] != 0 ? static_cast<float>(quality.high - quality.low) : 0.0F;
+    Result<Quality> others = quality_of(rest);
+    if (!others) {
+        return others.error();
     }
+    idr_ = std::move(*idr);
+    rest_ = std::move(*others);
     first_ = true;
     return {};
 }
 
+Result<RegionEncoder::Quality> RegionEncoder::quality_of(const QuantiserMap& map) const {
+    BlockMask fitting = empty_block_mask(size_);
+    if (map.columns != fitting.columns || map.rows != fitting.rows || map.qp.size() != fitting.high.size()) {
+        return Error{fmt::format("qualities of {}x{} blocks for pictures of {}x{}: they have {}x{}", map.columns,
+                                 map.rows, size_.width, size_.height, fitting.columns, fitting.rows)};
+    }
+    for (int qp : map.qp) {
+        if (Status ok = check_qp(qp); !ok) {
+            return ok.error();
+        }
+    }
+    // The picture's own quantiser is the median, so that most blocks need no change of it.
+    std::vector<uint8_t> sorted = map.qp;
+    auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+    std::nth_element(sorted.begin(), middle, sorted.end());
+    Quality quality{*middle, {}};
+    for (int qp : map.qp) {
+        quality.offsets.push_back(static_cast<float>(qp - quality.qp));
+    }
+    return quality;
+}
+
 Result<EncodedFrame> RegionEncoder::encode(const Picture& picture) {
-    if (qp_ == 0) {
+    Quality& quality = first_ ? idr_ : rest_;
+    if (quality.qp == 0) {
         return Error{"a picture before begin_chunk()"};
     }
     x264_picture_t in = x264_input(picture, size_, frames_++);
     in.i_type = first_ ? X264_TYPE_IDR : X264_TYPE_P;
-    in.i_qpplus1 = qp_ + 1;
-    in.prop.quant_offsets = offsets_.empty() ? nullptr : offsets_.data();
+    in.i_qpplus1 = quality.qp + 1;
+    in.prop.quant_offsets = quality.offsets.empty() ? nullptr : quality.offsets.data();
     Result<X264Output> out = x264_encode(x264_.get(), in);
     if (!out) {
         return out.error();

@@ -1,5 +1,5 @@
-// x264 with a quality for regions: each chunk is a group of pictures with a quantiser for all of it, or with two, and a
-// mask that says which macroblocks get the better one.
+// x264 with a quality for regions: each chunk is a group of pictures with a quantiser for all of it, or one for each
+// macroblock.
 #pragma once
 
 #include <cstdint>
@@ -32,10 +32,13 @@ public:
     // Sides even, 16 to 4096 pixels.
     static Result<RegionEncoder> open(Size size, const RegionOptions& options = {});
 
-    // The next picture is an IDR picture, and it and all after it have these qualities. One of the two before the first
-    // picture.
+    // The next picture is an IDR picture, and it and all after it have these qualities. One of the three before the
+    // first picture.
     Status begin_chunk(int qp);
     Status begin_chunk(const QualityPair& quality, const BlockMask& mask);
+    Status begin_chunk(const QuantiserMap& map);
+    // The same with one map for the IDR picture and one for the pictures after it.
+    Status begin_chunk(const QuantiserMap& first, const QuantiserMap& rest);
 
     // The picture's access unit comes at once. `qp` of the result is x264's mean over the picture's blocks, rounded.
     Result<EncodedFrame> encode(const Picture& picture);
@@ -45,8 +48,15 @@ private:
 
     X264Handle x264_;
     Size size_;
-    int qp_ = 0;                  // of blocks without an offset; 0: no chunk has begun
-    std::vector<float> offsets_;  // one a macroblock; empty: none
+    // What x264 is told of a picture's quality.
+    struct Quality {
+        int qp = 0;                  // of blocks without an offset; 0: no chunk has begun
+        std::vector<float> offsets;  // one a macroblock; empty: none
+    };
+    Result<Quality> quality_of(const QuantiserMap& map) const;
+
+    Quality idr_;
+    Quality rest_;
     std::vector<uint8_t> access_unit_;
     bool first_ = true;  // of the chunk
     int64_t frames_ = 0;
