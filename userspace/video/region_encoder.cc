@@ -96,6 +96,15 @@ Status RegionEncoder::begin_chunk(const QuantiserMap& first, const QuantiserMap&
     return {};
 }
 
+Status RegionEncoder::change(const QuantiserMap& map) {
+    Result<Quality> quality = quality_of(map);
+    if (!quality) {
+        return quality.error();
+    }
+    (first_ ? idr_ : rest_) = std::move(*quality);
+    return {};
+}
+
 Result<RegionEncoder::Quality> RegionEncoder::quality_of(const QuantiserMap& map) const {
     BlockMask fitting = empty_block_mask(size_);
     if (map.columns != fitting.columns || map.rows != fitting.rows || map.qp.size() != fitting.high.size()) {
@@ -144,7 +153,12 @@ Result<EncodedFrame> RegionEncoder::encode(const Picture& picture) {
     return EncodedFrame{access_unit_, out->key, out->qp};
 }
 
-Result<CodedChunk> code_chunk(RegionEncoder& encoder, const Clip& clip, uint64_t first, uint64_t count) {
+namespace {
+
+// `before` is called before each picture is encoded, `after` with what was decoded.
+template <typename Before, typename After>
+Result<CodedChunk> code(RegionEncoder& encoder, const Clip& clip, uint64_t first, uint64_t count, Before before,
+                        After after) {
     auto decoder = Decoder::open();
     if (!decoder) {
         return decoder.error();
@@ -153,6 +167,9 @@ Result<CodedChunk> code_chunk(RegionEncoder& encoder, const Clip& clip, uint64_t
     CodedChunk chunk;
     chunk.i420.resize(picture_bytes(size) * count);
     for (uint64_t i = 0; i < count; i++) {
+        if (Status ready = before(i); !ready) {
+            return ready.error();
+        }
         auto frame = encoder.encode(clip.picture(first + i));
         if (!frame) {
             return frame.error();
@@ -164,17 +181,40 @@ Result<CodedChunk> code_chunk(RegionEncoder& encoder, const Clip& clip, uint64_t
             return picture.error();
         }
         const AVFrame& decoded = **picture;
+        std::span<uint8_t> i420 = std::span(chunk.i420).subspan(i * picture_bytes(size), picture_bytes(size));
         int copied = decoded.width == size.width && decoded.height == size.height
-                         ? av_image_copy_to_buffer(chunk.i420.data() + i * picture_bytes(size),
-                                                   static_cast<int>(picture_bytes(size)), decoded.data,
+                         ? av_image_copy_to_buffer(i420.data(), static_cast<int>(i420.size()), decoded.data,
                                                    decoded.linesize, AV_PIX_FMT_YUV420P, size.width, size.height, 1)
                          : -1;
         if (copied < 0 || decoded.format != AV_PIX_FMT_YUV420P) {
             return Error{fmt::format("picture {} of a chunk came back as {}x{} in format {}, not {}x{} in 4:2:0", i,
                                      decoded.width, decoded.height, decoded.format, size.width, size.height)};
         }
+        if (Status done = after(i, i420); !done) {
+            return done.error();
+        }
     }
     return chunk;
+}
+
+}  // namespace
+
+Result<CodedChunk> code_chunk(RegionEncoder& encoder, const Clip& clip, uint64_t first, uint64_t count) {
+    return code(
+        encoder, clip, first, count, [](uint64_t) { return Status{}; },
+        [](uint64_t, std::span<uint8_t>) { return Status{}; });
+}
+
+Result<CodedChunk> code_chunk(RegionEncoder& encoder, const Clip& clip, uint64_t first,
+                              std::span<const PictureNote> notes, const BackgroundQuality& quality,
+                              BackgroundView& view) {
+    if (Status begun = encoder.begin_chunk(quality.shown); !begun) {
+        return begun.error();
+    }
+    return code(
+        encoder, clip, first, notes.size(),
+        [&](uint64_t i) { return encoder.change(quantisers(notes[i], clip.size(), quality)); },
+        [&](uint64_t i, std::span<uint8_t> i420) { return view.apply(notes[i], i420); });
 }
 
 }  // namespace adapath::video

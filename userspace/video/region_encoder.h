@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "codegen/result.h"
+#include "userspace/video/background.h"
 #include "userspace/video/block_mask.h"
 #include "userspace/video/clip.h"
 #include "userspace/video/encoder.h"
@@ -40,6 +42,9 @@ public:
     // The same with one map for the IDR picture and one for the pictures after it.
     Status begin_chunk(const QuantiserMap& first, const QuantiserMap& rest);
 
+    // Before a picture: its quality and that of those after it, in the chunk that has begun.
+    Status change(const QuantiserMap& map);
+
     // The picture's access unit comes at once. `qp` of the result is x264's mean over the picture's blocks, rounded.
     Result<EncodedFrame> encode(const Picture& picture);
 
@@ -72,5 +77,11 @@ struct CodedChunk {
 // The chunk's pictures `first` to `first + count - 1` of the clip (which is a loop), encoded with what begin_chunk()
 // set, and decoded again. The encoder and the clip have the same size.
 Result<CodedChunk> code_chunk(RegionEncoder& encoder, const Clip& clip, uint64_t first, uint64_t count);
+
+// With a background that the server remembers: a note for each picture, and what `view` makes of the decoded ones. The
+// notes' bytes are not counted.
+Result<CodedChunk> code_chunk(RegionEncoder& encoder, const Clip& clip, uint64_t first,
+                              std::span<const PictureNote> notes, const BackgroundQuality& quality,
+                              BackgroundView& view);
 
 }  // namespace adapath::video
