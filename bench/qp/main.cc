@@ -201,7 +201,7 @@ public:
         uint64_t bytes = 0;
         for (uint64_t i = 0; i < regime_.group; i++) {
             notes.push_back(plan_.next(clip_.picture(first + i), i == 0));
-            bytes += video::write_note(notes.back(), before_).size();
+            bytes += video::write_note(notes.back(), video::empty_block_mask(clip_.size()).columns, before_).size();
             before_ = notes.back().blocks;
         }
         return {std::move(notes), bytes};

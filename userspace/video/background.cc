@@ -22,6 +22,9 @@ constexpr int cell = 4;
 // The search for the camera's movement, and how many pixels of a row or column it leaves out.
 constexpr int most_movement = 8;
 constexpr int movement_stride = 4;
+constexpr int still_mean = 2;  // levels of difference that a still camera has
+// Of a note: bits that a distance between runs always has.
+constexpr int distance_bits = 3;
 
 // Are two blocks of luma the same but for noise?
 bool alike(const uint8_t* a, int a_stride, const uint8_t* b, int b_stride, int width, int height) {
@@ -75,6 +78,12 @@ std::array<BlockUse, 2> others(BlockUse use) {
     return {BlockUse::shown, BlockUse::remembered};
 }
 
+// People are taller than wide: columns make longer runs than rows. The block's number at that place of the walk.
+size_t walk(size_t place, size_t columns, size_t blocks) {
+    size_t rows = blocks / columns;
+    return place % rows * columns + place / rows;
+}
+
 class BitWriter {
 public:
     void bit(uint32_t value) {
@@ -84,8 +93,12 @@ public:
         bytes_.back() = static_cast<uint8_t>(bytes_.back() | (value & 1) << (7 - used_ % 8));
         used_++;
     }
-    // Exp-Golomb, as in H.264.
-    void number(uint32_t value) {
+    // Exp-Golomb, as in H.264, with `low` bits of the number as they are.
+    void number(uint32_t value, int low = 0) {
+        for (int i = 0; i < low; i++) {
+            bit(value >> i);
+        }
+        value >>= low;
         int length = 0;
         while ((uint64_t{value} + 1) >> (length + 1) != 0) {
             length++;
@@ -117,7 +130,11 @@ public:
         next_++;
         return value;
     }
-    uint32_t number() {
+    uint32_t number(int low = 0) {
+        uint32_t rest = 0;
+        for (int i = 0; i < low; i++) {
+            rest |= bit() << i;
+        }
         int length = 0;
         while (bit() == 0) {
             if (++length > 24 || failed_) {  // no number here has so many digits
@@ -129,7 +146,7 @@ public:
         for (int i = 0; i < length; i++) {
             value = value << 1 | bit();
         }
-        return value - 1;
+        return (value - 1) << low | rest;
     }
     [[nodiscard]] bool failed() const { return failed_; }
     [[nodiscard]] size_t bytes_read() const { return (next_ + 7) / 8; }
@@ -245,7 +262,7 @@ QuantiserMap quantisers(const PictureNote& note, Size size, const BackgroundQual
     return map;
 }
 
-std::vector<uint8_t> write_note(const PictureNote& note, std::span<const BlockUse> before) {
+std::vector<uint8_t> write_note(const PictureNote& note, int columns, std::span<const BlockUse> before) {
     BitWriter out;
     bool moved = note.right != 0 || note.down != 0;
     out.bit(moved ? 1 : 0);
@@ -253,20 +270,24 @@ std::vector<uint8_t> write_note(const PictureNote& note, std::span<const BlockUs
         out.number(folded(note.right));
         out.number(folded(note.down));
     }
-    auto foreseen = [&](size_t i) { return before.empty() ? BlockUse::shown : expected(before[i]); };
+    size_t count = note.blocks.size();
+    auto use = [&](size_t i) { return note.blocks[walk(i, static_cast<size_t>(columns), count)]; };
+    auto foreseen = [&](size_t i) {
+        return before.empty() ? BlockUse::shown : expected(before[walk(i, static_cast<size_t>(columns), count)]);
+    };
     size_t done = 0;
-    for (size_t i = 0; i < note.blocks.size();) {
-        if (note.blocks[i] == foreseen(i)) {
+    for (size_t i = 0; i < count;) {
+        if (use(i) == foreseen(i)) {
             i++;
             continue;
         }
         size_t end = i + 1;
-        while (end < note.blocks.size() && note.blocks[end] == note.blocks[i] && foreseen(end) == foreseen(i)) {
+        while (end < count && use(end) == use(i) && foreseen(end) == foreseen(i)) {
             end++;
         }
         out.bit(1);  // one more run
-        out.number(static_cast<uint32_t>(i - done));
-        out.bit(note.blocks[i] == others(foreseen(i))[1] ? 1 : 0);
+        out.number(static_cast<uint32_t>(i - done), distance_bits);
+        out.bit(use(i) == others(foreseen(i))[1] ? 1 : 0);
         out.number(static_cast<uint32_t>(end - i - 1));
         done = i = end;
     }
@@ -274,10 +295,10 @@ std::vector<uint8_t> write_note(const PictureNote& note, std::span<const BlockUs
     return out.take();
 }
 
-Result<PictureNote> read_note(std::span<const uint8_t> bytes, std::span<const BlockUse> before, int blocks) {
-    auto count = static_cast<size_t>(blocks);
-    if (!before.empty() && before.size() != count) {
-        return Error{fmt::format("a note on {} blocks after one on {}", blocks, before.size())};
+Result<PictureNote> read_note(std::span<const uint8_t> bytes, int columns, int rows, std::span<const BlockUse> before) {
+    auto count = static_cast<size_t>(columns) * static_cast<size_t>(rows);
+    if (columns <= 0 || rows <= 0 || (!before.empty() && before.size() != count)) {
+        return Error{fmt::format("a note on {}x{} blocks after one on {}", columns, rows, before.size())};
     }
     BitReader in(bytes);
     PictureNote note;
@@ -294,15 +315,16 @@ Result<PictureNote> read_note(std::span<const uint8_t> bytes, std::span<const Bl
     }
     size_t done = 0;
     while (in.bit() != 0) {
-        uint64_t start = done + in.number();
-        bool second = in.bit() != 0;
+        uint64_t start = done + uint64_t{in.number(distance_bits)};
+        size_t second = in.bit();
         uint64_t end = start + in.number() + 1;
         if (in.failed() || end > count) {
             return Error{"a note with more blocks than the picture has"};
         }
-        BlockUse use = others(note.blocks[start])[second ? 1 : 0];
-        std::fill(note.blocks.begin() + static_cast<std::ptrdiff_t>(start),
-                  note.blocks.begin() + static_cast<std::ptrdiff_t>(end), use);
+        BlockUse use = others(note.blocks[walk(start, static_cast<size_t>(columns), count)])[second];
+        for (size_t i = start; i < end; i++) {
+            note.blocks[walk(i, static_cast<size_t>(columns), count)] = use;
+        }
         done = end;
     }
     if (in.failed() || in.bytes_read() != bytes.size()) {
@@ -324,6 +346,12 @@ Movement movement(const Picture& before, const Picture& now, Size size) {
         return sum;
     };
     const uint64_t still = difference(0, 0);
+    uint64_t looked_at = static_cast<uint64_t>(std::max(0, size.width - 2 * most_movement)) *
+                         static_cast<uint64_t>(std::max(0, size.height - 2 * most_movement)) /
+                         (movement_stride * movement_stride);
+    if (still <= looked_at * still_mean) {
+        return {};
+    }
     Movement best;
     uint64_t least = still;
     for (int down = -most_movement; down <= most_movement; down += 2) {

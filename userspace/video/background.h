@@ -22,7 +22,8 @@ namespace adapath::video {
 // A place that pictures are windows of. 4:2:0, a pixel known or not. Windows keep to even places.
 class Canvas {
 public:
-    // Room for the picture to move by its own size each way; a picture that leaves it starts a new canvas.
+    // Room for the picture to move by its own size each way; a picture that leaves it starts a new canvas. 22.5 bytes for
+    // each of the picture's pixels.
     explicit Canvas(Size picture);
 
     // The picture moves that many pixels to the right and down, even numbers. True if it left the canvas, and all was
@@ -84,9 +85,9 @@ struct BackgroundQuality {
 
 // As bytes: the movement, then the blocks as runs of equal use, against the note before it (whose blocks may be none,
 // at an IDR picture: then against all shown). A still background costs one or two bytes a picture.
-[[nodiscard]] std::vector<uint8_t> write_note(const PictureNote& note, std::span<const BlockUse> before);
+[[nodiscard]] std::vector<uint8_t> write_note(const PictureNote& note, int columns, std::span<const BlockUse> before);
 // Hostile bytes are an error: numbers out of range, runs that do not add up, bytes left over.
-Result<PictureNote> read_note(std::span<const uint8_t> bytes, std::span<const BlockUse> before, int blocks);
+Result<PictureNote> read_note(std::span<const uint8_t> bytes, int columns, int rows, std::span<const BlockUse> before);
 
 // How far the picture's window has moved since `before`, in even pixels, at most 8 each way; nothing if that does not
 // explain the change well.
