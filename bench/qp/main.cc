@@ -26,6 +26,7 @@
 #include "models/qp/selector.h"
 #include "userspace/qp/cameras.h"
 #include "userspace/qp/rate_accuracy.h"
+#include "userspace/video/background.h"
 #include "userspace/video/decoder.h"
 #include "userspace/video/region_encoder.h"
 #include "userspace/common/file.h"
@@ -42,11 +43,14 @@ struct Options {
     std::string selector = "models/qp/selector.json";
     std::string out = "out/qp/measured.jsonl";
     std::vector<std::string> regimes;
-    std::vector<std::string> masks{"selector", "boxes", "gradient"};
+    std::vector<std::string> masks{"selector", "boxes", "gradient", "background"};
     float threshold = 0;
     int dilation = 0;
     double share = 0.2;
     std::vector<double> scores{0.3};
+    std::vector<double> limits;  // AccuracyOptions: score, found, sure; empty: those of `scores`
+    int background_qp = video::BackgroundQuality{}.remembered;
+    bool late = false;
     bool fixed_high = false;
     int gap = 8;
     int reference_qp = 20;  // best_qp
@@ -61,6 +65,9 @@ constexpr int last_uniform_qp = 50;
 constexpr int first_high_qp = 30;
 constexpr int last_high_qp = 42;
 constexpr int high_qp_step = 2;
+// What moves before a remembered background: the background keeps F1 up, so quantisers go further.
+constexpr int first_shown_qp = 34;
+constexpr int last_shown_qp = 48;
 // The quality that F1 is held against by default (--reference-qp), and whose boxes choose blocks.
 constexpr int best_qp = 20;
 constexpr int fixed_high_step = 2;
@@ -128,12 +135,18 @@ struct Setting {
     video::QualityPair quality;
 };
 
-std::vector<Setting> settings_of(const std::string& mask, const Options& options) {
+std::vector<Setting> settings_of(const Regime& regime, const std::string& mask, const Options& options) {
     std::vector<Setting> settings;
     if (mask == "uniform") {
-        // With a fixed high quality nothing is better than that.
-        for (int qp = options.fixed_high ? options.reference_qp : first_uniform_qp; qp <= last_uniform_qp; qp++)
+        // With a fixed high quality nothing is better than that. At native size the detector takes five times as long.
+        const int step = regime.view == Regime::View::native ? 2 : 1;
+        for (int qp = options.fixed_high ? options.reference_qp : first_uniform_qp; qp <= last_uniform_qp; qp += step)
             settings.push_back({mask, {qp, qp}});
+        return settings;
+    }
+    if (mask == "background") {
+        for (int qp = first_shown_qp; qp <= last_shown_qp; qp += high_qp_step)
+            settings.push_back({mask, {qp, video::BackgroundQuality{}.recalled}});
         return settings;
     }
     if (options.fixed_high) {
@@ -157,29 +170,74 @@ std::string key_of(const Regime& regime, uint64_t first, const Setting& setting,
         key += fmt::format("({},{},{})", std::filesystem::path(options.selector).string(), options.threshold,
                            options.dilation);
     if (setting.mask == "gradient") key += fmt::format("({})", options.share);
+    // What is remembered comes from the chunks before.
+    if (setting.mask == "background") key += fmt::format("({},{})", options.background_qp, options.chunks);
     return key + fmt::format(" {}/{}", setting.quality.high, setting.quality.low);
 }
 
-// Chunks of the earlier half. Their starts are evenly apart, the first one picture into the clip.
+// Chunks of the earlier half (or the later one). Their starts are evenly apart, the first one picture into the clip.
 std::vector<uint64_t> chunks_of(const Regime& regime, uint32_t pictures, const Options& options) {
     const uint64_t half = pictures / 2;
     uint64_t wanted = options.chunks;
-    if (wanted == 0) wanted = regime.view == Regime::View::native ? (regime.group > 10 ? 6 : 10) : 36;
+    if (wanted == 0) wanted = regime.view == Regime::View::native ? (regime.group > 10 ? 12 : 20) : 36;
     std::vector<uint64_t> firsts;
     if (half <= regime.group + 1) return firsts;
     const uint64_t apart =
         std::max<uint64_t>(regime.group, (half - regime.group - 1) / std::max<uint64_t>(1, wanted - 1));
     for (uint64_t first = 1; first + regime.group <= half && firsts.size() < wanted; first += apart)
-        firsts.push_back(first);
+        firsts.push_back(options.late ? half + first : first);
     return firsts;
 }
+
+// The chunks, one after the other, as one stream with a background that the server remembers: what the sender notes of
+// each picture, whatever the quality, and what the server remembers in each.
+class Stream {
+public:
+    Stream(const video::Clip& clip, const Regime& regime) : clip_(clip), regime_(regime), plan_(clip.size()) {}
+
+    // Of the next chunk: their pictures' notes, and the bytes of all of them.
+    std::pair<std::vector<video::PictureNote>, uint64_t> next(uint64_t first) {
+        std::vector<video::PictureNote> notes;
+        uint64_t bytes = 0;
+        for (uint64_t i = 0; i < regime_.group; i++) {
+            notes.push_back(plan_.next(clip_.picture(first + i), i == 0));
+            bytes += video::write_note(notes.back(), video::empty_block_mask(clip_.size()).columns, before_).size();
+            before_ = notes.back().blocks;
+        }
+        return {std::move(notes), bytes};
+    }
+    video::BackgroundView& view(const video::QualityPair& quality) {
+        return views_.try_emplace({quality.high, quality.low}, clip_.size()).first->second;
+    }
+
+private:
+    const video::Clip& clip_;
+    const Regime& regime_;
+    video::BackgroundPlan plan_;
+    std::vector<video::BlockUse> before_;
+    std::map<std::pair<int, int>, video::BackgroundView> views_;
+};
 
 // What is needed once for all settings of a chunk.
 class ChunkBench {
 public:
     ChunkBench(const video::Clip& clip, const Regime& regime, uint64_t first, Detector& detector,
-               const ImageFloatModel& selector, const Options& options)
-        : clip_(clip), regime_(regime), first_(first), detector_(detector), selector_(selector), options_(options) {}
+               const ImageFloatModel& selector, Stream& stream, const Options& options)
+        : clip_(clip),
+          regime_(regime),
+          first_(first),
+          detector_(detector),
+          selector_(selector),
+          stream_(stream),
+          options_(options),
+          notes_(stream.next(first)) {}
+
+    // What the server remembers is needed even if the measurement is known.
+    Status pass(const Setting& setting) {
+        if (setting.mask != "background") return {};
+        auto pictures = coded(setting);
+        return pictures ? Status{} : Status{pictures.error()};
+    }
 
     Result<Measurement> measure(const Setting& setting) {
         auto pictures = coded(setting);
@@ -198,16 +256,7 @@ private:
     Result<std::pair<std::vector<Image>, uint64_t>> coded(const Setting& setting) {
         auto encoder = video::RegionEncoder::open(clip_.size());
         if (!encoder) return encoder.error();
-        Status begun;
-        if (setting.mask == "uniform") {
-            begun = encoder->begin_chunk(setting.quality.high);
-        } else {
-            auto mask = this->mask(setting.mask);
-            if (!mask) return mask.error();
-            begun = encoder->begin_chunk(setting.quality, *mask);
-        }
-        if (!begun) return begun.error();
-        auto chunk = video::code_chunk(*encoder, clip_, first_, regime_.group);
+        auto chunk = this->chunk(*encoder, setting);
         if (!chunk) return chunk.error();
         const uint64_t bytes = chunk->bytes;
         auto decoded = video::Clip::from_i420(std::move(chunk->i420), clip_.size());
@@ -219,6 +268,26 @@ private:
             list.push_back(std::move(image->front()));
         }
         return std::pair{std::move(list), bytes};
+    }
+
+    Result<video::CodedChunk> chunk(video::RegionEncoder& encoder, const Setting& setting) {
+        if (setting.mask == "background") {
+            auto chunk = video::code_chunk(encoder, clip_, first_, notes_.first,
+                                           {setting.quality.high, options_.background_qp, setting.quality.low},
+                                           stream_.view(setting.quality));
+            if (chunk) chunk->bytes += notes_.second;
+            return chunk;
+        }
+        Status begun;
+        if (setting.mask == "uniform") {
+            begun = encoder.begin_chunk(setting.quality.high);
+        } else {
+            auto mask = this->mask(setting.mask);
+            if (!mask) return mask.error();
+            begun = encoder.begin_chunk(setting.quality, *mask);
+        }
+        if (!begun) return begun.error();
+        return video::code_chunk(encoder, clip_, first_, regime_.group);
     }
 
     Result<video::BlockMask> mask(const std::string& who) {
@@ -269,8 +338,10 @@ private:
     uint64_t first_;
     Detector& detector_;
     const ImageFloatModel& selector_;
+    Stream& stream_;
     const Options& options_;
 
+    std::pair<std::vector<video::PictureNote>, uint64_t> notes_;  // and their bytes
     std::map<std::string, video::BlockMask> masks_;
 };
 
@@ -285,10 +356,10 @@ std::vector<Regime> wanted_regimes(const Options& options) {
 
 Status measure(const Regime& regime, const video::Clip& clip, Detector& detector, const ImageFloatModel& selector,
                const Options& options, Measurements& measurements) {
-    std::vector<Setting> settings = settings_of("uniform", options);
+    std::vector<Setting> settings = settings_of(regime, "uniform", options);
     settings.push_back({"uniform", {best_qp, best_qp}});
     for (const std::string& mask : options.masks) {
-        const std::vector<Setting> more = settings_of(mask, options);
+        const std::vector<Setting> more = settings_of(regime, mask, options);
         settings.insert(settings.end(), more.begin(), more.end());
     }
     const std::vector<uint64_t> firsts = chunks_of(regime, clip.pictures(), options);
@@ -296,8 +367,9 @@ Status measure(const Regime& regime, const video::Clip& clip, Detector& detector
     const auto start = Clock::now();
     size_t done = 0;
     size_t measured = 0;
+    Stream stream(clip, regime);
     for (uint64_t first : firsts) {
-        ChunkBench bench(clip, regime, first, detector, selector, options);
+        ChunkBench bench(clip, regime, first, detector, selector, stream, options);
         for (const Setting& setting : settings) {
             const std::string key = key_of(regime, first, setting, options);
             if (measurements.find(key) == nullptr) {
@@ -305,6 +377,8 @@ Status measure(const Regime& regime, const video::Clip& clip, Detector& detector
                 if (!one) return one.error();
                 if (Status s = measurements.add(key, std::move(*one)); !s) return s;
                 measured++;
+            } else if (Status s = bench.pass(setting); !s) {
+                return s;
             }
             done++;
         }
@@ -319,6 +393,16 @@ Status measure(const Regime& regime, const video::Clip& clip, Detector& detector
     return {};
 }
 
+std::vector<AccuracyOptions> limits_of(const Options& options) {
+    std::vector<AccuracyOptions> limits;
+    if (options.limits.size() == 3) {
+        limits.push_back({.score = options.limits[0], .sure = options.limits[2], .found = options.limits[1]});
+        return limits;
+    }
+    for (double score : options.scores) limits.push_back({.score = score});
+    return limits;
+}
+
 // The chunks for which every setting of the mask and of uniform quality is measured.
 std::vector<TrialChunk> trial_of(const Regime& regime, const std::string& mask, uint32_t pictures,
                                  const Options& options, const Measurements& measurements) {
@@ -329,7 +413,7 @@ std::vector<TrialChunk> trial_of(const Regime& regime, const std::string& mask, 
         TrialChunk chunk;
         bool whole = reference != nullptr;
         for (const std::string& one : {std::string("uniform"), mask})
-            for (const Setting& setting : settings_of(one, options)) {
+            for (const Setting& setting : settings_of(regime, one, options)) {
                 const Measurement* measured = measurements.find(key_of(regime, first, setting, options));
                 if (!whole || measured == nullptr || measured->seen.size() != reference->seen.size()) {
                     whole = false;
@@ -337,8 +421,8 @@ std::vector<TrialChunk> trial_of(const Regime& regime, const std::string& mask, 
                 }
                 RatePoint point{static_cast<double>(measured->bytes), {}};
                 for (size_t i = 0; i < measured->seen.size(); i++)
-                    for (double score : options.scores)
-                        point.matches += match(reference->seen[i], measured->seen[i], {.score = score});
+                    for (const AccuracyOptions& limits : limits_of(options))
+                        point.matches += match(reference->seen[i], measured->seen[i], limits);
                 (one == "uniform" ? chunk.uniform : chunk.region).push_back(point);
             }
         if (whole) trial.push_back(std::move(chunk));
@@ -387,7 +471,7 @@ void report(const std::vector<std::pair<Regime, uint32_t>>& measured, const Opti
                 for (size_t i = 0; i < region.size(); i++) region[i] += chunk.region[i];
             }
             auto row = [&](const std::string& name, const std::vector<RatePoint>& points) {
-                const std::vector<Setting> settings = settings_of(name, options);
+                const std::vector<Setting> settings = settings_of(regime, name, options);
                 for (size_t i = 0; i < points.size(); i++)
                     curves += fmt::format(
                         "| {} | {} | {}/{} | {:.0f} | {:.3f} |\n", regime.name, name, settings[i].quality.high,
@@ -454,7 +538,7 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     app.add_option("--regime", options.regimes, "Only these regimes (default: all)")->check(CLI::IsMember(names));
     app.add_option("--masks", options.masks, "Who chooses the blocks of high quality")
-        ->check(CLI::IsMember({"selector", "boxes", "gradient"}))
+        ->check(CLI::IsMember({"selector", "boxes", "gradient", "background"}))
         ->capture_default_str();
     app.add_option("--threshold", options.threshold, "The selector's least logit of a block in high quality")
         ->capture_default_str();
@@ -471,6 +555,18 @@ int main(int argc, char** argv) {
                    "seen at one and not at the other turn the figure less")
         ->check(CLI::Range(0.3, 1.0))
         ->capture_default_str();
+    app.add_option(
+           "--limits", options.limits,
+           "Instead of --score: three limits. Boxes of the reference count from the third on, of the output from "
+           "the second on; boxes of the reference between the first and the third are neither missed nor wrong")
+        ->expected(3)
+        ->check(CLI::Range(0.3, 1.0));
+    app.add_option("--background-qp", options.background_qp,
+                   "Quantiser of background that the server is to remember (--masks background)")
+        ->check(CLI::Range(1, most_qp))
+        ->capture_default_str();
+    app.add_flag("--late", options.late,
+                 "Chunks of the later half, which the selector was trained on: to choose settings");
     app.add_option("--gap", options.gap, "Quantisers from the high quality to the low one")
         ->check(CLI::Range(1, 40))
         ->capture_default_str();
@@ -479,7 +575,7 @@ int main(int argc, char** argv) {
         ->check(CLI::Range(best_qp, last_uniform_qp))
         ->capture_default_str();
     app.add_option("--chunks", options.chunks,
-                   "Chunks of each regime (0: 36, at native size 10 of 10 pictures or 6 of 30)")
+                   "Chunks of each regime (0: 36, at native size 20 of 10 pictures or 12 of 30)")
         ->capture_default_str();
     app.add_option("--threads", options.threads, "LibTorch's threads")
         ->check(CLI::Range(1, 256))

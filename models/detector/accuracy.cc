@@ -20,6 +20,8 @@ public:
         for (size_t left = 0; left < partners_.size(); left++) pairs += place(left) ? 1 : 0;
         return pairs;
     }
+    // After count().
+    [[nodiscard]] bool has_partner(size_t right) const { return taken_by_[right] != none; }
 
 private:
     static constexpr size_t none = SIZE_MAX;
@@ -65,6 +67,17 @@ std::vector<Box> counted(std::span<const Box> boxes, double score) {
     return kept;
 }
 
+// Of each on the left, those on the right that it can make a pair with.
+Pairing pairing(std::span<const Box> left, std::span<const Box> right, double iou) {
+    std::vector<std::vector<size_t>> partners(left.size());
+    for (size_t i = 0; i < left.size(); i++)
+        for (size_t j = 0; j < right.size(); j++)
+            if (left[i].class_id == right[j].class_id &&
+                intersection_over_union(left[i], right[j]) >= std::max(iou, 1e-9))
+                partners[i].push_back(j);
+    return {std::move(partners), right.size()};
+}
+
 }  // namespace
 
 Matches& Matches::operator+=(const Matches& other) {
@@ -93,16 +106,18 @@ double intersection_over_union(const Box& a, const Box& b) {
 }
 
 Matches match(std::span<const Box> reference, std::span<const Box> output, const AccuracyOptions& options) {
-    const std::vector<Box> truth = counted(reference, options.score);
-    const std::vector<Box> found = counted(output, options.score);
-    std::vector<std::vector<size_t>> partners(truth.size());
-    for (size_t i = 0; i < truth.size(); i++)
-        for (size_t j = 0; j < found.size(); j++)
-            if (truth[i].class_id == found[j].class_id &&
-                intersection_over_union(truth[i], found[j]) >= std::max(options.iou, 1e-9))
-                partners[i].push_back(j);
-    const size_t pairs = Pairing(std::move(partners), found.size()).count();
-    return {.found = pairs, .missed = truth.size() - pairs, .wrong = found.size() - pairs};
+    const double sure = std::max(options.sure, options.score);
+    std::vector<Box> truth;
+    std::vector<Box> doubtful;
+    for (const Box& box : counted(reference, options.score)) (box.score >= sure ? truth : doubtful).push_back(box);
+    const std::vector<Box> found = counted(output, std::max(options.found, options.score));
+    Pairing first = pairing(truth, found, options.iou);
+    const size_t pairs = first.count();
+    std::vector<Box> rest;
+    for (size_t i = 0; i < found.size(); i++)
+        if (!first.has_partner(i)) rest.push_back(found[i]);
+    const size_t allowed = pairing(doubtful, rest, options.iou).count();
+    return {.found = pairs, .missed = truth.size() - pairs, .wrong = rest.size() - allowed};
 }
 
 }  // namespace adapath

@@ -14,6 +14,14 @@ namespace adapath {
 struct AccuracyOptions {
     double iou = 0.5;    // two boxes of a class match from this intersection over union on
     double score = 0.3;  // boxes below this score do not count, on either side
+
+    // Above `score`: boxes of the reference below this score are doubtful. Not to find them is not missing them, and to
+    // find them is not wrong. An object whose score is at the limit is there in one quality and gone in the next by
+    // chance, and a single parked car that is can outweigh all else a fixed camera sees. 0: none is doubtful.
+    double sure = 0;
+    // Boxes of the output count from here on, where some are doubtful: between `score` and `sure`, so that one of the
+    // reference that is just sure need not be so in the output. 0: `score`.
+    double found = 0;
 };
 
 // Counts add up over pictures: F1 of a chunk or of a camera is that of the sums (so that a picture with one object does

@@ -60,6 +60,24 @@ TEST(Accuracy, ByHand) {
     EXPECT_EQ(match(faint, two, {.score = 0.2}).found, 1U);
 }
 
+TEST(Accuracy, WhatIsDoubtfulIsNeitherMissedNorWrong) {
+    const AccuracyOptions limits{.score = 0.3, .sure = 0.4, .found = 0.35};
+    const std::vector<Box> reference{box(0, 0, 10, 10, 0, 0.5F), box(50, 0, 10, 10, 0, 0.36F)};
+    // Sure and found, though fainter; doubtful, found or not.
+    EXPECT_EQ(match(reference, std::vector{box(0, 0, 10, 10, 0, 0.36F)}, limits), (Matches{1, 0, 0}));
+    EXPECT_EQ(match(reference, std::vector{box(0, 0, 10, 10, 0, 0.36F), box(50, 0, 10, 10, 0, 0.8F)}, limits),
+              (Matches{1, 0, 0}));
+    EXPECT_EQ(match(reference, std::vector{box(0, 0, 10, 10, 0, 0.34F)}, limits), (Matches{0, 1, 0}));
+    // A doubtful box excuses one box of its class where it is.
+    EXPECT_EQ(
+        match(reference, std::vector{box(0, 0, 10, 10), box(50, 0, 10, 10), box(50, 0, 10, 10), box(50, 0, 10, 10, 3)},
+              limits),
+        (Matches{1, 0, 2}));
+    EXPECT_EQ(match(reference, std::vector{box(90, 0, 10, 10)}, limits), (Matches{0, 1, 1}));
+    // Without limits both are there.
+    EXPECT_EQ(match(reference, std::vector{box(0, 0, 10, 10, 0, 0.36F)}), (Matches{1, 1, 0}));
+}
+
 // Greedy by score pairs the first output with the first reference box, and the other two are left alone.
 TEST(Accuracy, PairsAsManyAsPossible) {
     const std::vector<Box> reference{box(0, 0, 10, 10), box(3, 0, 10, 10)};

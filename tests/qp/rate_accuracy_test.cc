@@ -1,6 +1,7 @@
 // Curves of rate and accuracy, and the fallback's rule.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -32,9 +33,31 @@ TEST(RateCurve, MorePaidForLessIsPooled) {
     const std::vector<RatePoint> points{point(100, 500), point(200, 800), point(300, 600), point(400, 900)};
     auto curve = RateCurve::fit(points);
     ASSERT_TRUE(curve.ok());
-    EXPECT_NEAR(*curve->bytes_at(0.7), 200, 1e-9);  // 800 and 600 are both 700; the cheaper one reaches it
-    EXPECT_GT(*curve->bytes_at(0.8), 300);
-    EXPECT_LT(*curve->bytes_at(0.8), 400);
+    EXPECT_NEAR(*curve->bytes_at(0.7), std::sqrt(200.0 * 300.0), 1e-9);  // 800 and 600 are one point at 700
+    EXPECT_NEAR(*curve->bytes_at(0.8), std::sqrt(std::sqrt(200.0 * 300.0) * 400), 1e-9);
+}
+
+// The same noisy curve measured at every setting and at every third one: neither is cheaper.
+TEST(RateCurve, MorePointsAreNoAdvantage) {
+    std::mt19937 random(3);
+    std::normal_distribution<double> normal(0, 25);
+    std::vector<double> medians;
+    for (int trial = 0; trial < 101; trial++) {
+        std::vector<RatePoint> dense;
+        std::vector<RatePoint> sparse;
+        for (int i = 0; i <= 24; i++) {
+            auto noisy = [&] {
+                return point(1000 * std::pow(1.12, i), static_cast<uint64_t>(600 + 12 * i + normal(random)));
+            };
+            dense.push_back(noisy());
+            if (i % 3 == 0) sparse.push_back(noisy());
+        }
+        auto saved = saving(*RateCurve::fit(dense), *RateCurve::fit(sparse));
+        ASSERT_TRUE(saved.ok());
+        medians.push_back(saved->median);
+    }
+    std::sort(medians.begin(), medians.end());
+    EXPECT_NEAR(medians[50], 0, 0.03);
 }
 
 TEST(Saving, IsMeasuredAtEqualF1) {

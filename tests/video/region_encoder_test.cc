@@ -109,6 +109,61 @@ TEST(RegionEncoder, MaskChangesTheBlocksQuality) {
     EXPECT_EQ(std::accumulate(mixed.frame_bytes.begin(), mixed.frame_bytes.end(), uint64_t{0}), mixed.bytes);
 }
 
+// Three qualities in thirds of the picture, and another order of them from the second picture on.
+TEST(RegionEncoder, EveryBlockHasItsOwnQuantiser) {
+    Clip clip = texture(small, 4);
+    QuantiserMap map = quantisers(empty_block_mask(small), 30, 48);
+    QuantiserMap turned = map;
+    BlockMask left = empty_block_mask(small);
+    BlockMask right = empty_block_mask(small);
+    for (int row = 0; row < map.rows; row++) {
+        for (int column = 0; column < map.columns; column++) {
+            auto index = static_cast<size_t>(row * map.columns + column);
+            map.qp[index] = column < 4 ? 24 : column < 7 ? 36 : 48;
+            turned.qp[index] = static_cast<uint8_t>(72 - map.qp[index]);
+            left.high[index] = column < 4 ? 1 : 0;
+            right.high[index] = column >= 7 ? 1 : 0;
+        }
+    }
+    RegionEncoder encoder = std::move(RegionEncoder::open(small).value());
+    ASSERT_TRUE(encoder.begin_chunk(map).ok());
+    CodedChunk same = coded(encoder, clip);
+    EXPECT_GT(psnr(clip, same, left, 1), psnr(clip, same, right, 1) + 10);
+    ASSERT_TRUE(encoder.begin_chunk(map, turned).ok());
+    CodedChunk turning = coded(encoder, clip);
+    // The IDR picture is as it was; the three after it outweigh it in the mean.
+    EXPECT_NEAR(static_cast<double>(turning.frame_bytes[0]), static_cast<double>(same.frame_bytes[0]), 8);
+    EXPECT_GT(psnr(clip, turning, right, 1), psnr(clip, same, right, 1) + 1);
+    EXPECT_LT(psnr(clip, turning, left, 1), psnr(clip, same, left, 1) - 5);
+    // The same again, told picture by picture.
+    ASSERT_TRUE(encoder.begin_chunk(30).ok());
+    for (uint64_t i = 0; i < clip.pictures(); i++) {
+        ASSERT_TRUE(encoder.change(i == 0 ? map : turned).ok());
+        Result<EncodedFrame> frame = encoder.encode(clip.picture(i));
+        ASSERT_TRUE(frame.ok());
+        EXPECT_NEAR(static_cast<double>(frame->bytes.size()), static_cast<double>(turning.frame_bytes[i]), 8);
+    }
+    map.qp[3] = 52;
+    EXPECT_FALSE(encoder.begin_chunk(map).ok());
+    EXPECT_FALSE(encoder.change(map).ok());
+    map.qp.pop_back();
+    EXPECT_FALSE(encoder.begin_chunk(map, turned).ok());
+}
+
+TEST(QuantiserMap, FromValues) {
+    std::vector<float> values(110, 40.4F);
+    values[0] = -3;
+    values[1] = 77;
+    values[2] = std::numeric_limits<float>::quiet_NaN();
+    values[3] = 40.6F;
+    QuantiserMap map = quantisers(values, small).value();
+    EXPECT_EQ(map.columns, 11);
+    EXPECT_EQ(map.rows, 10);
+    EXPECT_EQ(std::vector<uint8_t>(map.qp.begin(), map.qp.begin() + 5), (std::vector<uint8_t>{1, 51, 51, 41, 40}));
+    values.pop_back();
+    EXPECT_FALSE(quantisers(values, small).ok());
+}
+
 TEST(RegionEncoder, NoMaskIsUniform) {
     Clip clip = texture(small, 4);
     auto alone = [&](auto begin) {

@@ -49,24 +49,23 @@ Result<RateCurve> RateCurve::fit(std::span<const RatePoint> points) {
         return Error{fmt::format("{} points of rate and accuracy: at least two, with bytes", sorted.size())};
     // Pools of neighbours: each point first alone, then joined with what lies before it while that is higher.
     struct Pool {
-        double sum;
-        size_t count;
-        [[nodiscard]] double mean() const { return sum / static_cast<double>(count); }
+        double f1;
+        double log_bytes;
+        double count;
     };
     std::vector<Pool> pools;
     for (const RatePoint& point : sorted) {
-        pools.push_back({point.matches.f1(), 1});
-        while (pools.size() > 1 && pools[pools.size() - 2].mean() >= pools.back().mean()) {
+        pools.push_back({point.matches.f1(), std::log(point.bytes), 1});
+        while (pools.size() > 1 &&
+               pools[pools.size() - 2].f1 / pools[pools.size() - 2].count >= pools.back().f1 / pools.back().count) {
             const Pool last = pools.back();
             pools.pop_back();
-            pools.back().sum += last.sum;
+            pools.back().f1 += last.f1;
+            pools.back().log_bytes += last.log_bytes;
             pools.back().count += last.count;
         }
     }
-    size_t next = 0;
-    for (const Pool& pool : pools)
-        for (size_t i = 0; i < pool.count; i++, next++)
-            curve.knots_.push_back({std::log(sorted[next].bytes), pool.mean()});
+    for (const Pool& pool : pools) curve.knots_.push_back({pool.log_bytes / pool.count, pool.f1 / pool.count});
     return curve;
 }
 

@@ -20,8 +20,9 @@ struct RatePoint {
 };
 
 // F1 over bytes through the points of one way of encoding. More bytes should find more; where measured points say
-// otherwise, neighbours are pooled to their means (isotonic regression), so that one lucky point does not make the
-// curve.
+// otherwise, neighbours are pooled to one point, the means of their F1 and of their log(bytes) (isotonic regression),
+// so that one lucky point does not make the curve. (The mean of the bytes, not the cheapest of them: that would favour
+// whichever curve has more points.)
 class RateCurve {
 public:
     // At least two points with bytes.

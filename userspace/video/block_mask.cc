@@ -2,6 +2,7 @@
 #include "userspace/video/block_mask.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -53,6 +54,28 @@ BlockMask dilated(const BlockMask& mask, int blocks) {
         }
     }
     return wide;
+}
+
+QuantiserMap quantisers(const BlockMask& mask, int high, int low) {
+    QuantiserMap map{mask.columns, mask.rows, {}};
+    map.qp.reserve(mask.high.size());
+    for (uint8_t is_high : mask.high) {
+        map.qp.push_back(static_cast<uint8_t>(is_high != 0 ? high : low));
+    }
+    return map;
+}
+
+Result<QuantiserMap> quantisers(std::span<const float> values, Size size) {
+    BlockMask blocks = empty_block_mask(size);
+    if (values.size() != blocks.high.size()) {
+        return Error{fmt::format("{} quantisers for the {}x{} macroblocks of a {}x{} picture", values.size(),
+                                 blocks.columns, blocks.rows, size.width, size.height)};
+    }
+    QuantiserMap map{blocks.columns, blocks.rows, {}};
+    for (float value : values) {
+        map.qp.push_back(value < 51 ? static_cast<uint8_t>(std::lround(std::max(value, 1.0F))) : uint8_t{51});
+    }
+    return map;
 }
 
 }  // namespace adapath::video

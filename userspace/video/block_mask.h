@@ -1,4 +1,4 @@
-// Which macroblocks of a chunk get the high quality: one mask for all of its pictures.
+// The quality of a chunk's macroblocks: which get the high one, or a quantiser for each; one for all of its pictures.
 #pragma once
 
 #include <cstdint>
@@ -36,5 +36,20 @@ Result<BlockMask> choose_blocks(std::span<const float> values, Size size, const 
 
 // Every block that many blocks away from a high one, or nearer, becomes high; 0 changes nothing.
 [[nodiscard]] BlockMask dilated(const BlockMask& mask, int blocks);
+
+// A quantiser a macroblock, row by row: H.264's, 1 to 51, the lower the better.
+struct QuantiserMap {
+    int columns = 0;
+    int rows = 0;
+    std::vector<uint8_t> qp;
+
+    bool operator==(const QuantiserMap&) const = default;
+};
+
+// `high` where the mask is high, `low` elsewhere.
+[[nodiscard]] QuantiserMap quantisers(const BlockMask& mask, int high, int low);
+
+// Values (one a block, row by row) as quantisers: rounded, and brought into 1 to 51. A value that is no number is 51.
+Result<QuantiserMap> quantisers(std::span<const float> values, Size size);
 
 }  // namespace adapath::video

@@ -5,6 +5,8 @@ extern "C" {
 #include <libavutil/imgutils.h>
 }
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "userspace/video/decoder.h"
@@ -63,8 +65,7 @@ Status RegionEncoder::begin_chunk(int qp) {
     if (Status ok = check_qp(qp); !ok) {
         return ok;
     }
-    qp_ = qp;
-    offsets_.clear();
+    idr_ = rest_ = {qp, {}};
     first_ = true;
     return {};
 }
@@ -75,28 +76,66 @@ Status RegionEncoder::begin_chunk(const QualityPair& quality, const BlockMask& m
             return ok;
         }
     }
-    BlockMask fitting = empty_block_mask(size_);
-    if (mask.columns != fitting.columns || mask.rows != fitting.rows || mask.high.size() != fitting.high.size()) {
-        return Error{fmt::format("a mask of {}x{} blocks for pictures of {}x{}: they have {}x{}", mask.columns,
-                                 mask.rows, size_.width, size_.height, fitting.columns, fitting.rows)};
+    return begin_chunk(quantisers(mask, quality.high, quality.low));
+}
+
+Status RegionEncoder::begin_chunk(const QuantiserMap& map) { return begin_chunk(map, map); }
+
+Status RegionEncoder::begin_chunk(const QuantiserMap& first, const QuantiserMap& rest) {
+    Result<Quality> idr = quality_of(first);
+    if (!idr) {
+        return idr.error();
     }
-    qp_ = quality.low;
-    offsets_.resize(mask.high.size());
-    for (size_t i = 0; i < offsets_.size(); i++) {
-        offsets_[i] = mask.high[i] != 0 ? static_cast<float>(quality.high - quality.low) : 0.0F;
+    Result<Quality> others = quality_of(rest);
+    if (!others) {
+        return others.error();
     }
+    idr_ = std::move(*idr);
+    rest_ = std::move(*others);
     first_ = true;
     return {};
 }
 
+Status RegionEncoder::change(const QuantiserMap& map) {
+    Result<Quality> quality = quality_of(map);
+    if (!quality) {
+        return quality.error();
+    }
+    (first_ ? idr_ : rest_) = std::move(*quality);
+    return {};
+}
+
+Result<RegionEncoder::Quality> RegionEncoder::quality_of(const QuantiserMap& map) const {
+    BlockMask fitting = empty_block_mask(size_);
+    if (map.columns != fitting.columns || map.rows != fitting.rows || map.qp.size() != fitting.high.size()) {
+        return Error{fmt::format("qualities of {}x{} blocks for pictures of {}x{}: they have {}x{}", map.columns,
+                                 map.rows, size_.width, size_.height, fitting.columns, fitting.rows)};
+    }
+    for (int qp : map.qp) {
+        if (Status ok = check_qp(qp); !ok) {
+            return ok.error();
+        }
+    }
+    // The picture's own quantiser is the median, so that most blocks need no change of it.
+    std::vector<uint8_t> sorted = map.qp;
+    auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+    std::nth_element(sorted.begin(), middle, sorted.end());
+    Quality quality{*middle, {}};
+    for (int qp : map.qp) {
+        quality.offsets.push_back(static_cast<float>(qp - quality.qp));
+    }
+    return quality;
+}
+
 Result<EncodedFrame> RegionEncoder::encode(const Picture& picture) {
-    if (qp_ == 0) {
+    Quality& quality = first_ ? idr_ : rest_;
+    if (quality.qp == 0) {
         return Error{"a picture before begin_chunk()"};
     }
     x264_picture_t in = x264_input(picture, size_, frames_++);
     in.i_type = first_ ? X264_TYPE_IDR : X264_TYPE_P;
-    in.i_qpplus1 = qp_ + 1;
-    in.prop.quant_offsets = offsets_.empty() ? nullptr : offsets_.data();
+    in.i_qpplus1 = quality.qp + 1;
+    in.prop.quant_offsets = quality.offsets.empty() ? nullptr : quality.offsets.data();
     Result<X264Output> out = x264_encode(x264_.get(), in);
     if (!out) {
         return out.error();
@@ -114,7 +153,12 @@ Result<EncodedFrame> RegionEncoder::encode(const Picture& picture) {
     return EncodedFrame{access_unit_, out->key, out->qp};
 }
 
-Result<CodedChunk> code_chunk(RegionEncoder& encoder, const Clip& clip, uint64_t first, uint64_t count) {
+namespace {
+
+// `before` is called before each picture is encoded, `after` with what was decoded.
+template <typename Before, typename After>
+Result<CodedChunk> code(RegionEncoder& encoder, const Clip& clip, uint64_t first, uint64_t count, Before before,
+                        After after) {
     auto decoder = Decoder::open();
     if (!decoder) {
         return decoder.error();
@@ -123,6 +167,9 @@ Result<CodedChunk> code_chunk(RegionEncoder& encoder, const Clip& clip, uint64_t
     CodedChunk chunk;
     chunk.i420.resize(picture_bytes(size) * count);
     for (uint64_t i = 0; i < count; i++) {
+        if (Status ready = before(i); !ready) {
+            return ready.error();
+        }
         auto frame = encoder.encode(clip.picture(first + i));
         if (!frame) {
             return frame.error();
@@ -134,17 +181,40 @@ Result<CodedChunk> code_chunk(RegionEncoder& encoder, const Clip& clip, uint64_t
             return picture.error();
         }
         const AVFrame& decoded = **picture;
+        std::span<uint8_t> i420 = std::span(chunk.i420).subspan(i * picture_bytes(size), picture_bytes(size));
         int copied = decoded.width == size.width && decoded.height == size.height
-                         ? av_image_copy_to_buffer(chunk.i420.data() + i * picture_bytes(size),
-                                                   static_cast<int>(picture_bytes(size)), decoded.data,
+                         ? av_image_copy_to_buffer(i420.data(), static_cast<int>(i420.size()), decoded.data,
                                                    decoded.linesize, AV_PIX_FMT_YUV420P, size.width, size.height, 1)
                          : -1;
         if (copied < 0 || decoded.format != AV_PIX_FMT_YUV420P) {
             return Error{fmt::format("picture {} of a chunk came back as {}x{} in format {}, not {}x{} in 4:2:0", i,
                                      decoded.width, decoded.height, decoded.format, size.width, size.height)};
         }
+        if (Status done = after(i, i420); !done) {
+            return done.error();
+        }
     }
     return chunk;
+}
+
+}  // namespace
+
+Result<CodedChunk> code_chunk(RegionEncoder& encoder, const Clip& clip, uint64_t first, uint64_t count) {
+    return code(
+        encoder, clip, first, count, [](uint64_t) { return Status{}; },
+        [](uint64_t, std::span<uint8_t>) { return Status{}; });
+}
+
+Result<CodedChunk> code_chunk(RegionEncoder& encoder, const Clip& clip, uint64_t first,
+                              std::span<const PictureNote> notes, const BackgroundQuality& quality,
+                              BackgroundView& view) {
+    if (Status begun = encoder.begin_chunk(quality.shown); !begun) {
+        return begun.error();
+    }
+    return code(
+        encoder, clip, first, notes.size(),
+        [&](uint64_t i) { return encoder.change(quantisers(notes[i], clip.size(), quality)); },
+        [&](uint64_t i, std::span<uint8_t> i420) { return view.apply(notes[i], i420); });
 }
 
 }  // namespace adapath::video

@@ -1,12 +1,14 @@
-// x264 with a quality for regions: each chunk is a group of pictures with a quantiser for all of it, or with two, and a
-// mask that says which macroblocks get the better one.
+// x264 with a quality for regions: each chunk is a group of pictures with a quantiser for all of it, or one for each
+// macroblock.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "codegen/result.h"
+#include "userspace/video/background.h"
 #include "userspace/video/block_mask.h"
 #include "userspace/video/clip.h"
 #include "userspace/video/encoder.h"
@@ -32,10 +34,16 @@ public:
     // Sides even, 16 to 4096 pixels.
     static Result<RegionEncoder> open(Size size, const RegionOptions& options = {});
 
-    // The next picture is an IDR picture, and it and all after it have these qualities. One of the two before the first
-    // picture.
+    // The next picture is an IDR picture, and it and all after it have these qualities. One of the three before the
+    // first picture.
     Status begin_chunk(int qp);
     Status begin_chunk(const QualityPair& quality, const BlockMask& mask);
+    Status begin_chunk(const QuantiserMap& map);
+    // The same with one map for the IDR picture and one for the pictures after it.
+    Status begin_chunk(const QuantiserMap& first, const QuantiserMap& rest);
+
+    // Before a picture: its quality and that of those after it, in the chunk that has begun.
+    Status change(const QuantiserMap& map);
 
     // The picture's access unit comes at once. `qp` of the result is x264's mean over the picture's blocks, rounded.
     Result<EncodedFrame> encode(const Picture& picture);
@@ -45,8 +53,15 @@ private:
 
     X264Handle x264_;
     Size size_;
-    int qp_ = 0;                  // of blocks without an offset; 0: no chunk has begun
-    std::vector<float> offsets_;  // one a macroblock; empty: none
+    // What x264 is told of a picture's quality.
+    struct Quality {
+        int qp = 0;                  // of blocks without an offset; 0: no chunk has begun
+        std::vector<float> offsets;  // one a macroblock; empty: none
+    };
+    Result<Quality> quality_of(const QuantiserMap& map) const;
+
+    Quality idr_;
+    Quality rest_;
     std::vector<uint8_t> access_unit_;
     bool first_ = true;  // of the chunk
     int64_t frames_ = 0;
@@ -62,5 +77,11 @@ struct CodedChunk {
 // The chunk's pictures `first` to `first + count - 1` of the clip (which is a loop), encoded with what begin_chunk()
 // set, and decoded again. The encoder and the clip have the same size.
 Result<CodedChunk> code_chunk(RegionEncoder& encoder, const Clip& clip, uint64_t first, uint64_t count);
+
+// With a background that the server remembers: a note for each picture, and what `view` makes of the decoded ones. The
+// notes' bytes are not counted.
+Result<CodedChunk> code_chunk(RegionEncoder& encoder, const Clip& clip, uint64_t first,
+                              std::span<const PictureNote> notes, const BackgroundQuality& quality,
+                              BackgroundView& view);
 
 }  // namespace adapath::video
