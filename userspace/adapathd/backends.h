@@ -10,7 +10,7 @@
 
 namespace adapath {
 
-// "bpf, kmod or local": for messages. Every name that a configuration may hold, whether this build has that backend or
+// "bpf, kmod, local or host": for messages. Every name that a configuration may hold, whether this build has that backend or
 // not.
 std::string backend_names();
 bool is_backend(const std::string& name);
