@@ -107,9 +107,9 @@ Result<ImageQuantModel> unpack(const ImageNetwork& network, std::span<const uint
 Result<ImageNetwork> parse_image_network(std::string_view bytes);
 
 // What one place of the outputs depends on: the part of the picture that makes it and nothing else. Run on this window
-// alone, the interpreter gives at `at` what it gives for the whole picture at the place: the window begins at a multiple
-// of the network's stride, holds all codes of the place's receptive field, and ends early only where the picture does,
-// so that zero padding is where the picture's is.
+// alone, the interpreter gives at `at` what it gives for the whole picture at the place: the window begins at a
+// multiple of the network's stride, holds all codes of the place's receptive field, and ends early only where the
+// picture does, so that zero padding is where the picture's is.
 struct ImageWindow {
     uint32_t x = 0;  // of its first code
     uint32_t y = 0;

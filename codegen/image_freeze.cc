@@ -82,8 +82,8 @@ Result<Snapshot> ImageFreezer::freeze(const ImageFloatModel& model, std::span<co
     Result<ImageQuantModel> quantised = quantise(model, calibration);
     if (!quantised) return quantised.error();
     if (const size_t bytes = params_bytes(model.network); bytes > ADP_PARAMS_BYTES) {
-        return Error{fmt::format("{}: {} bytes of parameters, a slot holds {}: fewer channels",
-                                 describe(model.network), bytes, ADP_PARAMS_BYTES)};
+        return Error{fmt::format("{}: {} bytes of parameters, a slot holds {}: fewer channels", describe(model.network),
+                                 bytes, ADP_PARAMS_BYTES)};
     }
     Result<Programs*> programs = cache_->find(model.network);
     if (!programs) return programs.error();

@@ -124,8 +124,8 @@ Result<ImageQuantModel> image_model_from_proto(const pb::ImageModel& message) {
         return s.error();
     }
     if (const size_t bytes = params_bytes(model.network); bytes > ADP_PARAMS_BYTES) {
-        return Error{fmt::format("{}: {} bytes of parameters, a slot holds {}: fewer channels",
-                                 describe(model.network), bytes, ADP_PARAMS_BYTES)};
+        return Error{fmt::format("{}: {} bytes of parameters, a slot holds {}: fewer channels", describe(model.network),
+                                 bytes, ADP_PARAMS_BYTES)};
     }
     return model;
 }

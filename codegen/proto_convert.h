@@ -17,7 +17,7 @@ void to_proto(const Snapshot& snapshot, pb::Snapshot* out);
 
 Result<Network> from_proto(const pb::Network& message);
 Result<ImageNetwork> from_proto(const pb::ImageNetwork& message);  // validated
-Result<FloatModel> from_proto(const pb::FloatModel& message);  // validated
+Result<FloatModel> from_proto(const pb::FloatModel& message);      // validated
 Fidelity from_proto(const pb::Fidelity& message);
 Provenance from_proto(const pb::Provenance& message);
 // Checks everything that parse_snapshot() does but magic and version: hashes, validate(), prove(), sizes.

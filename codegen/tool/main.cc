@@ -492,7 +492,9 @@ int main(int argc, char** argv) {
     CLI::App* check =
         app.add_subcommand("verify", "Check a snapshot file: hash, ranges, and its program against the interpreter");
     check->add_option("FILE", path, "snapshot file")->required();
-    check->add_option("--random", random_inputs, "random inputs besides the file's probes and the extremes; of an image network a picture for each thousand");
+    check->add_option(
+        "--random", random_inputs,
+        "random inputs besides the file's probes and the extremes; of an image network a picture for each thousand");
     check->add_option("--seed", seed, "of the random inputs");
 
     std::string shape = "30-32-16-1";

@@ -138,8 +138,8 @@ Result<std::string> remove_select([[maybe_unused]] const pb::DaemonConfig& confi
 
 Status check_qp(const pb::DaemonConfig& config) {
     if (config.backend() != "host") {
-        return Error{fmt::format("backend is '{}': app qp runs in the encoders' processes: use \"host\"",
-                                 config.backend())};
+        return Error{
+            fmt::format("backend is '{}': app qp runs in the encoders' processes: use \"host\"", config.backend())};
     }
     if (config.host_directory().empty() || config.host_directory().front() != '/') {
         return Error{fmt::format("host_directory is '{}': give an absolute path", config.host_directory())};

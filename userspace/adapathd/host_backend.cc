@@ -133,8 +133,8 @@ public:
         }
         const std::string network = serialise(snapshot.image->model.network);
         if (network.size() > ADP_HOST_NETWORK_BYTES) {
-            return Error{fmt::format("the network's description has {} bytes, {} fit", network.size(),
-                                     ADP_HOST_NETWORK_BYTES)};
+            return Error{
+                fmt::format("the network's description has {} bytes, {} fit", network.size(), ADP_HOST_NETWORK_BYTES)};
         }
         Result<std::vector<uint8_t>> params = packed_and_checked(*snapshot.image);
         if (!params) {
@@ -376,8 +376,7 @@ Result<Backend> open_host_backend(const HostBackendOptions& options) {
     // Twice: the first finds nothing to open.
     for (int attempt = 0; state->memory == nullptr; attempt++) {
         bool missing = false;
-        Result<std::unique_ptr<HostMemory>> opened =
-            HostMemory::open(options.directory, options.app, true, &missing);
+        Result<std::unique_ptr<HostMemory>> opened = HostMemory::open(options.directory, options.app, true, &missing);
         if (opened) {
             state->memory = std::move(*opened);
         } else if (!missing || attempt > 0) {
@@ -411,10 +410,9 @@ Status remove_host_backend(const std::string& directory) {
     // Whatever is in it: this is how one gets rid of a file that nobody can read.
     UniqueFd fd(open(path.c_str(), O_RDWR | O_CLOEXEC));
     if (!fd.valid()) {
-        return errno == ENOENT ? Error{fmt::format("{}: there is nothing to remove", path)}
-                               : Error{errno_text(path)};
+        return errno == ENOENT ? Error{fmt::format("{}: there is nothing to remove", path)} : Error{errno_text(path)};
     }
-    struct flock lock {};
+    struct flock lock{};
     lock.l_type = F_WRLCK;
     lock.l_whence = SEEK_SET;
     lock.l_start = HostMemory::daemon_lock();

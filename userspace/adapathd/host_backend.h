@@ -1,5 +1,6 @@
 // The backend `host`: snapshots run in other processes (the app qp: encoders), which share one memory file with the
-// daemon (include/adapath/host.h). The daemon runs no snapshot's program here: it checks with the reference interpreter.
+// daemon (include/adapath/host.h). The daemon runs no snapshot's program here: it checks with the reference
+// interpreter.
 #pragma once
 
 #include <string>

@@ -53,14 +53,16 @@ public:
                                      total_stride(network), kBlockCodes)};
         }
         if (widest_window(network) > ADP_QP_WINDOW) {
-            return Error{fmt::format("an output of the snapshot's network depends on {0}x{0} codes, a sample holds "
-                                     "{1}x{1}: fewer 3x3 layers",
-                                     widest_window(network), ADP_QP_WINDOW)};
+            return Error{
+                fmt::format("an output of the snapshot's network depends on {0}x{0} codes, a sample holds "
+                            "{1}x{1}: fewer 3x3 layers",
+                            widest_window(network), ADP_QP_WINDOW)};
         }
         if (const uint64_t work = multiply_accumulates(network, {ADP_QP_WINDOW, ADP_QP_WINDOW}); work > kWindowWork) {
-            return Error{fmt::format("the snapshot's network takes {} multiply-accumulates for a window of {}x{}, {} "
-                                     "is the most: fewer channels",
-                                     work, ADP_QP_WINDOW, ADP_QP_WINDOW, kWindowWork)};
+            return Error{
+                fmt::format("the snapshot's network takes {} multiply-accumulates for a window of {}x{}, {} "
+                            "is the most: fewer channels",
+                            work, ADP_QP_WINDOW, ADP_QP_WINDOW, kWindowWork)};
         }
         return {};
     }
@@ -76,15 +78,16 @@ public:
         decoded.slot = sample.slot;
         decoded.made_by_network = (sample.flags & ADP_QP_NOT_DECIDED) == 0;
         decoded.accountable = decoded.made_by_network;
-        // The record comes from a process that the daemon does not trust: no size of it may be taken on faith.
-        const uint32_t width = std::clamp<uint32_t>(sample.window_width, 1, ADP_QP_WINDOW);
-        const uint32_t height = std::clamp<uint32_t>(sample.window_height, 1, ADP_QP_WINDOW);
         if (decoded.made_by_network) {
-            decoded.window = {width, height};
+            decoded.window = {std::max<uint32_t>(sample.window_width, 1), std::max<uint32_t>(sample.window_height, 1)};
             decoded.picture = {adp_qp_side(sample.width), adp_qp_side(sample.height)};
             decoded.place = {sample.column, sample.row};
-            decoded.input = {reinterpret_cast<const uint8_t*>(record.data()) + offsetof(adp_qp_sample, codes),
-                             size_t{ADP_QP_PLANES} * width * height};
+            // The record comes from a process that the daemon does not trust: a window that a record can't hold is
+            // none.
+            if (decoded.window.width <= ADP_QP_WINDOW && decoded.window.height <= ADP_QP_WINDOW) {
+                decoded.input = {reinterpret_cast<const uint8_t*>(record.data()) + offsetof(adp_qp_sample, codes),
+                                 size_t{ADP_QP_PLANES} * decoded.window.width * decoded.window.height};
+            }
         }
         decoded.output[0] = sample.output;
         decoded.action = sample.output >= sample.threshold ? 1 : 0;

@@ -544,16 +544,15 @@ Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool acti
         return refuse(snapshot->hash, why);
     }
     result->check_ms = check_ms;
-    events_(
-        {.kind = "install",
-         .text = fmt::format("installed {} into slot {}: {} {}, checked in {:.1f} ms, in place in {:.1f} ms{}{}",
-                             name_of(result->generation, result->hash), result->slot, describe(*snapshot),
-                             result->network_changed ? "(new program)" : "(new parameters)", result->check_ms,
-                             result->install_ms, reason.empty() ? "" : ": ", reason),
-         .generation = result->generation,
-         .hash = result->hash,
-         .network_changed = result->network_changed,
-         .trained = trained});
+    events_({.kind = "install",
+             .text = fmt::format("installed {} into slot {}: {} {}, checked in {:.1f} ms, in place in {:.1f} ms{}{}",
+                                 name_of(result->generation, result->hash), result->slot, describe(*snapshot),
+                                 result->network_changed ? "(new program)" : "(new parameters)", result->check_ms,
+                                 result->install_ms, reason.empty() ? "" : ": ", reason),
+             .generation = result->generation,
+             .hash = result->hash,
+             .network_changed = result->network_changed,
+             .trained = trained});
     bool at_once = activate;
     if (guarded && active_.generation != 0) {
         if (Result<uint32_t> share = hooks_.plan_trial(canary)) {

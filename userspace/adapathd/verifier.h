@@ -35,7 +35,7 @@ private:
     struct Entry {
         std::shared_ptr<const QuantModel> model;  // null: `error` says why
         std::shared_ptr<const ImageQuantModel> image;
-        std::shared_ptr<FloatRunner> runner;      // made when it is first needed
+        std::shared_ptr<FloatRunner> runner;  // made when it is first needed
         std::string error;
         uint64_t used = 0;
     };

@@ -1,5 +1,5 @@
-// Atomic access to words of memory that other processes map too. std::atomic_ref takes no const, and half of the mapping
-// is read-only here.
+// Atomic access to words of memory that other processes map too. std::atomic_ref takes no const, and half of the
+// mapping is read-only here.
 #pragma once
 
 namespace adapath {

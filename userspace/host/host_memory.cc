@@ -109,7 +109,7 @@ Result<std::unique_ptr<HostMemory>> HostMemory::open(const std::string& director
                                              : "";
         return Error{errno_text(memory->path_) + hint};
     }
-    struct stat info {};
+    struct stat info{};
     if (fstat(memory->fd_.get(), &info) != 0) {
         return Error{errno_text(memory->path_)};
     }
@@ -129,8 +129,8 @@ Result<std::unique_ptr<HostMemory>> HostMemory::open(const std::string& director
     }
     memory->fixed_ = Mapping(fixed, ADP_HOST_SHARED_AT);
     const size_t rest = head.bytes - ADP_HOST_SHARED_AT;
-    void* shared =
-        mmap(nullptr, rest, PROT_READ | PROT_WRITE, MAP_SHARED, memory->fd_.get(), static_cast<off_t>(ADP_HOST_SHARED_AT));
+    void* shared = mmap(nullptr, rest, PROT_READ | PROT_WRITE, MAP_SHARED, memory->fd_.get(),
+                        static_cast<off_t>(ADP_HOST_SHARED_AT));
     if (shared == MAP_FAILED) {
         return Error{errno_text(memory->path_ + ": mmap")};
     }
@@ -139,8 +139,8 @@ Result<std::unique_ptr<HostMemory>> HostMemory::open(const std::string& director
 }
 
 bool HostMemory::replaced() const {
-    struct stat named {};
-    struct stat mapped {};
+    struct stat named{};
+    struct stat mapped{};
     return fstat(fd_.get(), &mapped) != 0 || stat(path_.c_str(), &named) != 0 || named.st_ino != mapped.st_ino ||
            named.st_dev != mapped.st_dev;
 }
@@ -167,7 +167,7 @@ std::byte* HostMemory::record(uint32_t reader, uint64_t number) {
 }
 
 Result<bool> HostMemory::lock(uint32_t byte) {
-    struct flock lock {};
+    struct flock lock{};
     lock.l_type = F_WRLCK;
     lock.l_whence = SEEK_SET;
     lock.l_start = byte;
@@ -182,7 +182,7 @@ Result<bool> HostMemory::lock(uint32_t byte) {
 }
 
 void HostMemory::unlock(uint32_t byte) {
-    struct flock lock {};
+    struct flock lock{};
     lock.l_type = F_UNLCK;
     lock.l_whence = SEEK_SET;
     lock.l_start = byte;

@@ -101,8 +101,8 @@ bool HostReader::put(std::span<const std::byte> record) {
         return false;
     }
     memcpy(memory_->record(number_, head), record.data(), record.size());
-    // Release, against the daemon's acquire: who sees the count sees the record. A reader that dies before this line has
-    // put nothing.
+    // Release, against the daemon's acquire: who sees the count sees the record. A reader that dies before this line
+    // has put nothing.
     store_release(mine.head, head + 1);
     return true;
 }
