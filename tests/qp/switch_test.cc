@@ -2,6 +2,7 @@
 // installed, switched, and while either of them is killed. Every sample has to be explained.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <fstream>
@@ -200,6 +201,79 @@ TEST_F(QpSwitch, AKilledDaemonLeavesTheEncoderItsSnapshotAndTheNextOneAdopts) {
     EXPECT_EQ(report["unexplained"], 0) << report.dump(1);
     EXPECT_EQ(report["gaps"], done.lost);
     EXPECT_EQ(report["decisions"].get<uint64_t>() + done.lost, done.decisions);
+}
+
+// The whole path: cameras that encode regions over TCP, switched meanwhile.
+TEST_F(QpSwitch, CamerasGoOnThroughSwitchesAndKeepToTheirBudget) {
+    if (access(ADAPATH_TEST_CLIP, R_OK) != 0) {
+        GTEST_SKIP() << ADAPATH_TEST_CLIP << " is missing: run make deps";
+    }
+    start_daemon();
+    const std::vector<std::string> hashes = {install(1), install(2), install(3, 12)};
+    const auto start = [&](const std::string& name, const std::string& program, std::vector<std::string> arguments) {
+        ChildOptions options{.name = name, .argv = {program}, .log = directory_ / (name + ".log"), .read_output = true};
+        options.argv.insert(options.argv.end(), arguments.begin(), arguments.end());
+        return std::move(Child::start(options).value());
+    };
+    Child receiver = start("receiver", ADAPATH_VIDEO_RECV,
+                           {"--listen", "127.0.0.1:0", "--cameras", "2", "--summary", directory_ / "recv.json"});
+    const Result<std::string> ready = receiver.wait_line(20s, stop_);
+    ASSERT_TRUE(ready && ready->starts_with("ready ")) << (ready ? *ready : ready.error().message);
+    constexpr double kSeconds = 10;
+    Child sender = start("sender", ADAPATH_VIDEO_SEND,
+                         {"--clip",
+                          ADAPATH_TEST_CLIP,
+                          "--server",
+                          ready->substr(6),
+                          "--cameras",
+                          "2",
+                          "--size",
+                          "384x288",
+                          "--no-adaptive",
+                          "--start-kbps",
+                          "600",
+                          "--duration",
+                          std::to_string(kSeconds),
+                          "--memory-mb",
+                          "60",
+                          "--summary",
+                          directory_ / "send.json",
+                          "--qp",
+                          directory_ / "host",
+                          "--qp-threshold",
+                          "0.3"});
+    ASSERT_TRUE(wait_until([&] { return status()["decisions"] > 0; }, 60s)) << sender.obituary();
+    auto next = std::chrono::steady_clock::now();
+    for (size_t i = 0; sender.running(); i++) {
+        ASSERT_TRUE(switch_to(hashes[i % hashes.size()])) << i;
+        std::this_thread::sleep_until(next += 50ms);
+    }
+    EXPECT_EQ(sender.exit_code(), 0) << sender.obituary();
+    ASSERT_TRUE(receiver.wait_exit(20s));
+    EXPECT_EQ(receiver.exit_code(), 0) << receiver.obituary();
+    const auto read = [&](const std::string& name) {
+        std::ifstream file(directory_ / name);
+        return json::parse(file);
+    };
+    const json sent = read("send.json");
+    const json got = read("recv.json");
+    EXPECT_EQ(got["total"]["frames_decoded"], sent["total"]["frames_sent"]);
+    uint64_t decided = 0;
+    for (const json& camera : sent["cameras"]) {
+        const json& qp = camera["qp"];
+        decided += qp["decided"].get<uint64_t>();
+        EXPECT_GT(qp["decided"], 10) << qp.dump();
+        EXPECT_GT(qp["switches"], 3) << qp.dump();
+        EXPECT_EQ(qp["samples_lost"], 0) << qp.dump();
+        EXPECT_GT(qp["bytes_over_budget"], 0.8) << qp.dump();
+        EXPECT_LT(qp["bytes_over_budget"], 1.25) << qp.dump();
+        RecordProperty("qp", qp.dump());
+    }
+    EXPECT_TRUE(wait_until([&] { return status()["decisions_explained"] == decided; })) << status().dump(1);
+    const json report = verify();
+    EXPECT_EQ(report["unexplained"], 0) << report.dump(1);
+    EXPECT_EQ(report["gaps"], 0);
+    EXPECT_GE(report["generations"], 2);
 }
 
 TEST_F(QpSwitch, WhatDoesNotFitIsRefusedWithAReason) {
