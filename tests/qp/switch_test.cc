@@ -140,6 +140,7 @@ TEST_F(QpSwitch, TwentyASecondUnderARunningEncoderLoseAndTearNothing) {
     EXPECT_EQ(now["fallbacks"], done.uniform);
     EXPECT_EQ(now["decisions_unexplained"], 0) << now["last_unexplained"];
     EXPECT_EQ(now["samples_lost"], 0);
+    EXPECT_EQ(now["program_missing"], 0) << "to be compiled is not to be missing";
     EXPECT_EQ(now["sequence_gaps"], 0);
     const json report = verify();
     EXPECT_EQ(report["decisions"], done.decisions);

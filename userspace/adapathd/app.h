@@ -99,7 +99,7 @@ protected:
 
 // nullptr where no app has that name.
 const App* find_app(std::string_view name);
-// "cc, select, qp"
+// "cc, select"
 std::string app_names();
 
 }  // namespace adapath

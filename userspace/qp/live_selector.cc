@@ -115,6 +115,7 @@ void LiveSelector::run(const HostReader::Hold& hold, const Loaded& loaded, const
         if (Status ran = loaded.run({slot.params, slot.params_bytes}, codes, logits_); !ran) {
             stats_.state = ran.error().message;
             sample_.flags |= ADP_QP_COMPILING;
+            failed_ = true;
             return;
         }
     } else {
@@ -157,6 +158,7 @@ LiveSelector::Decision LiveSelector::decide(const QpPicture& first, const QpPict
     sample_.threshold = static_cast<int32_t>(std::lround(std::clamp(options_.threshold, -32000.0, 32000.0) * 65536));
     sample_.dilation = static_cast<uint8_t>(options_.dilation);
     pending_ = reader_ != nullptr;
+    failed_ = false;
     if (reader_ != nullptr) {
         const HostReader::Hold hold = reader_->hold();
         if (!hold.any()) {
@@ -165,10 +167,12 @@ LiveSelector::Decision LiveSelector::decide(const QpPicture& first, const QpPict
         } else if (const Loaded* loaded = load(hold); !loaded->error.empty()) {
             sample_.flags |= ADP_QP_COMPILING;
             stats_.state = loaded->error;
+            failed_ = true;
         } else if (!loaded->run && ProgramCache::has_compiler()) {
             sample_.flags |= ADP_QP_COMPILING;
             const std::string failure = programs_->failure(loaded->model.network);
             stats_.state = failure.empty() ? "the snapshot's program is being compiled" : failure;
+            failed_ = !failure.empty();
         } else {
             run(hold, *loaded, first, before, decision);
         }
@@ -206,7 +210,7 @@ void LiveSelector::record(const Outcome& outcome) {
     if (decided) {
         reader_->count_decision();
     } else {
-        reader_->count_fallback((sample_.flags & ADP_QP_COMPILING) != 0);
+        reader_->count_fallback(failed_);
     }
     if (!reader_->put(std::as_bytes(std::span(&sample_, 1)))) {
         stats_.samples_lost++;

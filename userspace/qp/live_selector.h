@@ -87,6 +87,7 @@ private:
     uint64_t decided_us_ = 0;
     adp_qp_sample sample_{};
     bool pending_ = false;
+    bool failed_ = false;  // this chunk's snapshot can't decide, now or later
     std::vector<int32_t> logits_;
     LiveSelectorStats stats_;
 };

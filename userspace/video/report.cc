@@ -43,10 +43,10 @@ Json regions_json(const RegionStats& regions) {
             {"uniform", regions.uniform},
             {"switches", regions.switches},
             {"samples_lost", regions.samples_lost},
-            {"share_high", round_to(regions.share, 0.001)},
+            {"share_high", std::round(regions.share * 1000) / 1000},
             {"qp_high", regions.qp_high},
             {"qp_low", regions.qp_low},
-            {"bytes_over_budget", round_to(regions.bytes_over_budget, 0.001)},
+            {"bytes_over_budget", std::round(regions.bytes_over_budget * 1000) / 1000},
             {"state", regions.state}};
 }
 
