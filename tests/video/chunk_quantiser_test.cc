@@ -45,6 +45,9 @@ TEST(ChunkQuantiser, KeepsToTheBudget) {
             for (const double share : {0.05, 0.3, 0.9}) {
                 ChunkQuantiser quantiser({.pixels = 384.0 * 288});
                 const Scene scene{.cost = 400000, .halving = halving};
+                if (scene.bytes({43, 51}, share) > budget / 2) {
+                    continue;  // the worst quality there is takes that much
+                }
                 EXPECT_NEAR(run(quantiser, scene, budget, 40, true, share), 1, 0.06) << halving << " " << budget;
                 EXPECT_NEAR(run(quantiser, scene, budget, 40, false, 0), 1, 0.06) << halving << " " << budget;
             }
