@@ -64,7 +64,7 @@ ADP_INLINE void adp_qp_change(const adp_u8 *now, const adp_u8 *before, adp_u32 c
 
 enum adp_qp_flag {
 	ADP_QP_UNIFORM = 1 << 0,     /* no snapshot was active: one quality for the whole picture */
-	ADP_QP_COMPILING = 1 << 1,   /* one was, but its program was not ready: likewise */
+	ADP_QP_COMPILING = 1 << 1,   /* one was, but its program was not ready, or it has none: likewise */
 	ADP_QP_BLOCK_HIGH = 1 << 2,  /* the block's logit reached the threshold */
 	ADP_QP_INTERPRETED = 1 << 3, /* decided by the interpreter: there is no compiler */
 };

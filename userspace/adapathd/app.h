@@ -99,7 +99,7 @@ protected:
 
 // nullptr where no app has that name.
 const App* find_app(std::string_view name);
-// "cc, select"
+// "cc, select, qp"
 std::string app_names();
 
 }  // namespace adapath
