@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 
 #include <adapath/layout.h>
 
+#include "codegen/image.h"
 #include "codegen/model.h"
 #include "codegen/result.h"
 
@@ -78,6 +80,9 @@ struct Fidelity {
     double max_error = 0;
 };
 Fidelity measure_fidelity(const FloatModel& reference, const QuantModel& model, std::span<const InputCodes> samples);
+// A sample is one number of one picture's outputs.
+Fidelity measure_fidelity(const ImageFloatModel& reference, const ImageQuantModel& model,
+                          std::span<const ImageCodes> pictures);
 
 // host_simd: for this very processor, loops in vectors; never for the kernel.
 enum class Target : uint8_t { bpf, bpf_test, host, kmod, host_simd };
@@ -101,6 +106,15 @@ struct Provenance {
     int64_t created_unix_s = 0;
     std::string note;
 };
+// An image network's part of a snapshot, which then has no dense model, no BPF program and no dense probes.
+struct ImageSnapshot {
+    ImageQuantModel model;
+    ImageFloatModel reference;       // weights may be empty in a foreign file
+    std::vector<ImageCodes> probes;  // small windows: what the daemon checks costs it time (kImageProbes)
+};
+inline constexpr size_t kImageProbes = 16;
+inline constexpr size_t kImageProbePixels = 16384;  // of all of them together
+
 struct Snapshot {
     QuantModel model;
     FloatModel reference;  // what it was frozen from; weights may be empty in a foreign file
@@ -112,7 +126,12 @@ struct Snapshot {
     std::vector<uint8_t> bpf_object;  // ELF; may be empty for the local backend
     std::string program_hash;         // hex SHA-256 over network + generator version: same hash = same program
     std::string hash;                 // hex SHA-256 over everything but itself
+    std::optional<ImageSnapshot> image;
 };
+// Of whichever model it has.
+[[nodiscard]] const std::string& app_of(const Snapshot& snapshot);
+[[nodiscard]] uint32_t schema_of(const Snapshot& snapshot);
+[[nodiscard]] std::string describe(const Snapshot& snapshot);
 // Serialise with the hash filled in; parse checks magic, version, hash, validate(), prove(). Errors are reasons for an
 // operator.
 Result<std::string> serialise(const Snapshot& snapshot);
@@ -168,6 +187,27 @@ public:
                             std::span<const InputCodes> held_out, const FreezeOptions& options);
     // The cached host program for a network, for running what was frozen.
     Result<const HostProgram*> host_program(const Network& network);
+
+private:
+    struct Cache;
+    std::unique_ptr<Cache> cache_;
+};
+
+// The same for image networks, whose program is compiled for this machine only: scalar and in its vectors, both held to
+// the interpreter.
+class ImageFreezer {
+public:
+    struct Options {
+        Provenance provenance;
+        uint32_t random_pictures = 8;
+        double fidelity_limit = 1.0 / 64;  // p99; see docs/quantisation.md for why it is wider. 0 = report only
+        // Probes are cut out of the pictures that judge, this many codes wide and high at most.
+        uint32_t probe_side = 32;
+    };
+    ImageFreezer();
+    ~ImageFreezer();
+    Result<Snapshot> freeze(const ImageFloatModel& model, std::span<const ImageCodes> calibration,
+                            std::span<const ImageCodes> held_out, const Options& options);
 
 private:
     struct Cache;

@@ -55,4 +55,42 @@ Fidelity measure_fidelity(const FloatModel& reference, const QuantModel& model, 
     return result;
 }
 
+Fidelity measure_fidelity(const ImageFloatModel& reference, const ImageQuantModel& model,
+                          std::span<const ImageCodes> pictures) {
+    Fidelity result;
+    const size_t channels = model.network.layers.back().outputs;
+    std::vector<double> lowest(channels, INFINITY);
+    std::vector<double> highest(channels, -INFINITY);
+    std::vector<std::pair<size_t, double>> errors;  // of which channel
+    for (const ImageCodes& picture : pictures) {
+        const std::vector<float> real = run_float(reference, picture);
+        const std::vector<int32_t> q16 = interpret(model, picture);
+        const size_t places = real.size() / channels;
+        for (size_t i = 0; i < real.size(); i++) {
+            lowest[i / places] = std::min<double>(lowest[i / places], real[i]);
+            highest[i / places] = std::max<double>(highest[i / places], real[i]);
+            errors.emplace_back(i / places, std::abs(real[i] - q16[i] / 65536.0));
+        }
+    }
+    result.samples = errors.size();
+    if (errors.empty()) {
+        return result;
+    }
+    std::vector<double> fractions;
+    double sum = 0;
+    for (const auto& [channel, error] : errors) {
+        fractions.push_back(error / std::max(highest[channel] - lowest[channel], kLeastRange));
+        sum += fractions.back();
+    }
+    for (size_t c = 0; c < channels; c++) {
+        result.range = std::max(result.range, highest[c] - lowest[c]);
+    }
+    result.mean_error = sum / static_cast<double>(fractions.size());
+    const size_t p99 = (fractions.size() * 99 + 99) / 100 - 1;
+    std::nth_element(fractions.begin(), fractions.begin() + static_cast<ptrdiff_t>(p99), fractions.end());
+    result.p99_error = fractions[p99];
+    result.max_error = *std::max_element(fractions.begin() + static_cast<ptrdiff_t>(p99), fractions.end());
+    return result;
+}
+
 }  // namespace adapath

@@ -26,6 +26,8 @@ add_library(adapath_codegen STATIC
   ${CMAKE_CURRENT_LIST_DIR}/compile.cc
   ${CMAKE_CURRENT_LIST_DIR}/host_program.cc
   ${CMAKE_CURRENT_LIST_DIR}/image_program.cc
+  ${CMAKE_CURRENT_LIST_DIR}/image_verify.cc
+  ${CMAKE_CURRENT_LIST_DIR}/image_freeze.cc
   ${CMAKE_CURRENT_LIST_DIR}/verify.cc
   ${CMAKE_CURRENT_LIST_DIR}/freeze.cc
   ${ADAPATH_EMBEDDED})

@@ -5,9 +5,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "codegen/model.h"
@@ -93,8 +95,42 @@ Result<ImageQuantModel> quantise(const ImageFloatModel& model, std::span<const I
 // Integer-only C for one network, any picture size: `void adp_image_run(const uint8_t *params, uint8_t *planes[],
 // width, height, int32_t *out)`. Depends on the network alone, but for the shifts, which are part of the parameters.
 Result<std::string> emit_c(const ImageNetwork& network);
-// The block that the program runs on.
+// The block that the program runs on, and its size.
+[[nodiscard]] size_t params_bytes(const ImageNetwork& network);
 [[nodiscard]] std::vector<uint8_t> pack(const ImageQuantModel& model);
+// The model that a block was packed from (but for the layers' scales, which no program needs), validated: a block that
+// pack() would not have written is refused.
+Result<ImageQuantModel> unpack(const ImageNetwork& network, std::span<const uint8_t> params);
+
+// A network's description on its own, as the memory of backend `host` holds it.
+[[nodiscard]] std::string serialise(const ImageNetwork& network);
+Result<ImageNetwork> parse_image_network(std::string_view bytes);
+
+// What one place of the outputs depends on: the part of the picture that makes it and nothing else. Run on this window
+// alone, the interpreter gives at `at` what it gives for the whole picture at the place: the window begins at a
+// multiple of the network's stride, holds all codes of the place's receptive field, and ends early only where the
+// picture does, so that zero padding is where the picture's is.
+struct ImageWindow {
+    uint32_t x = 0;  // of its first code
+    uint32_t y = 0;
+    ImageSize size;
+    ImageSize at;  // the place within the window's outputs: column, row
+    bool operator==(const ImageWindow&) const = default;
+};
+// `column` and `row` are within output_size().
+[[nodiscard]] ImageWindow window_of(const ImageNetwork& network, ImageSize picture, uint32_t column, uint32_t row);
+[[nodiscard]] ImageCodes cut(const ImageNetwork& network, const ImageCodes& picture, const ImageWindow& window);
+// Codes from one output to the next, and the largest window that any place can have.
+[[nodiscard]] uint32_t total_stride(const ImageNetwork& network);
+[[nodiscard]] uint32_t widest_window(const ImageNetwork& network);
+// For a picture of that size: what a run costs.
+[[nodiscard]] uint64_t multiply_accumulates(const ImageNetwork& network, ImageSize size);
+
+// Bit for bit against interpret(), on these pictures, on random ones and on extremes of several sizes. `run` runs the
+// program under test.
+using ImageRunFunction = std::function<Status(const ImageCodes& picture, std::vector<int32_t>& out)>;
+Status verify(const ImageQuantModel& model, const ImageRunFunction& run, std::span<const ImageCodes> pictures,
+              uint32_t random_pictures, uint64_t seed);
 
 // A program compiled and linked into this process.
 class ImageProgram {
@@ -104,6 +140,9 @@ public:
     ImageProgram(ImageProgram&&) noexcept;
     ImageProgram& operator=(ImageProgram&&) noexcept;
     ~ImageProgram();
+
+    // The same code with planes of its own: for another thread.
+    [[nodiscard]] ImageProgram another() const;
 
     // `params`: a pack()ed block of this network. Not for two threads at once: the planes between layers are kept.
     // `out` is resized. Pictures wider than ADP_IMAGE_WIDTH_MAX are refused.

@@ -2,6 +2,7 @@
 // values are range-checked before they are narrowed, and only models that pass validate() and prove() come out.
 #include "codegen/proto_convert.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -63,8 +64,8 @@ std::string printable_hash(const std::string& hash) {
     return sound ? hash : "(none)";
 }
 
-template <typename Layers>
-void float_layers_to_proto(const FloatModel& model, Layers* out) {
+template <typename Model, typename Layers>
+void float_layers_to_proto(const Model& model, Layers* out) {
     for (size_t l = 0; l < model.weights.size(); ++l) {
         pb::FloatLayer* layer = out->Add();
         layer->mutable_weights()->Assign(model.weights[l].begin(), model.weights[l].end());
@@ -72,12 +73,149 @@ void float_layers_to_proto(const FloatModel& model, Layers* out) {
     }
 }
 
-template <typename Layers>
-void float_layers_from_proto(const Layers& layers, FloatModel* out) {
+template <typename Model, typename Layers>
+void float_layers_from_proto(const Layers& layers, Model* out) {
     for (const pb::FloatLayer& layer : layers) {
         out->weights.emplace_back(layer.weights().begin(), layer.weights().end());
         out->biases.emplace_back(layer.biases().begin(), layer.biases().end());
     }
+}
+
+void image_to_proto(const ImageSnapshot& image, pb::ImageModel* out) {
+    to_proto(image.model.network, out->mutable_network());
+    for (const ImageQuantLayer& layer : image.model.layers) {
+        pb::ImageQuantLayer* message = out->add_layers();
+        message->set_weights(layer.weights.data(), layer.weights.size());
+        message->mutable_bias()->Assign(layer.bias.begin(), layer.bias.end());
+        message->mutable_mult()->Assign(layer.mult.begin(), layer.mult.end());
+        message->set_pre(layer.pre);
+        message->set_shift(layer.shift);
+        message->set_scale(layer.scale);
+    }
+    float_layers_to_proto(image.reference, out->mutable_reference());
+    for (const ImageCodes& probe : image.probes) {
+        pb::ImageProbe* message = out->add_probes();
+        message->set_width(probe.size.width);
+        message->set_height(probe.size.height);
+        message->set_codes(probe.codes.data(), probe.codes.size());
+    }
+}
+
+Result<ImageQuantModel> image_model_from_proto(const pb::ImageModel& message) {
+    Result<ImageNetwork> network = from_proto(message.network());
+    if (!network) {
+        return network.error();
+    }
+    ImageQuantModel model{.network = std::move(*network), .layers = {}};
+    for (const pb::ImageQuantLayer& from : message.layers()) {
+        ImageQuantLayer& layer = model.layers.emplace_back();
+        if (!fits<uint8_t>(from.pre()) || !fits<uint8_t>(from.shift())) {
+            return Error{fmt::format("layer {}: shifts {} and {}, 255 is the most", model.layers.size(), from.pre(),
+                                     from.shift())};
+        }
+        layer.weights.assign(from.weights().begin(), from.weights().end());
+        layer.bias.assign(from.bias().begin(), from.bias().end());
+        layer.mult.assign(from.mult().begin(), from.mult().end());
+        layer.pre = static_cast<uint8_t>(from.pre());
+        layer.shift = static_cast<uint8_t>(from.shift());
+        layer.scale = from.scale();
+    }
+    if (Status s = validate(model); !s) {
+        return s.error();
+    }
+    if (const size_t bytes = params_bytes(model.network); bytes > ADP_PARAMS_BYTES) {
+        return Error{fmt::format("{}: {} bytes of parameters, a slot holds {}: fewer channels", describe(model.network),
+                                 bytes, ADP_PARAMS_BYTES)};
+    }
+    return model;
+}
+
+Result<std::vector<ImageCodes>> image_probes_from_proto(const pb::ImageModel& message, const ImageNetwork& network) {
+    if (message.probes_size() > static_cast<int>(kImageProbes)) {
+        return Error{fmt::format("{} probes, {} is the most", message.probes_size(), kImageProbes)};
+    }
+    std::vector<ImageCodes> probes;
+    size_t pixels = 0;
+    for (const pb::ImageProbe& from : message.probes()) {
+        const size_t area = size_t{from.width()} * from.height();
+        pixels += std::min(area, kImageProbePixels + 1);
+        if (area == 0 || pixels > kImageProbePixels || from.codes().size() != area * network.inputs.size()) {
+            return Error{fmt::format("probe {} is {}x{} with {} codes: {} channels, and at most {} pixels in all",
+                                     probes.size(), from.width(), from.height(), from.codes().size(),
+                                     network.inputs.size(), kImageProbePixels)};
+        }
+        probes.push_back({{from.width(), from.height()}, {from.codes().begin(), from.codes().end()}});
+    }
+    return probes;
+}
+
+// What does not belong beside an image network.
+Status check_alone(const pb::Snapshot& message) {
+    if (message.has_network() || message.layers_size() != 0 || message.reference_size() != 0 ||
+        message.probes_size() != 0 || !message.source_c().empty() || !message.bpf_object().empty()) {
+        return Error{"it holds an image network and a dense one: a snapshot has one program"};
+    }
+    return {};
+}
+
+Status image_from_proto(const pb::Snapshot& message, Snapshot* snapshot) {
+    if (Status s = check_alone(message); !s) {
+        return s;
+    }
+    Result<ImageQuantModel> model = image_model_from_proto(message.image());
+    if (!model) {
+        return model.error();
+    }
+    ImageSnapshot image{.model = std::move(*model), .reference = {}, .probes = {}};
+    image.reference.network = image.model.network;
+    float_layers_from_proto(message.image().reference(), &image.reference);
+    if (!image.reference.weights.empty()) {
+        if (Status s = validate(image.reference); !s) {
+            return Error{"reference model: " + s.error().message};
+        }
+    }
+    Result<std::vector<ImageCodes>> probes = image_probes_from_proto(message.image(), image.model.network);
+    if (!probes) {
+        return probes.error();
+    }
+    image.probes = std::move(*probes);
+    snapshot->image = std::move(image);
+    return {};
+}
+
+Status dense_from_proto(const pb::Snapshot& message, Snapshot* snapshot) {
+    Result<Network> network = from_proto(message.network());
+    if (!network) {
+        return network.error();
+    }
+    snapshot->model.network = std::move(*network);
+    for (int l = 0; l < message.layers_size(); ++l) {
+        Result<QuantLayer> layer = layer_from_proto(message.layers(l), l);
+        if (!layer) {
+            return layer.error();
+        }
+        snapshot->model.layers.push_back(std::move(*layer));
+    }
+    if (Status s = prove(snapshot->model); !s) {
+        return s;
+    }
+    snapshot->reference.network = snapshot->model.network;
+    float_layers_from_proto(message.reference(), &snapshot->reference);
+    if (!snapshot->reference.weights.empty()) {
+        if (Status s = validate(snapshot->reference); !s) {
+            return Error{"reference model: " + s.error().message};
+        }
+    }
+    for (const std::string& probe : message.probes()) {
+        if (probe.size() != snapshot->model.network.input_count()) {
+            return Error{fmt::format("probe {} has {} codes, the network has {} inputs", snapshot->probes.size(),
+                                     probe.size(), snapshot->model.network.input_count())};
+        }
+        snapshot->probes.emplace_back(probe.begin(), probe.end());
+    }
+    snapshot->source_c = message.source_c();
+    snapshot->bpf_object.assign(message.bpf_object().begin(), message.bpf_object().end());
+    return {};
 }
 
 }  // namespace
@@ -122,14 +260,18 @@ void to_proto(const Provenance& provenance, pb::Provenance* out) {
 void to_proto(const Snapshot& snapshot, pb::Snapshot* out) {
     out->set_hash(snapshot.hash);
     out->set_program_hash(snapshot.program_hash);
+    to_proto(snapshot.fidelity, out->mutable_fidelity());
+    to_proto(snapshot.provenance, out->mutable_provenance());
+    out->set_explore(snapshot.explore);
+    if (snapshot.image) {
+        image_to_proto(*snapshot.image, out->mutable_image());
+        return;
+    }
     to_proto(snapshot.model.network, out->mutable_network());
     for (const QuantLayer& layer : snapshot.model.layers) {
         layer_to_proto(layer, out->add_layers());
     }
     float_layers_to_proto(snapshot.reference, out->mutable_reference());
-    to_proto(snapshot.fidelity, out->mutable_fidelity());
-    to_proto(snapshot.provenance, out->mutable_provenance());
-    out->set_explore(snapshot.explore);
     for (const InputCodes& probe : snapshot.probes) {
         out->add_probes(probe.data(), probe.size());
     }
@@ -152,6 +294,45 @@ Result<Network> from_proto(const pb::Network& message) {
                                      activation)};
         }
         network.layers.push_back({layer.inputs(), layer.outputs(), static_cast<Activation>(activation)});
+    }
+    if (Status s = validate(network); !s) {
+        return s.error();
+    }
+    return network;
+}
+
+void to_proto(const ImageNetwork& network, pb::ImageNetwork* out) {
+    out->set_app(network.app);
+    out->set_feature_schema(network.feature_schema);
+    for (const InputCode& code : network.inputs) {
+        pb::InputCode* input = out->add_inputs();
+        input->set_scale(code.scale);
+        input->set_zero_point(code.zero_point);
+    }
+    for (const ImageLayerShape& shape : network.layers) {
+        pb::ImageLayerShape* layer = out->add_layers();
+        layer->set_kind(static_cast<pb::ImageLayerKind>(shape.kind));
+        layer->set_inputs(shape.inputs);
+        layer->set_outputs(shape.outputs);
+        layer->set_kernel(shape.kernel);
+        layer->set_stride(shape.stride);
+    }
+}
+
+Result<ImageNetwork> from_proto(const pb::ImageNetwork& message) {
+    ImageNetwork network;
+    network.app = message.app();
+    network.feature_schema = message.feature_schema();
+    for (const pb::InputCode& input : message.inputs()) {
+        network.inputs.push_back({input.scale(), input.zero_point()});
+    }
+    for (const pb::ImageLayerShape& layer : message.layers()) {
+        const int kind = layer.kind();
+        if (kind < 0 || kind > static_cast<int>(ImageLayerKind::pool)) {
+            return Error{fmt::format("layer {}: kind {} is unknown to this version", network.layers.size() + 1, kind)};
+        }
+        network.layers.push_back(
+            {static_cast<ImageLayerKind>(kind), layer.inputs(), layer.outputs(), layer.kernel(), layer.stride()});
     }
     if (Status s = validate(network); !s) {
         return s.error();
@@ -188,37 +369,31 @@ Result<Snapshot> from_proto(const pb::Snapshot& message) {
         return Error{fmt::format("content hash mismatch (named {}, content has {}): file damaged",
                                  printable_hash(message.hash()), hash)};
     }
-    Result<Network> network = from_proto(message.network());
-    if (!network) {
-        return network.error();
-    }
     Snapshot snapshot;
     snapshot.hash = hash;
-    snapshot.model.network = std::move(*network);
-    snapshot.program_hash = program_hash(snapshot.model.network);
-    if (message.program_hash() != snapshot.program_hash) {
+    // Before the numbers: under another generator they may mean something else.
+    const auto check_program = [&](const auto& network) -> Status {
+        snapshot.program_hash = program_hash(network);
+        if (message.program_hash() == snapshot.program_hash) {
+            return {};
+        }
         return Error{
             fmt::format("program hash {} is not that of its network under generator {} ({}): made by another version "
                         "of adapath; freeze the model again",
                         printable_hash(message.program_hash()), kGeneratorVersion, snapshot.program_hash)};
+    };
+    Status sound;
+    if (message.has_image()) {
+        Result<ImageNetwork> network = from_proto(message.image().network());
+        sound = network ? check_program(*network) : Status(network.error());
+        sound = sound ? image_from_proto(message, &snapshot) : sound;
+    } else {
+        Result<Network> network = from_proto(message.network());
+        sound = network ? check_program(*network) : Status(network.error());
+        sound = sound ? dense_from_proto(message, &snapshot) : sound;
     }
-    for (int l = 0; l < message.layers_size(); ++l) {
-        Result<QuantLayer> layer = layer_from_proto(message.layers(l), l);
-        if (!layer) {
-            return layer.error();
-        }
-        snapshot.model.layers.push_back(std::move(*layer));
-    }
-    if (Status s = prove(snapshot.model); !s) {
-        return s.error();
-    }
-
-    snapshot.reference.network = snapshot.model.network;
-    float_layers_from_proto(message.reference(), &snapshot.reference);
-    if (!snapshot.reference.weights.empty()) {
-        if (Status s = validate(snapshot.reference); !s) {
-            return Error{"reference model: " + s.error().message};
-        }
+    if (!sound) {
+        return sound.error();
     }
     snapshot.fidelity = from_proto(message.fidelity());
     snapshot.provenance = from_proto(message.provenance());
@@ -226,15 +401,6 @@ Result<Snapshot> from_proto(const pb::Snapshot& message) {
     if (!std::isfinite(snapshot.explore) || snapshot.explore < 0 || snapshot.explore > 1) {
         return Error{fmt::format("exploration noise {} is outside 0..1", snapshot.explore)};
     }
-    for (const std::string& probe : message.probes()) {
-        if (probe.size() != snapshot.model.network.input_count()) {
-            return Error{fmt::format("probe {} has {} codes, the network has {} inputs", snapshot.probes.size(),
-                                     probe.size(), snapshot.model.network.input_count())};
-        }
-        snapshot.probes.emplace_back(probe.begin(), probe.end());
-    }
-    snapshot.source_c = message.source_c();
-    snapshot.bpf_object.assign(message.bpf_object().begin(), message.bpf_object().end());
     return snapshot;
 }
 

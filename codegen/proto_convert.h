@@ -8,6 +8,7 @@
 namespace adapath {
 
 void to_proto(const Network& network, pb::Network* out);
+void to_proto(const ImageNetwork& network, pb::ImageNetwork* out);
 void to_proto(const FloatModel& model, pb::FloatModel* out);
 void to_proto(const Fidelity& fidelity, pb::Fidelity* out);
 void to_proto(const Provenance& provenance, pb::Provenance* out);
@@ -15,7 +16,8 @@ void to_proto(const Provenance& provenance, pb::Provenance* out);
 void to_proto(const Snapshot& snapshot, pb::Snapshot* out);
 
 Result<Network> from_proto(const pb::Network& message);
-Result<FloatModel> from_proto(const pb::FloatModel& message);  // validated
+Result<ImageNetwork> from_proto(const pb::ImageNetwork& message);  // validated
+Result<FloatModel> from_proto(const pb::FloatModel& message);      // validated
 Fidelity from_proto(const pb::Fidelity& message);
 Provenance from_proto(const pb::Provenance& message);
 // Checks everything that parse_snapshot() does but magic and version: hashes, validate(), prove(), sizes.

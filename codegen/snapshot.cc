@@ -66,15 +66,47 @@ std::string program_hash(const Network& network) {
                       serialise_deterministically(message));
 }
 
+std::string program_hash(const ImageNetwork& network) {
+    return sha256_hex(fmt::format("adapath image program, generator {}\n", kGeneratorVersion) + serialise(network));
+}
+
+std::string serialise(const ImageNetwork& network) {
+    pb::ImageNetwork message;
+    to_proto(network, &message);
+    return serialise_deterministically(message);
+}
+
+Result<ImageNetwork> parse_image_network(std::string_view bytes) {
+    pb::ImageNetwork message;
+    if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+        return Error{fmt::format("{} bytes that describe no image network", bytes.size())};
+    }
+    return from_proto(message);
+}
+
+const std::string& app_of(const Snapshot& snapshot) {
+    return snapshot.image ? snapshot.image->model.network.app : snapshot.model.network.app;
+}
+
+uint32_t schema_of(const Snapshot& snapshot) {
+    return snapshot.image ? snapshot.image->model.network.feature_schema : snapshot.model.network.feature_schema;
+}
+
+std::string describe(const Snapshot& snapshot) {
+    return snapshot.image ? describe(snapshot.image->model.network) : describe(snapshot.model.network);
+}
+
 std::string module_name(const Network& network) {
     return "adapath_net_" + program_hash(network).substr(0, kModuleHashDigits);
 }
 
 Result<Snapshot> seal(Snapshot snapshot) {
-    if (Status s = prove(snapshot.model); !s) {
+    // An image network's validate() is its proof.
+    if (Status s = snapshot.image ? validate(snapshot.image->model) : prove(snapshot.model); !s) {
         return s.error();
     }
-    snapshot.program_hash = program_hash(snapshot.model.network);
+    snapshot.program_hash =
+        snapshot.image ? program_hash(snapshot.image->model.network) : program_hash(snapshot.model.network);
     snapshot.hash.clear();
     pb::Snapshot message;
     to_proto(snapshot, &message);

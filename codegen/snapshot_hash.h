@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "codegen/image.h"
 #include "codegen/model.h"
 #include "codegen/proto/snapshot.pb.h"
 
@@ -13,6 +14,7 @@ namespace adapath {
 std::string content_hash(const pb::Snapshot& message);
 // Hex SHA-256 over the network and kGeneratorVersion.
 std::string program_hash(const Network& network);
+std::string program_hash(const ImageNetwork& network);
 // How much of it names a program where a number does: in module names, in the kernel's struct adp_program and netlink
 // family.
 inline constexpr size_t kModuleHashDigits = 16;

@@ -140,6 +140,10 @@ Result<Network> read_network(const std::string& path) {
     if (is_snapshot(path)) {
         Result<Snapshot> snapshot = read_snapshot(path);
         if (!snapshot) return snapshot.error();
+        if (snapshot->image) {
+            return Error{fmt::format("{}: {} is an image network: it runs in processes only, use --target host", path,
+                                     describe(*snapshot))};
+        }
         return snapshot->model.network;
     }
     Result<FloatModel> model = read_float_model(path);
@@ -155,6 +159,16 @@ int emit(const std::string& path, const std::string& target, const std::string& 
     if (build && directory.empty()) return fail("--build needs --target kmod and --out DIR");
     if (!build && !(options.kdir.empty() && options.sources.empty() && options.symvers.empty())) {
         return fail("--kdir, --sources and --symvers are for --build");
+    }
+    if (target == "host" && is_snapshot(path)) {
+        Result<Snapshot> snapshot = read_snapshot(path);
+        if (!snapshot) return fail(snapshot.error().message);
+        if (snapshot->image) {
+            Result<std::string> source = emit_c(snapshot->image->model.network);
+            if (!source) return fail(fmt::format("{}: {}", path, source.error().message));
+            fmt::print("{}", *source);
+            return 0;
+        }
     }
     Result<Network> network = read_network(path);
     if (!network) return fail(network.error().message);
@@ -220,6 +234,25 @@ void print_network(const Network& network, const NetworkLayout& layout) {
     }
 }
 
+nlohmann::json network_json(const ImageNetwork& network) {
+    return {{"app", network.app},
+            {"feature_schema", network.feature_schema},
+            {"shape", describe(network)},
+            {"inputs", network.inputs.size()},
+            {"outputs", network.layers.back().outputs},
+            {"parameters_bytes", params_bytes(network)},
+            {"window", widest_window(network)},
+            {"stride", total_stride(network)}};
+}
+
+void print_network(const ImageNetwork& network) {
+    fmt::print("app         {} (feature schema {})\n", network.app, network.feature_schema);
+    fmt::print("network     {}\n", describe(network));
+    fmt::print("parameters  {} of {} bytes\n", params_bytes(network), ADP_PARAMS_BYTES);
+    fmt::print("window      an output depends on at most {0}x{0} codes, outputs are {1} codes apart\n",
+               widest_window(network), total_stride(network));
+}
+
 int show(const std::string& path, bool as_json) {
     if (!is_snapshot(path)) {
         Result<FloatModel> model = read_float_model(path);
@@ -239,8 +272,9 @@ int show(const std::string& path, bool as_json) {
     Result<Snapshot> snapshot = read_snapshot(path);
     if (!snapshot) return fail(snapshot.error().message);
     const Network& network = snapshot->model.network;
-    Result<NetworkLayout> layout = network_layout(network);
+    Result<NetworkLayout> layout = snapshot->image ? NetworkLayout{} : network_layout(network);
     if (!layout) return fail(fmt::format("{}: {}", path, layout.error().message));
+    const size_t probes = snapshot->image ? snapshot->image->probes.size() : snapshot->probes.size();
     const Fidelity& f = snapshot->fidelity;
     const Provenance& p = snapshot->provenance;
     if (as_json) {
@@ -248,7 +282,8 @@ int show(const std::string& path, bool as_json) {
                                {"hash", snapshot->hash},
                                {"program_hash", snapshot->program_hash},
                                {"generator_version", kGeneratorVersion},
-                               {"network", network_json(network, *layout)},
+                               {"network", snapshot->image ? network_json(snapshot->image->model.network)
+                                                           : network_json(network, *layout)},
                                {"fidelity",
                                 {{"samples", f.samples},
                                  {"range", f.range},
@@ -262,7 +297,7 @@ int show(const std::string& path, bool as_json) {
                                  {"created_unix_s", p.created_unix_s},
                                  {"note", p.note}}},
                                {"explore", snapshot->explore},
-                               {"probes", snapshot->probes.size()},
+                               {"probes", probes},
                                {"source_c_bytes", snapshot->source_c.size()},
                                {"bpf_object_bytes", snapshot->bpf_object.size()}};
         // Strings in a file may be anything; what is not UTF-8 is replaced rather than thrown at the operator.
@@ -272,11 +307,15 @@ int show(const std::string& path, bool as_json) {
     fmt::print("snapshot    {}\n", snapshot->hash);
     fmt::print("program     {} (C {} bytes, BPF object {} bytes)\n", snapshot->program_hash, snapshot->source_c.size(),
                snapshot->bpf_object.size());
-    print_network(network, *layout);
+    if (snapshot->image) {
+        print_network(snapshot->image->model.network);
+    } else {
+        print_network(network, *layout);
+    }
     fmt::print("fidelity    p99 {:.5f}, mean {:.5f}, worst {:.5f} of the output's range {:.4g} over {} samples\n",
                f.p99_error, f.mean_error, f.max_error, f.range, f.samples);
     fmt::print("explore     {:g}\n", snapshot->explore);
-    fmt::print("probes      {}\n", snapshot->probes.size());
+    fmt::print("probes      {}\n", probes);
     char created[32] = "unknown";
     std::time_t seconds = p.created_unix_s;
     if (std::tm utc = {}; seconds > 0 && gmtime_r(&seconds, &utc))
@@ -288,11 +327,32 @@ int show(const std::string& path, bool as_json) {
     return 0;
 }
 
+int check_image(const std::string& path, const ImageSnapshot& image, uint64_t random_pictures, uint64_t seed) {
+    const std::vector<uint8_t> params = pack(image.model);
+    const auto pictures = static_cast<uint32_t>(std::min<uint64_t>(random_pictures, 1U << 20));
+    for (const bool simd : {false, true}) {
+        Result<ImageProgram> program = ImageProgram::load(image.model.network, simd);
+        if (!program) return fail(fmt::format("{}: {}", path, program.error().message));
+        Status same = verify(
+            image.model,
+            [&](const ImageCodes& picture, std::vector<int32_t>& out) { return program->run(params, picture, out); },
+            image.probes, pictures, seed);
+        if (!same) return fail(fmt::format("{}: {}", path, same.error().message));
+    }
+    fmt::print(
+        "{}: sound: hash, ranges and program agree, scalar and in vectors; {} probes and {} random pictures bit for "
+        "bit\n",
+        path, image.probes.size(), pictures);
+    return 0;
+}
+
 // Everything that can be checked without a kernel: the file (hash, shapes, ranges, proof), its program compiled anew
 // against the interpreter, and its C against what this version generates.
 int check(const std::string& path, uint64_t random_inputs, uint64_t seed) {
     Result<Snapshot> snapshot = read_snapshot(path);
     if (!snapshot) return fail(snapshot.error().message);
+    // A picture has a thousand times the codes of a vector.
+    if (snapshot->image) return check_image(path, *snapshot->image, (random_inputs + 999) / 1000, seed);
     const Network& network = snapshot->model.network;
     Result<HostProgram> program = HostProgram::load(network);
     if (!program) return fail(fmt::format("{}: {}", path, program.error().message));
@@ -432,7 +492,9 @@ int main(int argc, char** argv) {
     CLI::App* check =
         app.add_subcommand("verify", "Check a snapshot file: hash, ranges, and its program against the interpreter");
     check->add_option("FILE", path, "snapshot file")->required();
-    check->add_option("--random", random_inputs, "random inputs besides the file's probes and the extremes");
+    check->add_option(
+        "--random", random_inputs,
+        "random inputs besides the file's probes and the extremes; of an image network a picture for each thousand");
     check->add_option("--seed", seed, "of the random inputs");
 
     std::string shape = "30-32-16-1";

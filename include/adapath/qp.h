@@ -53,4 +53,64 @@ ADP_INLINE void adp_qp_change(const adp_u8 *now, const adp_u8 *before, adp_u32 c
 	}
 }
 
+/*
+ * A decision's proof: one macroblock chosen at random, its logit, and the codes that this logit depends on. Run on this window
+ * alone, the reference interpreter gives the logit at the block's place in it (codegen/image.h: window_of()): the window begins at
+ * a whole macroblock, holds the block's receptive field, and ends early only where the picture does, so that the network's zero
+ * padding is where the picture's is. The selector sees 15 codes to each side of a block's first one: 32 with those that come before
+ * the first whole block.
+ */
+#define ADP_QP_WINDOW 32
+
+enum adp_qp_flag {
+	ADP_QP_UNIFORM = 1 << 0,     /* no snapshot was active: one quality for the whole picture */
+	ADP_QP_COMPILING = 1 << 1,   /* one was, but its program was not ready, or it has none: likewise */
+	ADP_QP_BLOCK_HIGH = 1 << 2,  /* the block's logit reached the threshold */
+	ADP_QP_INTERPRETED = 1 << 3, /* decided by the interpreter: there is no compiler */
+};
+#define ADP_QP_NOT_DECIDED (ADP_QP_UNIFORM | ADP_QP_COMPILING)
+
+/* One a chunk, whoever decided it. Without a decision there are no window, output and hash. */
+struct adp_qp_sample {
+	adp_u64 time_us; /* CLOCK_MONOTONIC, when the decision was there */
+	adp_u64 flow;    /* the reader's number, given out one by one (host.h) */
+	adp_u32 seq;     /* of the flow's chunks, from 1, without gaps */
+	adp_u32 generation;
+	adp_u32 slot;
+	adp_u32 flags;       /* enum adp_qp_flag */
+	adp_u64 logits_hash; /* adp_qp_hash() over all logits, row by row */
+	adp_u32 camera;      /* as its encoder numbers it */
+	adp_u16 width;       /* of the picture, pixels */
+	adp_u16 height;
+	adp_u16 column; /* of the block, in macroblocks */
+	adp_u16 row;
+	adp_s32 output;    /* the block's logit, Q16 */
+	adp_s32 threshold; /* Q16: a block with at least this logit is high */
+	adp_u32 share_q16; /* of the blocks that are high, dilation included */
+	adp_u8 dilation;   /* blocks */
+	adp_u8 qp_high;    /* quantisers of the chunk; both the same where it is uniform */
+	adp_u8 qp_low;
+	adp_u8 window_width; /* codes */
+	adp_u8 window_height;
+	adp_u8 pad[3];
+	adp_u32 decision_us;    /* from the first pixel that was looked at to the mask */
+	adp_u32 bytes_before;   /* what the chunk before took; 0: there was none */
+	adp_u32 budget_before;  /* what it was to take */
+	adp_u32 us_before;      /* from its decision to this one */
+	adp_u8 codes[ADP_QP_PLANES * ADP_QP_WINDOW * ADP_QP_WINDOW]; /* plane by plane, rows of window_width */
+};
+ADP_STATIC_ASSERT(sizeof(struct adp_qp_sample) == 88 + 2 * 32 * 32, "no padding");
+
+/* FNV-1a, 64 bits, over the numbers' bytes, least significant first: the same everywhere. */
+ADP_INLINE adp_u64 adp_qp_hash(const adp_s32 *values, adp_u32 count)
+{
+	adp_u64 hash = 0xcbf29ce484222325ULL;
+	adp_u32 i, b;
+
+	for (i = 0; i < count; i++)
+		for (b = 0; b < 4; b++)
+			hash = (hash ^ ((adp_u32)values[i] >> (8 * b) & 255)) * 0x100000001b3ULL;
+	return hash;
+}
+
 #endif

@@ -3,6 +3,7 @@
 #include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>
 
+#include "userspace/adapathd/backends.h"
 #include "userspace/adapathd/config.h"
 
 namespace adapath {
@@ -164,6 +165,22 @@ TEST(ConfigTest, ShippedExampleOfSelect) {
     Result<Objective> objective = configured_objective(*example, *find_app("select"));
     ASSERT_TRUE(objective) << objective.error().message;
     EXPECT_EQ(*objective, find_app("select")->effective({}));
+}
+
+TEST(ConfigTest, QpRunsOnItsBackendOnly) {
+    Result<pb::DaemonConfig> example = read_config(ADAPATH_QP_CONF);
+    ASSERT_TRUE(example) << example.error().message;
+    EXPECT_EQ(example->app(), "qp");
+    EXPECT_EQ(example->host_directory(), pb::DaemonConfig().host_directory());
+    EXPECT_NE(error_of("app: 'qp'").find("use \"host\""), std::string::npos) << error_of("app: 'qp'");
+    EXPECT_NE(error_of("app: 'qp' backend: 'host' host_directory: 'x'").find("absolute"), std::string::npos);
+    EXPECT_NE(error_of("app: 'qp' backend: 'host' consistency: 'flow'").find("decision"), std::string::npos);
+    EXPECT_NE(error_of("app: 'qp' backend: 'host' objective { bytes: 1 }").find("no weight"), std::string::npos);
+    // And the other way: the others do not run there.
+    pb::DaemonConfig config;
+    config.set_backend("host");
+    EXPECT_NE(open_backend(config).error().message.find("run in the kernel"), std::string::npos);
+    EXPECT_TRUE(outlives_daemon("host"));
 }
 
 TEST(ConfigTest, SelectsErrorsNameTheCamera) {

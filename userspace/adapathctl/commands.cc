@@ -269,24 +269,33 @@ Result<int> Client::show(const std::string& what, std::ostream& out, bool json) 
     if (!snapshot) {
         return snapshot.error();
     }
-    const Network& network = snapshot->model.network;
-    Result<NetworkLayout> layout = network_layout(network);
-    size_t multiplications = 0;
-    for (const LayerShape& layer : network.layers) {
-        multiplications += size_t{layer.inputs} * layer.outputs;
+    uint64_t multiplications = 0;
+    size_t parameters = 0;
+    size_t probes = snapshot->probes.size();
+    if (snapshot->image) {
+        // For one number of the output, alone: a picture's cost depends on its size.
+        const ImageNetwork& network = snapshot->image->model.network;
+        multiplications = multiply_accumulates(network, {widest_window(network), widest_window(network)});
+        parameters = params_bytes(network);
+        probes = snapshot->image->probes.size();
+    } else if (Result<NetworkLayout> layout = network_layout(snapshot->model.network)) {
+        parameters = layout->bytes;
+    }
+    for (const LayerShape& layer : snapshot->model.network.layers) {
+        multiplications += uint64_t{layer.inputs} * layer.outputs;
     }
     if (json) {
         print_json(out, {{"hash", snapshot->hash},
                          {"program_hash", snapshot->program_hash},
-                         {"app", network.app},
-                         {"feature_schema", network.feature_schema},
-                         {"network", describe(network)},
+                         {"app", app_of(*snapshot)},
+                         {"feature_schema", schema_of(*snapshot)},
+                         {"network", describe(*snapshot)},
                          {"multiply_accumulates", multiplications},
-                         {"params_bytes", layout ? layout->bytes : 0},
+                         {"params_bytes", parameters},
                          {"file_bytes", bytes.size()},
                          {"bpf_object_bytes", snapshot->bpf_object.size()},
                          {"explore", snapshot->explore},
-                         {"probes", snapshot->probes.size()},
+                         {"probes", probes},
                          {"fidelity",
                           {{"samples", snapshot->fidelity.samples},
                            {"range", snapshot->fidelity.range},
@@ -304,14 +313,14 @@ Result<int> Client::show(const std::string& what, std::ostream& out, bool json) 
                "hash        {}\nprogram     {}\napp         {} (feature schema {})\nnetwork     {}: {} "
                "multiply-accumulates, {} bytes of "
                "parameters\n",
-               snapshot->hash, snapshot->program_hash, network.app, network.feature_schema, describe(network),
-               multiplications, layout ? layout->bytes : 0);
+               snapshot->hash, snapshot->program_hash, app_of(*snapshot), schema_of(*snapshot), describe(*snapshot),
+               multiplications, parameters);
     fmt::print(out, "file        {} bytes, of them {} of BPF object\n", bytes.size(), snapshot->bpf_object.size());
     fmt::print(out, "fidelity    mean {:.5f}, p99 {:.5f}, max {:.5f} of the float output's range over {} samples\n",
                snapshot->fidelity.mean_error, snapshot->fidelity.p99_error, snapshot->fidelity.max_error,
                snapshot->fidelity.samples);
     fmt::print(out, "explore     {} (standard deviation of the noise, in units of the action)\nprobes      {}\n",
-               snapshot->explore, snapshot->probes.size());
+               snapshot->explore, probes);
     fmt::print(out, "made        {} by {} from {}, {} samples{}\n", local_time(snapshot->provenance.created_unix_s),
                snapshot->provenance.trainer, snapshot->provenance.source, snapshot->provenance.samples,
                snapshot->provenance.note.empty() ? "" : ": " + snapshot->provenance.note);

@@ -9,14 +9,32 @@
 
 namespace adapath {
 
-Status App::accepts(const Network& network) const {
-    if (network.app != name()) {
-        return Error{fmt::format("the snapshot is for app '{}', this daemon serves '{}'", network.app, name())};
+Status App::accepts_name(const std::string& app, uint32_t feature_schema) const {
+    if (app != name()) {
+        return Error{fmt::format("the snapshot is for app '{}', this daemon serves '{}'", app, name())};
     }
-    if (network.feature_schema != schema()) {
+    if (feature_schema != schema()) {
         return Error{fmt::format(
             "the snapshot was trained for feature schema {} of app {}, this program has schema {}: train it again",
-            network.feature_schema, name(), schema())};
+            feature_schema, name(), schema())};
+    }
+    return {};
+}
+
+Status App::accepts(const ImageNetwork& network) const {
+    if (Status status = accepts_name(network.app, network.feature_schema); !status) {
+        return status;
+    }
+    return Error{fmt::format("the snapshot holds an image network, app {} runs dense ones", name())};
+}
+
+Status App::accepts(const Snapshot& snapshot) const {
+    return snapshot.image ? accepts(snapshot.image->model.network) : accepts(snapshot.model.network);
+}
+
+Status App::accepts(const Network& network) const {
+    if (Status status = accepts_name(network.app, network.feature_schema); !status) {
+        return status;
     }
     if (network.input_count() != input_count() || network.output_count() != output_count()) {
         return Error{fmt::format("the snapshot's network has {} inputs and {} outputs, app {} has {} and {}",

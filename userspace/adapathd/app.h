@@ -32,6 +32,11 @@ struct DecodedSample {
     bool accountable = false;      // what follows may be held against this decision (not in a start-up phase)
     bool judged = false;           // the reward here may be compared with others (the app was not idle)
     std::span<const uint8_t> input;
+    // Where the app's networks are image networks: the codes above are a window of so many columns and rows, which a
+    // picture has at a place; the output is the network's for that place. 0: no image.
+    ImageSize window{};
+    ImageSize picture{};
+    ImageSize place{};
     std::array<int32_t, ADP_MAX_OUTPUTS> output{};  // raw, Q16
     int32_t noise = 0;
     int32_t action = 0;
@@ -80,12 +85,21 @@ public:
     [[nodiscard]] std::string objective_text(const Objective& weights) const;
 
     // May this network decide for the app? The error says what does not fit.
-    [[nodiscard]] Status accepts(const Network& network) const;
+    [[nodiscard]] virtual Status accepts(const Network& network) const;
+    [[nodiscard]] virtual Status accepts(const ImageNetwork& network) const;
+    [[nodiscard]] Status accepts(const Snapshot& snapshot) const;
+
+    // Why no snapshot of this app can be on trial; empty where one can.
+    [[nodiscard]] virtual std::string_view no_trials() const { return {}; }
+
+protected:
+    // Name and schema, which every network has.
+    [[nodiscard]] Status accepts_name(const std::string& app, uint32_t feature_schema) const;
 };
 
 // nullptr where no app has that name.
 const App* find_app(std::string_view name);
-// "cc, select"
+// "cc, select, qp"
 std::string app_names();
 
 }  // namespace adapath

@@ -7,7 +7,10 @@
 #include <algorithm>
 #include <array>
 
+#include <adapath/qp.h>
+
 #include "userspace/adapathd/cc_source.h"
+#include "userspace/adapathd/host_backend.h"
 #include "userspace/adapathd/select_cameras.h"
 #ifdef ADAPATH_HAVE_BPF
 #include "userspace/bpf_backend/select_backend.h"
@@ -196,9 +199,42 @@ Result<std::string> remove_select_kmod([[maybe_unused]] const pb::DaemonConfig& 
 #endif
 }
 
-constexpr std::array<AppBackends, 2> kApps = {{
-    {"cc", check_cc, open_cc, remove_cc, open_cc_kmod, remove_cc_kmod, open_cc_userspace, simulate_cc},
-    {"select", check_select, open_select, remove_select, open_select_kmod, remove_select_kmod, nullptr, nullptr},
+// ---- qp ----
+
+Status check_qp(const pb::DaemonConfig& config) {
+    if (config.backend() != "host") {
+        return Error{
+            fmt::format("backend is '{}': app qp runs in the encoders' processes: use \"host\"", config.backend())};
+    }
+    if (config.host_directory().empty() || config.host_directory().front() != '/') {
+        return Error{fmt::format("host_directory is '{}': give an absolute path", config.host_directory())};
+    }
+    if (config.consistency() != "decision") {
+        return Error{
+            fmt::format("consistency is '{}': app qp decides once a chunk, by the newest snapshot: use \"decision\"",
+                        config.consistency())};
+    }
+    return {};
+}
+
+Result<Backend> open_qp(const pb::DaemonConfig& config) {
+    return open_host_backend(
+        {config.host_directory(), config.socket_group(), {"qp", ADP_QP_SCHEMA, sizeof(adp_qp_sample)}});
+}
+
+Result<std::string> remove_qp(const pb::DaemonConfig& config) {
+    if (Status status = remove_host_backend(config.host_directory()); !status) {
+        return status.error();
+    }
+    return fmt::format("removed {}; encoders that used it go on with one quality for the whole picture",
+                       config.host_directory());
+}
+
+constexpr std::array<AppBackends, 3> kApps = {{
+    {"cc", check_cc, open_cc, remove_cc, open_cc_kmod, remove_cc_kmod, open_cc_userspace, simulate_cc, nullptr, nullptr},
+    {"select", check_select, open_select, remove_select, open_select_kmod, remove_select_kmod, nullptr, nullptr, nullptr,
+     nullptr},
+    {"qp", check_qp, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, open_qp, remove_qp},
 }};
 
 }  // namespace

@@ -9,7 +9,8 @@ namespace adapath {
 
 const App& cc_app();
 const App& select_app();
+const App& qp_app();
 
-inline std::array<const App*, 2> all_apps() { return {&cc_app(), &select_app()}; }
+inline std::array<const App*, 3> all_apps() { return {&cc_app(), &select_app(), &qp_app()}; }
 
 }  // namespace adapath

@@ -29,7 +29,27 @@ struct BackendKind {
     std::vector<NamedCapability> capabilities;
 };
 
-Result<Backend> open_bpf(const pb::DaemonConfig& config) { return app_backends(config.app()).open_bpf(config); }
+Error not_for(const pb::DaemonConfig& config) {
+    return Error{fmt::format("app {} does not run on backend {}: {}", config.app(), config.backend(),
+                             app_backends(config.app()).open_host != nullptr
+                                 ? "its snapshots run in processes, use backend host"
+                                 : "its snapshots run in the kernel, use backend bpf or kmod")};
+}
+
+Result<Backend> open_bpf(const pb::DaemonConfig& config) {
+    const AppBackends& app = app_backends(config.app());
+    return app.open_bpf != nullptr ? app.open_bpf(config) : Result<Backend>(not_for(config));
+}
+
+Result<Backend> open_host(const pb::DaemonConfig& config) {
+    const AppBackends& app = app_backends(config.app());
+    return app.open_host != nullptr ? app.open_host(config) : Result<Backend>(not_for(config));
+}
+
+Result<std::string> remove_host(const pb::DaemonConfig& config) {
+    const AppBackends& app = app_backends(config.app());
+    return app.remove_host != nullptr ? app.remove_host(config) : Result<std::string>(not_for(config));
+}
 
 Result<Backend> open_userspace(const pb::DaemonConfig& config) {
     const AppBackends& app = app_backends(config.app());
@@ -39,18 +59,26 @@ Result<Backend> open_userspace(const pb::DaemonConfig& config) {
     return app.open_userspace(config);
 }
 
-Result<std::string> remove_bpf(const pb::DaemonConfig& config) { return app_backends(config.app()).remove_bpf(config); }
+Result<std::string> remove_bpf(const pb::DaemonConfig& config) {
+    const AppBackends& app = app_backends(config.app());
+    return app.remove_bpf != nullptr ? app.remove_bpf(config) : Result<std::string>(not_for(config));
+}
 
-Result<Backend> open_kmod(const pb::DaemonConfig& config) { return app_backends(config.app()).open_kmod(config); }
+Result<Backend> open_kmod(const pb::DaemonConfig& config) {
+    const AppBackends& app = app_backends(config.app());
+    return app.open_kmod != nullptr ? app.open_kmod(config) : Result<Backend>(not_for(config));
+}
 
 Result<std::string> remove_kmod(const pb::DaemonConfig& config) {
-    return app_backends(config.app()).remove_kmod(config);
+    const AppBackends& app = app_backends(config.app());
+    return app.remove_kmod != nullptr ? app.remove_kmod(config) : Result<std::string>(not_for(config));
 }
 
 Result<Backend> open_local(const pb::DaemonConfig& config) {
     const AppBackends& app = app_backends(config.app());
     if (app.simulate == nullptr) {
-        return Error{fmt::format("nothing of app {} can be simulated here: use backend bpf", config.app())};
+        return Error{fmt::format("nothing of app {} can be simulated here: use backend {}", config.app(),
+                                 app.open_host != nullptr ? "host" : "bpf")};
     }
     Result<std::unique_ptr<DecisionSource>> source = app.simulate(config);
     if (!source) {
@@ -74,6 +102,7 @@ const std::vector<BackendKind>& kinds() {
         {"userspace", open_userspace, remove_bpf, for_bpf},
         {"kmod", open_kmod, remove_kmod, {{CAP_NET_ADMIN, "CAP_NET_ADMIN"}}},
         {"local", open_local, nullptr, {}},
+        {"host", open_host, remove_host, {}},
     };
     return all;
 }

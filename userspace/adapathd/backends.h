@@ -10,8 +10,8 @@
 
 namespace adapath {
 
-// "bpf, kmod or local": for messages. Every name that a configuration may hold, whether this build has that backend or
-// not.
+// "bpf, kmod, local or host": for messages. Every name that a configuration may hold, whether this build has that
+// backend or not.
 std::string backend_names();
 bool is_backend(const std::string& name);
 

@@ -146,6 +146,9 @@ Status Daemon::apply_objective_locked(const Objective& objective, const std::str
     }
     objective_ = objective;
     objective_source_ = source;
+    if (app_->objective().empty()) {
+        return {};
+    }
     on_event({.kind = "objective",
               .text = fmt::format("the objective is {} ({})", app_->objective_text(objective), source)});
     for (const std::string& warning : app_->objective_warnings(objective)) {
@@ -403,7 +406,7 @@ void Daemon::fill_snapshots(pb::ListSnapshotsReply& reply) const {
                 info = found->second;
             } else if (Result<std::string> bytes = manager_->snapshot_bytes(stored.hash, 0)) {
                 if (Result<Snapshot> snapshot = parse_snapshot(*bytes, stored.hash)) {
-                    info.set_network(describe(snapshot->model.network));
+                    info.set_network(describe(*snapshot));
                     info.set_trainer(snapshot->provenance.trainer);
                     info.set_created_unix_s(snapshot->provenance.created_unix_s);
                     info.set_fidelity_p99(snapshot->fidelity.p99_error);

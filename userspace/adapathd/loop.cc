@@ -34,7 +34,8 @@ Loop::Loop(const App& app, Collector& collector, SnapshotManager& manager, Sampl
       options_(options),
       events_(std::move(events)),
       verifier_([this](uint32_t generation) { return manager_.model_of(generation); },
-                [this](uint32_t generation) { return manager_.float_model_of(generation); }),
+                [this](uint32_t generation) { return manager_.float_model_of(generation); },
+                [this](uint32_t generation) { return manager_.image_model_of(generation); }),
       log_(std::move(log)),
       policy_(options.watch),
       trial_(options.trial) {
@@ -113,7 +114,7 @@ Status Loop::step() {
                 spdlog::error("unexplained decision: {}", why);
             }
             last_unexplained = std::move(why);
-            if (manager_.model_of(samples.back().generation)) {
+            if (manager_.model_of(samples.back().generation) || manager_.image_model_of(samples.back().generation)) {
                 mismatched_generation = samples.back().generation;
             }
         }
@@ -368,6 +369,9 @@ Trial::Baselines Loop::live_baselines_locked() const {
 }
 
 Result<uint32_t> Loop::plan_trial(bool asked) const {
+    if (const std::string_view why = app_.no_trials(); !why.empty()) {
+        return Error{std::string(why)};
+    }
     if (!options_.trials_possible) {
         return Error{"with consistency \"flow\" a flow keeps the snapshot that it began with: none is on trial"};
     }

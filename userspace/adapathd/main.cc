@@ -67,8 +67,8 @@ int main(int argc, char** argv) {
     cli.add_option(
         "--backend", backend,
         "Where snapshots run: bpf (kernel, through BPF), kmod (kernel, in adapath.ko), userspace (this process, "
-        "asked by the kernel for each decision; to compare with) or local (this process, simulated flows, no "
-        "privileges) [bpf]");
+        "asked by the kernel for each decision; to compare with), local (this process, simulated flows, no "
+        "privileges) or host (encoders' processes, through shared memory) [bpf]");
     cli.add_option("--state-dir", state_dir, "Directory of sample log, snapshots and lock [/var/lib/adapath]");
     cli.add_option("--socket", socket, "Unix socket for adapathctl and adapath-trainer [/run/adapath/adapathd.sock]");
     cli.add_option("--pin-dir", pin_dir,
@@ -159,7 +159,7 @@ int main(int argc, char** argv) {
     notify_ready(ready);
     (*daemon)->run(stop);
     const bool left_running = outlives_daemon(config.backend()) && !detach;
-    spdlog::info("stopping{}", left_running ? ": the kernel side goes on deciding" : "");
+    spdlog::info("stopping{}", left_running ? ": the active snapshot goes on deciding" : "");
     server->reset();
     daemon->reset();
     if (detach && outlives_daemon(config.backend())) {

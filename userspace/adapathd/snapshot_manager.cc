@@ -206,6 +206,9 @@ Error SnapshotManager::refuse(const std::string& hash, const std::string& why) {
 std::vector<InputCodes> SnapshotManager::checks_for(const Snapshot& snapshot) const {
     const size_t inputs = app_.input_count();
     std::vector<InputCodes> checks;
+    if (snapshot.image) {
+        return checks;  // who runs image networks checks them on pictures
+    }
     for (const InputCodes& probe : snapshot.probes) {
         if (probe.size() == inputs) {
             checks.push_back(probe);
@@ -236,6 +239,16 @@ std::vector<InputCodes> SnapshotManager::checks_for(const Snapshot& snapshot) co
     return checks;
 }
 
+SnapshotManager::Known SnapshotManager::known_of(const Snapshot& snapshot) {
+    Known known{snapshot.program_hash, explore_q16(snapshot.explore), nullptr, nullptr};
+    if (snapshot.image) {
+        known.image = std::make_shared<const ImageQuantModel>(snapshot.image->model);
+    } else {
+        known.model = std::make_shared<const QuantModel>(snapshot.model);
+    }
+    return known;
+}
+
 SnapshotManager::Known* SnapshotManager::known_locked(const std::string& hash) {
     if (hash.empty()) {
         return nullptr;
@@ -249,9 +262,7 @@ SnapshotManager::Known* SnapshotManager::known_locked(const std::string& hash) {
         if (known_.size() >= kKnown) {
             known_.clear();
         }
-        Known known{snapshot->program_hash, explore_q16(snapshot->explore),
-                    std::make_shared<const QuantModel>(std::move(snapshot->model))};
-        found = known_.emplace(hash, std::move(known)).first;
+        found = known_.emplace(hash, known_of(*snapshot)).first;
     }
     return &found->second;
 }
@@ -313,13 +324,31 @@ Result<std::shared_ptr<const QuantModel>> SnapshotManager::model_of(uint32_t gen
         return Error{fmt::format("generation {} is not in this state directory's journal", generation)};
     }
     if (const Known* known = known_locked(hash)) {
-        return known->model;
+        return known->model != nullptr ? Result<std::shared_ptr<const QuantModel>>(known->model)
+                                       : Error{fmt::format("generation {} holds an image network", generation)};
     }
     Result<Snapshot> snapshot = store_.load(hash);  // once more, for the reason
     if (!snapshot) {
         return snapshot.error();
     }
     return std::make_shared<const QuantModel>(std::move(snapshot->model));
+}
+
+Result<std::shared_ptr<const ImageQuantModel>> SnapshotManager::image_model_of(uint32_t generation) {
+    std::lock_guard lock(mutex_);
+    const std::string hash = store_.hash_of(generation);
+    if (hash.empty()) {
+        return Error{fmt::format("generation {} is not in this state directory's journal", generation)};
+    }
+    const Known* known = known_locked(hash);
+    if (known == nullptr) {
+        Result<Snapshot> snapshot = store_.load(hash);  // once more, for the reason
+        return snapshot ? Error{fmt::format("generation {} was being written", generation)} : snapshot.error();
+    }
+    if (known->image == nullptr) {
+        return Error{fmt::format("generation {} holds no image network", generation)};
+    }
+    return known->image;
 }
 
 Result<std::shared_ptr<const FloatModel>> SnapshotManager::float_model_of(uint32_t generation) {
@@ -360,8 +389,7 @@ Result<InstallResult> SnapshotManager::install_locked(const Snapshot& snapshot, 
     if (known_.size() >= kKnown) {
         known_.clear();
     }
-    known_[snapshot.hash] = {snapshot.program_hash, explore_q16(snapshot.explore),
-                             std::make_shared<const QuantModel>(snapshot.model)};
+    known_[snapshot.hash] = known_of(snapshot);
     const Known* before = known_locked(active_.hash);
     InstallResult result;
     result.network_changed = before == nullptr || before->program_hash != snapshot.program_hash;
@@ -459,7 +487,7 @@ Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool acti
     if (!snapshot) {
         return refuse("", snapshot.error().message);
     }
-    if (Status fits = app_.accepts(snapshot->model.network); !fits) {
+    if (Status fits = app_.accepts(*snapshot); !fits) {
         return refuse(snapshot->hash, fits.error().message);
     }
     const std::vector<InputCodes> checks = checks_for(*snapshot);
@@ -516,16 +544,15 @@ Result<InstallResult> SnapshotManager::install(std::string_view bytes, bool acti
         return refuse(snapshot->hash, why);
     }
     result->check_ms = check_ms;
-    events_(
-        {.kind = "install",
-         .text = fmt::format("installed {} into slot {}: {} {}, checked in {:.1f} ms, in place in {:.1f} ms{}{}",
-                             name_of(result->generation, result->hash), result->slot, describe(snapshot->model.network),
-                             result->network_changed ? "(new program)" : "(new parameters)", result->check_ms,
-                             result->install_ms, reason.empty() ? "" : ": ", reason),
-         .generation = result->generation,
-         .hash = result->hash,
-         .network_changed = result->network_changed,
-         .trained = trained});
+    events_({.kind = "install",
+             .text = fmt::format("installed {} into slot {}: {} {}, checked in {:.1f} ms, in place in {:.1f} ms{}{}",
+                                 name_of(result->generation, result->hash), result->slot, describe(*snapshot),
+                                 result->network_changed ? "(new program)" : "(new parameters)", result->check_ms,
+                                 result->install_ms, reason.empty() ? "" : ": ", reason),
+             .generation = result->generation,
+             .hash = result->hash,
+             .network_changed = result->network_changed,
+             .trained = trained});
     bool at_once = activate;
     if (guarded && active_.generation != 0) {
         if (Result<uint32_t> share = hooks_.plan_trial(canary)) {
@@ -579,7 +606,7 @@ Result<InstallResult> SnapshotManager::install_stored_locked(const std::string& 
     if (!snapshot) {
         return snapshot.error();
     }
-    if (Status fits = app_.accepts(snapshot->model.network); !fits) {
+    if (Status fits = app_.accepts(*snapshot); !fits) {
         return fits.error();
     }
     return install_locked(*snapshot, *bytes, checks_for(*snapshot));

@@ -144,6 +144,7 @@ public:
     // For live verification.
     Result<std::shared_ptr<const QuantModel>> model_of(uint32_t generation);
     Result<std::shared_ptr<const FloatModel>> float_model_of(uint32_t generation);
+    Result<std::shared_ptr<const ImageQuantModel>> image_model_of(uint32_t generation);
 
     [[nodiscard]] ActiveSnapshot active() const;
     [[nodiscard]] SnapshotOnTrial on_trial() const;
@@ -163,7 +164,9 @@ private:
         std::string program_hash;
         uint32_t explore_q16 = 0;
         std::shared_ptr<const QuantModel> model;
+        std::shared_ptr<const ImageQuantModel> image;  // in place of it
     };
+    static Known known_of(const Snapshot& snapshot);
 
     Result<InstallResult> install_locked(const Snapshot& snapshot, std::string_view bytes,
                                          std::span<const InputCodes> checks);

@@ -20,7 +20,7 @@ constexpr size_t kDetails = 10;
 
 }  // namespace
 
-Verifier::Entry& Verifier::find(uint32_t generation) {
+Verifier::Entry& Verifier::find(uint32_t generation, bool image) {
     uses_++;
     auto found = cache_.find(generation);
     if (found == cache_.end()) {
@@ -29,11 +29,19 @@ Verifier::Entry& Verifier::find(uint32_t generation) {
                                           [](const auto& a, const auto& b) { return a.second.used < b.second.used; }));
         }
         Entry entry;
-        Result<std::shared_ptr<const QuantModel>> model = load_(generation);
-        if (model) {
-            entry.model = *model;
+        const auto keep = [&entry](auto loaded, auto& model) {
+            if (loaded) {
+                model = *loaded;
+            } else {
+                entry.error = loaded.error().message;
+            }
+        };
+        if (!image) {
+            keep(load_(generation), entry.model);
+        } else if (load_image_) {
+            keep(load_image_(generation), entry.image);
         } else {
-            entry.error = model.error().message;
+            entry.error = "made by an image network, which is not explained here";
         }
         found = cache_.emplace(generation, std::move(entry)).first;
     }
@@ -66,6 +74,42 @@ std::vector<int32_t> Verifier::expected(Entry& entry, const DecodedSample& sampl
     return outputs;
 }
 
+std::string Verifier::explain_image(const App& app, const DecodedSample& sample, const std::string& where) {
+    const Entry& entry = find(sample.generation, true);
+    if (entry.image == nullptr) {
+        return where + ": " + entry.error;
+    }
+    const ImageNetwork& network = entry.image->network;
+    if (Status fits = app.accepts(network); !fits) {
+        return where + ": " + fits.error().message;
+    }
+    const ImageSize outputs = output_size(network, sample.picture);
+    if (sample.place.width >= outputs.width || sample.place.height >= outputs.height) {
+        return fmt::format("{}: place {},{} of {}x{} outputs", where, sample.place.width, sample.place.height,
+                           outputs.width, outputs.height);
+    }
+    const ImageWindow window = window_of(network, sample.picture, sample.place.width, sample.place.height);
+    if (window.size != sample.window ||
+        sample.input.size() != network.inputs.size() * sample.window.width * sample.window.height) {
+        return fmt::format("{}: a window of {}x{}, the place's is {}x{}", where, sample.window.width,
+                           sample.window.height, window.size.width, window.size.height);
+    }
+    const ImageCodes codes{window.size, {sample.input.begin(), sample.input.end()}};
+    const std::vector<int32_t> values = interpret(*entry.image, codes);
+    const ImageSize size = output_size(network, window.size);
+    for (size_t i = 0; i < app.output_count(); i++) {
+        const int32_t expected = values[(i * size.height + window.at.height) * size.width + window.at.width];
+        if (sample.output[i] != expected) {
+            return fmt::format("{}: output {} at {},{} is {}, the snapshot gives {} for this window", where, i,
+                               sample.place.width, sample.place.height, sample.output[i], expected);
+        }
+    }
+    if (!sample.action_sound) {
+        return fmt::format("{}: action {} does not follow from output {}", where, sample.action, sample.output[0]);
+    }
+    return {};
+}
+
 std::string Verifier::explain(const App& app, const DecodedSample& sample) {
     const auto where = [&] {
         return fmt::format("flow {} decision {} generation {}", sample.flow, sample.seq, sample.generation);
@@ -73,7 +117,10 @@ std::string Verifier::explain(const App& app, const DecodedSample& sample) {
     if (sample.generation == 0) {
         return where() + ": made by a network, but names no generation";
     }
-    Entry& entry = find(sample.generation);
+    if (sample.window != ImageSize{}) {
+        return explain_image(app, sample, where());
+    }
+    Entry& entry = find(sample.generation, false);
     if (entry.model == nullptr) {
         return where() + ": " + entry.error;
     }
@@ -131,6 +178,16 @@ Result<VerifyReport> verify_state_directory(const std::string& state_directory, 
                 return snapshot.error();
             }
             return std::make_shared<const FloatModel>(std::move(snapshot->reference));
+        },
+        [&](uint32_t generation) -> Result<std::shared_ptr<const ImageQuantModel>> {
+            Result<Snapshot> snapshot = load(generation);
+            if (!snapshot) {
+                return snapshot.error();
+            }
+            if (!snapshot->image) {
+                return Error{fmt::format("generation {} holds no image network", generation)};
+            }
+            return std::make_shared<const ImageQuantModel>(std::move(snapshot->image->model));
         });
     VerifyReport report;
     struct Flow {

@@ -22,9 +22,11 @@ public:
     // Finds the model of a generation; its error becomes the reason that decisions of that generation are unexplained.
     using Load = std::function<Result<std::shared_ptr<const QuantModel>>(uint32_t generation)>;
     using LoadFloat = std::function<Result<std::shared_ptr<const FloatModel>>(uint32_t generation)>;
-    // `load_float`: for decisions that were made in float; without it they can't be explained.
-    explicit Verifier(Load load, LoadFloat load_float = {})
-        : load_(std::move(load)), load_float_(std::move(load_float)) {}
+    using LoadImage = std::function<Result<std::shared_ptr<const ImageQuantModel>>(uint32_t generation)>;
+    // `load_float`: for decisions that were made in float; `load_image`: for those of image networks. Without them
+    // these can't be explained.
+    explicit Verifier(Load load, LoadFloat load_float = {}, LoadImage load_image = {})
+        : load_(std::move(load)), load_float_(std::move(load_float)), load_image_(std::move(load_image)) {}
 
     // Empty = explained; else what differs. Only for samples with made_by_network.
     std::string explain(const App& app, const DecodedSample& sample);
@@ -32,15 +34,18 @@ public:
 private:
     struct Entry {
         std::shared_ptr<const QuantModel> model;  // null: `error` says why
-        std::shared_ptr<FloatRunner> runner;      // made when it is first needed
+        std::shared_ptr<const ImageQuantModel> image;
+        std::shared_ptr<FloatRunner> runner;  // made when it is first needed
         std::string error;
         uint64_t used = 0;
     };
-    Entry& find(uint32_t generation);
+    Entry& find(uint32_t generation, bool image);
+    std::string explain_image(const App& app, const DecodedSample& sample, const std::string& where);
     std::vector<int32_t> expected(Entry& entry, const DecodedSample& sample, std::string& error);
 
     Load load_;
     LoadFloat load_float_;
+    LoadImage load_image_;
     std::unordered_map<uint32_t, Entry> cache_;
     uint64_t uses_ = 0;
 };

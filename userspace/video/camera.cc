@@ -28,7 +28,8 @@ timespec to_timespec(uint64_t ns) { return {static_cast<time_t>(ns / second_ns),
 Result<std::unique_ptr<Camera>> Camera::connect(const CameraOptions& options, const Clip& clip, const HostPort& server,
                                                 const ConnectOptions& connection, const std::stop_token& stop,
                                                 std::function<void(const CameraStats&)> report) {
-    Result<Encoder> encoder = Encoder::open(clip.size(), options.rate.fps, RateController(options.rate).kbps());
+    Result<std::unique_ptr<LiveEncoder>> encoder =
+        options.encoder(options.camera, clip.size(), options.rate.fps, RateController(options.rate).kbps());
     if (!encoder) {
         return encoder.error();
     }
@@ -40,8 +41,8 @@ Result<std::unique_ptr<Camera>> Camera::connect(const CameraOptions& options, co
         new Camera(options, clip, std::move(*socket), std::move(*encoder), stop, std::move(report)));
 }
 
-Camera::Camera(const CameraOptions& options, const Clip& clip, Fd socket, Encoder encoder, const std::stop_token& stop,
-               std::function<void(const CameraStats&)> report)
+Camera::Camera(const CameraOptions& options, const Clip& clip, Fd socket, std::unique_ptr<LiveEncoder> encoder,
+               const std::stop_token& stop, std::function<void(const CameraStats&)> report)
     : options_(options),
       clip_(clip),
       socket_(std::move(socket)),
@@ -112,27 +113,31 @@ Result<bool> Camera::frame() {
     observe();
     RateInput input;
     input.now_ns = capture_ns;
-    input.unsent_bytes = stats_.process_bytes + stats_.tcp.notsent_bytes;
+    // What the encoder means to wait is no sign of a slow link. While it explains all of the backlog, the picture is
+    // encoded and waits behind it, so that a key frame costs no pictures.
+    const uint64_t unsent = stats_.process_bytes + stats_.tcp.notsent_bytes;
+    const uint64_t planned = encoder_->planned_backlog(stats_.target_kbps, capture_ns);
+    const bool may_wait = planned > 0 && unsent <= planned;
+    input.unsent_bytes = unsent - std::min(unsent, planned);
     input.delivery_rate = stats_.tcp.delivery_rate;
     input.app_limited = stats_.tcp.app_limited;
     input.srtt_us = stats_.tcp.srtt_us;
 
-    woken = wait(next_tick_ns_, true);
-    if (!woken) {
-        return woken.error();
+    if (!may_wait) {
+        woken = wait(next_tick_ns_, true);
+        if (!woken) {
+            return woken.error();
+        }
+        if (*woken == Wake::stopped) {
+            return true;
+        }
+        input.skipped = *woken == Wake::time;
     }
-    if (*woken == Wake::stopped) {
-        return true;
-    }
-    input.skipped = *woken == Wake::time;
     stats_.target_kbps = rate_.update(input);
     if (input.skipped) {
         stats_.frames_skipped++;
     } else {
-        if (Status set = encoder_.set_kbps(stats_.target_kbps); !set) {
-            return set.error();
-        }
-        Result<EncodedFrame> encoded = encoder_.encode(clip_.picture(picture));
+        Result<EncodedFrame> encoded = encoder_->encode(clip_.picture(picture), stats_.target_kbps, capture_ns);
         if (!encoded) {
             return encoded.error();
         }
@@ -144,9 +149,7 @@ Result<bool> Camera::frame() {
         header.skipped = static_cast<uint32_t>(stats_.frames_skipped + stats_.frames_overrun);
         header.picture = static_cast<uint32_t>(picture % clip_.pictures());
         header.flags = encoded->key ? ADP_VIDEO_KEY : 0;
-        pending_ = frame_bytes(header, encoded->bytes);
-        pending_at_ = 0;
-        pending_frame_ = true;
+        queue(frame_bytes(header, encoded->bytes), true);
         stats_.frames_encoded++;
         stats_.qp_sum += static_cast<uint64_t>(std::max(encoded->qp, 0));
         if (Status sent = flush(); !sent) {
@@ -217,10 +220,9 @@ Status Camera::flush() {
         }
         pending_at_ += static_cast<size_t>(sent);
         stats_.bytes += static_cast<uint64_t>(sent);
-        if (pending_at_ == pending_.size() && pending_frame_) {
-            stats_.frames_sent++;
-            pending_frame_ = false;
-        }
+        const auto unfinished = std::ranges::upper_bound(frame_ends_, pending_at_);
+        stats_.frames_sent += static_cast<uint64_t>(unfinished - frame_ends_.begin());
+        frame_ends_.erase(frame_ends_.begin(), unfinished);
     }
     return {};
 }
@@ -273,6 +275,19 @@ Result<bool> Camera::drain() {
     return got != 0;
 }
 
+// Behind what is still to be sent.
+void Camera::queue(std::vector<uint8_t> record, bool frame) {
+    pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(pending_at_));
+    for (size_t& end : frame_ends_) {
+        end -= pending_at_;
+    }
+    pending_at_ = 0;
+    pending_.insert(pending_.end(), record.begin(), record.end());
+    if (frame) {
+        frame_ends_.push_back(pending_.size());
+    }
+}
+
 void Camera::queue_end() {
     adp_video_header header{};
     header.camera = options_.camera;
@@ -280,9 +295,7 @@ void Camera::queue_end() {
     header.capture_ns = now_ns();
     header.skipped = static_cast<uint32_t>(stats_.frames_skipped + stats_.frames_overrun);
     header.flags = ADP_VIDEO_END;
-    pending_ = frame_bytes(header, {});
-    pending_at_ = 0;
-    pending_frame_ = false;
+    queue(frame_bytes(header, {}), false);
     ending_ = true;
 }
 
@@ -291,6 +304,7 @@ void Camera::observe() {
         stats_.tcp = tcp_state(socket_.get());
     }
     stats_.process_bytes = pending_.size() - pending_at_;
+    stats_.regions = encoder_->regions();
 }
 
 void Camera::report_if_due(uint64_t now) {

@@ -12,7 +12,7 @@
 
 #include "codegen/result.h"
 #include "userspace/video/clip.h"
-#include "userspace/video/encoder.h"
+#include "userspace/video/live_encoder.h"
 #include "userspace/video/net.h"
 #include "userspace/video/rate_controller.h"
 
@@ -24,6 +24,7 @@ struct CameraOptions {
     uint64_t first_picture = 0;   // of the clip
     uint64_t start_delay_ns = 0;  // before the first frame: spreads the cameras over a frame time
     uint64_t duration_ns = 0;     // 0: until stopped
+    LiveEncoderFactory encoder = open_plain_encoder;
 };
 
 // Counters since the start; the rest as last seen.
@@ -37,8 +38,9 @@ struct CameraStats {
     uint64_t frames_overrun = 0;  // before encoding: this process was late by a whole frame time (CPU, not network)
     uint64_t bytes = 0;           // handed to the kernel, with headers
     double target_kbps = 0;
-    uint64_t qp_sum = 0;         // over frames_encoded
-    uint64_t process_bytes = 0;  // of the last frame, not handed to the kernel yet
+    uint64_t qp_sum = 0;                 // over frames_encoded
+    uint64_t process_bytes = 0;          // of the last frame, not handed to the kernel yet
+    std::optional<RegionStats> regions;  // where the encoder has them
     TcpState tcp;
     uint64_t start_ns = 0;  // of the first step()
     uint64_t end_ns = 0;
@@ -64,8 +66,8 @@ private:
     enum class Phase : uint8_t { streaming, draining, done };
     enum class Wake : uint8_t { time, writable, stopped };
 
-    Camera(const CameraOptions& options, const Clip& clip, Fd socket, Encoder encoder, const std::stop_token& stop,
-           std::function<void(const CameraStats&)> report);
+    Camera(const CameraOptions& options, const Clip& clip, Fd socket, std::unique_ptr<LiveEncoder> encoder,
+           const std::stop_token& stop, std::function<void(const CameraStats&)> report);
 
     Result<bool> step_phase();
     Result<bool> frame();
@@ -73,6 +75,7 @@ private:
     // Sends what is pending meanwhile.
     Result<Wake> wait(uint64_t until_ns, bool for_writable);
     Status flush();
+    void queue(std::vector<uint8_t> record, bool frame);
     void queue_end();
     void observe();
     void report_if_due(uint64_t now);
@@ -80,7 +83,7 @@ private:
     CameraOptions options_;
     const Clip& clip_;
     Fd socket_;
-    Encoder encoder_;
+    std::unique_ptr<LiveEncoder> encoder_;
     RateController rate_;
     std::stop_token stop_;
     StopWake wake_;
@@ -91,10 +94,10 @@ private:
     uint64_t next_tick_ns_ = 0;
     uint64_t next_report_ns_ = 0;
     uint64_t ticks_ = 0;
-    std::vector<uint8_t> pending_;  // one frame, of which pending_at_ bytes are in the socket
+    std::vector<uint8_t> pending_;  // a frame or more, of which pending_at_ bytes are in the socket
     size_t pending_at_ = 0;
-    bool pending_frame_ = false;  // a frame, not the end record
-    bool ending_ = false;         // the end record is pending or sent
+    std::vector<size_t> frame_ends_;  // in pending_; the end record has none
+    bool ending_ = false;             // the end record is pending or sent
     uint64_t drain_until_ns_ = 0;
 };
 

@@ -36,6 +36,20 @@ double mean_qp(const CameraStats& stats) {
                : std::round(10.0 * static_cast<double>(stats.qp_sum) / static_cast<double>(stats.frames_encoded)) / 10;
 }
 
+Json regions_json(const RegionStats& regions) {
+    return {{"generation", regions.generation},
+            {"chunks", regions.chunks},
+            {"decided", regions.decided},
+            {"uniform", regions.uniform},
+            {"switches", regions.switches},
+            {"samples_lost", regions.samples_lost},
+            {"share_high", std::round(regions.share * 1000) / 1000},
+            {"qp_high", regions.qp_high},
+            {"qp_low", regions.qp_low},
+            {"bytes_over_budget", std::round(regions.bytes_over_budget * 1000) / 1000},
+            {"state", regions.state}};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<LineFile>> LineFile::open(const std::string& path) {
@@ -70,27 +84,31 @@ Status LineFile::status() const {
 }
 
 Json second_json(const CameraStats& stats, uint64_t now_ns) {
-    return {{"time_us", now_ns / 1000},
-            {"camera", stats.camera},
-            {"local_port", stats.local_port},
-            {"cc", stats.congestion_control},
-            {"frames_encoded", stats.frames_encoded},
-            {"frames_sent", stats.frames_sent},
-            {"frames_skipped", stats.frames_skipped},
-            {"frames_overrun", stats.frames_overrun},
-            {"bytes", stats.bytes},
-            {"target_kbps", std::round(stats.target_kbps)},
-            {"mean_qp", mean_qp(stats)},
-            {"delivery_kbps", std::round(static_cast<double>(stats.tcp.delivery_rate) * 8 / 1000)},
-            {"app_limited", stats.tcp.app_limited},
-            {"srtt_us", stats.tcp.srtt_us},
-            {"min_rtt_us", stats.tcp.min_rtt_us},
-            {"retransmits", stats.tcp.retransmits},
-            {"cwnd", stats.tcp.cwnd},
-            {"pacing_kbps", std::round(static_cast<double>(stats.tcp.pacing_rate) * 8 / 1000)},
-            {"notsent_bytes", stats.tcp.notsent_bytes},
-            {"backlog_bytes", stats.tcp.backlog_bytes},
-            {"process_bytes", stats.process_bytes}};
+    Json json = {{"time_us", now_ns / 1000},
+                 {"camera", stats.camera},
+                 {"local_port", stats.local_port},
+                 {"cc", stats.congestion_control},
+                 {"frames_encoded", stats.frames_encoded},
+                 {"frames_sent", stats.frames_sent},
+                 {"frames_skipped", stats.frames_skipped},
+                 {"frames_overrun", stats.frames_overrun},
+                 {"bytes", stats.bytes},
+                 {"target_kbps", std::round(stats.target_kbps)},
+                 {"mean_qp", mean_qp(stats)},
+                 {"delivery_kbps", std::round(static_cast<double>(stats.tcp.delivery_rate) * 8 / 1000)},
+                 {"app_limited", stats.tcp.app_limited},
+                 {"srtt_us", stats.tcp.srtt_us},
+                 {"min_rtt_us", stats.tcp.min_rtt_us},
+                 {"retransmits", stats.tcp.retransmits},
+                 {"cwnd", stats.tcp.cwnd},
+                 {"pacing_kbps", std::round(static_cast<double>(stats.tcp.pacing_rate) * 8 / 1000)},
+                 {"notsent_bytes", stats.tcp.notsent_bytes},
+                 {"backlog_bytes", stats.tcp.backlog_bytes},
+                 {"process_bytes", stats.process_bytes}};
+    if (stats.regions) {
+        json["qp"] = regions_json(*stats.regions);
+    }
+    return json;
 }
 
 Json second_json(const StreamStats& stats, const StreamInterval& interval) {
@@ -129,6 +147,9 @@ Json summary_json(const CameraStats& stats) {
                  {"min_rtt_us", stats.tcp.min_rtt_us},
                  {"retransmits", stats.tcp.retransmits},
                  {"ended", stats.ended}};
+    if (stats.regions) {
+        json["qp"] = regions_json(*stats.regions);
+    }
     if (!stats.error.empty()) {
         json["error"] = stats.error;
     }

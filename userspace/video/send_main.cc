@@ -9,6 +9,7 @@
 #include <spdlog/spdlog.h>
 
 #include "codegen/version.h"
+#include "userspace/qp/region_live_encoder.h"
 #include "userspace/video/camera.h"
 #include "userspace/video/clip.h"
 #include "userspace/video/report.h"
@@ -38,6 +39,7 @@ struct Options {
     int lowat_kb = 16;
     uint64_t memory_mb = 600;
     bool verbose = false;
+    RegionLiveOptions qp;  // an empty directory: one quality, as the bitrate asks for
 };
 
 int run(const Options& options) {
@@ -85,6 +87,8 @@ int run(const Options& options) {
             stats->write(second_json(camera, now_ns()).dump());
         }
     };
+    const LiveEncoderFactory encoder =
+        options.qp.directory.empty() ? LiveEncoderFactory(open_plain_encoder) : region_encoders(options.qp);
     std::vector<std::unique_ptr<Camera>> cameras;
     for (unsigned i = 0; i < options.cameras; i++) {
         CameraOptions camera;
@@ -98,6 +102,7 @@ int run(const Options& options) {
         camera.first_picture = static_cast<uint64_t>(i) * clip->pictures() / options.cameras;
         // Real cameras don't take their pictures at the same moment.
         camera.start_delay_ns = static_cast<uint64_t>(i * 1e9 / options.fps / options.cameras);
+        camera.encoder = encoder;
         camera.duration_ns = static_cast<uint64_t>(options.duration_s * 1e9);
         Result<std::unique_ptr<Camera>> connected =
             Camera::connect(camera, *clip, *server, connection, signals.token(), report);
@@ -210,6 +215,20 @@ int main(int argc, char** argv) {
     app.add_option("--memory-mb", options.memory_mb, "Memory for the decoded clip, MB; pictures beyond it are left out")
         ->check(CLI::Range(1, 65536))
         ->capture_default_str();
+    CLI::Option* qp = app.add_option("--qp", options.qp.directory,
+                                     "Regions of two qualities: the directory that adapathd's app qp shares "
+                                     "(host_directory). Without a snapshot there, "
+                                     "each chunk has one quality");
+    const auto with_qp = [&](CLI::Option* option) { option->needs(qp)->capture_default_str(); };
+    with_qp(app.add_option("--qp-threshold", options.qp.threshold,
+                           "Macroblocks with at least this logit get the high quality")
+                ->check(CLI::Range(-1000.0, 1000.0)));
+    with_qp(app.add_option("--qp-dilation", options.qp.dilation, "And those so many macroblocks away")
+                ->check(CLI::Range(0, 255)));
+    with_qp(
+        app.add_option("--qp-gap", options.qp.gap, "Quantisers between the two qualities")->check(CLI::Range(1, 30)));
+    with_qp(app.add_option("--qp-group", options.qp.group, "Pictures a chunk, the first of them a key frame")
+                ->check(CLI::Range(1, 1000)));
     app.add_flag("--verbose", options.verbose, "Debug messages, x264's and libav's among them");
     try {
         app.parse(argc, argv);

@@ -1,0 +1,40 @@
+// The quantisers of a chunk whose bytes are to keep to a budget: chosen before its first picture, from what past chunks
+// cost. Pure: no encoder, no clock.
+//
+// Bytes are taken to halve with every 6 quantisers (x264 at these rates: 5 to 7). What a chunk of a camera costs at one
+// quantiser moves slowly, so the chunks before say what the next will cost; what they took too much is taken back over
+// the next.
+#pragma once
+
+#include <cstdint>
+
+#include "userspace/video/region_encoder.h"
+
+namespace adapath::video {
+
+struct ChunkQuantiserOptions {
+    int gap = 8;        // quantisers between the high and the low quality
+    int best = 10;      // the high quality is never better: what nobody would see the difference to
+    int worst = 51;     // H.264's
+    double pixels = 0;  // of a picture: for the first chunk, of which nothing is known
+};
+
+class ChunkQuantiser {
+public:
+    explicit ChunkQuantiser(const ChunkQuantiserOptions& options);
+
+    // `share` of the blocks will be high; without regions both qualities are the same.
+    [[nodiscard]] QualityPair choose(double budget_bytes, unsigned pictures, bool regions, double share) const;
+    // What the chunk came to that was encoded so, and what it was to come to.
+    void learn(const QualityPair& quality, double share, unsigned pictures, double bytes, double budget_bytes);
+
+private:
+    // A picture's bytes at these qualities, where one at quantiser 0 takes 1.
+    [[nodiscard]] static double units(const QualityPair& quality, double share);
+
+    ChunkQuantiserOptions options_;
+    double cost_[2] = {0, 0};  // a picture's bytes by the above, without regions and with; 0: not known
+    double owed_ = 0;          // bytes beyond the budgets, to be taken back
+};
+
+}  // namespace adapath::video
