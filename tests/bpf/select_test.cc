@@ -96,7 +96,7 @@ TEST_F(Select, EveryDecisionIsTheInterpretersOwn) {
     activate(freeze(random_select_model({32, 16}, 1)));
     LiveCameras cameras(20, 20ms, 6, 2);
     for (const double price : {0.0, 0.3, 1.0, 3.0, 10.0}) {
-        panel_->set_market(price, 0, 0.5, 20);
+        EXPECT_TRUE(panel_->set_market(price, 0, 0.5, 20).ok());
         cameras.run_for(600ms, through_program());
     }
     collect();
@@ -123,13 +123,13 @@ TEST_F(Select, ThePriceDecidesBetweenTheRenditions) {
     cameras.run_for(960ms, through_program());
     EXPECT_EQ(cameras.passed(0, ADP_SELECT_SUB), sub) << "main, at a price of nothing";
     // Main is about 0.24 MiB/s at this rate of pictures, sub a quarter of that: 0.25 more is not worth 2 * 0.18.
-    panel_->set_market(2, 0, 0, 1);
+    EXPECT_TRUE(panel_->set_market(2, 0, 0, 1).ok());
     cameras.run_for(120ms, through_program());
     const size_t main = cameras.passed(0, ADP_SELECT_MAIN);
     cameras.run_for(960ms, through_program());
     EXPECT_EQ(cameras.passed(0, ADP_SELECT_MAIN), main);
     EXPECT_GE(cameras.passed(0, ADP_SELECT_SUB), sub + 7);
-    panel_->set_market(1000, 0, 0, 1);
+    EXPECT_TRUE(panel_->set_market(1000, 0, 0, 1).ok());
     cameras.run_for(120ms, through_program());
     const size_t before = cameras.passed(0, ADP_SELECT_SUB);
     cameras.run_for(960ms, through_program());
@@ -170,12 +170,12 @@ TEST_F(Select, FeedbackReachesTheFeatures) {
     add_cameras(2);
     open();
     activate(freeze(random_select_model({32, 16}, 1)));
-    panel_->set_market(0, 0, 1, 8);
-    panel_->set_seen(1, 7, 1, 0.5);
-    panel_->set_measured(1, 0.5, 1);
+    EXPECT_TRUE(panel_->set_market(0, 0, 1, 8).ok());
+    EXPECT_TRUE(panel_->set_seen(1, 7, 1, 0.5).ok());
+    EXPECT_TRUE(panel_->set_measured(1, 0.5, 1).ok());
     LiveCameras cameras(2, 20ms, 6, 3);
     cameras.run_for(700ms, through_program());
-    panel_->set_seen(1, 7, 1, 0.5);
+    EXPECT_TRUE(panel_->set_seen(1, 7, 1, 0.5).ok());
     cameras.run_for(200ms, through_program());
     collect();
     bool known = false;
@@ -200,7 +200,7 @@ TEST_F(Select, SwitchesUnderTrafficTearNothing) {
     std::vector<Snapshot> snapshots;
     for (uint64_t i = 0; i < 5; ++i) snapshots.push_back(freeze(random_select_model({32, 16}, 10 + i)));
     snapshots.push_back(freeze(random_select_model({24}, 20)));
-    panel_->set_market(1.5, 0, 0.5, count);
+    EXPECT_TRUE(panel_->set_market(1.5, 0, 0.5, count).ok());
     LiveCameras cameras(count, 25ms, 5, 4, true);
     std::atomic<bool> over{false};
     const int program = program_.get();

@@ -8,6 +8,7 @@
 
 #include "tests/demo/synthetic.h"
 #include "tests/support/html.h"
+#include "userspace/demo/qp_act.h"
 #include "userspace/demo/report.h"
 #include "userspace/demo/summary.h"
 
@@ -92,6 +93,43 @@ TEST(SelectSection, EachFaultFailsItsCriterion) {
         },
         "select_chooses"))
         << "the fallback's choices are no network's";
+}
+
+QpRecording encoded() {
+    QpRecording r;
+    r.present = true;
+    r.share = 0.2;
+    r.frames_sent = 240;
+    r.frames_decoded = 240;
+    r.counters.decisions = 24;
+    r.counters.switches_parameter = 20;
+    r.verification = {.ran = true, .decisions = 24, .unexplained = 0, .error = {}};
+    r.pictures.push_back({"map", "PNG"});
+    return r;
+}
+
+TEST(QpSection, IsPartOfThePageAndEachFaultFailsItsCriterion) {
+    Recording r = synthetic_recording();
+    EXPECT_EQ(qp_section(r.qp), "");
+    r.qp = encoded();
+    const Summary summary = summarise(r);
+    EXPECT_TRUE(summary.ok) << to_table(r, summary, false);
+    const std::string html = to_html(r, summary);
+    EXPECT_EQ(testing::unbalanced(html), "");
+    EXPECT_NE(html.find("which macroblocks get the high quality"), std::string::npos);
+    const auto failed = [](auto spoil, const std::string& name) {
+        Recording spoilt = synthetic_recording();
+        spoilt.qp = encoded();
+        spoil(spoilt.qp);
+        const Summary judged = summarise(spoilt);
+        const Criterion* found = criterion(judged, name);
+        return found != nullptr && !found->passed && !judged.ok;
+    };
+    EXPECT_TRUE(failed([](QpRecording& q) { q.error = "no selector"; }, "qp"));
+    EXPECT_TRUE(failed([](QpRecording& q) { q.verification.unexplained = 1; }, "qp_decisions_unexplained"));
+    EXPECT_TRUE(failed([](QpRecording& q) { q.counters.sequence_gaps = 1; }, "qp_decisions_unexplained"));
+    EXPECT_TRUE(failed([](QpRecording& q) { q.frames_decoded--; }, "qp_frames_lost"));
+    EXPECT_TRUE(failed([](QpRecording& q) { q.counters.switches_parameter = 1; }, "qp_switches"));
 }
 
 }  // namespace

@@ -21,6 +21,7 @@
 #include "userspace/common/clock.h"
 #include "userspace/common/file.h"
 #include "userspace/demo/plan.h"
+#include "userspace/demo/qp_act.h"
 #include "userspace/demo/recorder.h"
 #include "userspace/demo/scenario.h"
 #include "userspace/demo/select_act.h"
@@ -136,6 +137,9 @@ public:
         if (options_.select_s > 0 && options_.backend == "bpf" && !stop_.requested()) {
             select();
         }
+        if (options_.qp_s > 0 && options_.backend == "bpf" && !stop_.requested()) {
+            qp();
+        }
         return std::move(recording_);
     }
 
@@ -160,6 +164,7 @@ private:
     void read_video();
     void verify();
     void select();
+    void qp();
     void end_all();
 
     const Options options_;
@@ -714,6 +719,20 @@ void Demo::select() {
     // 500 kbit/s a main stream: some three of five fit.
     act.mean_rate = 0.3 * options_.cameras;
     recording_.select = run_select_act(act, stop_);
+    recording_.interrupted = recording_.interrupted || stop_.requested();
+    line_.clear();
+}
+
+void Demo::qp() {
+    line_.say(fmt::format("the app qp: freezing, then {:.0f} s of two cameras in one encoder", options_.qp_s));
+    QpActOptions act;
+    act.duration_s = options_.qp_s;
+    act.clip = options_.clip;
+    act.selector = options_.qp_selector;
+    act.out = options_.out + "/qp";
+    act.bin = options_.bin;
+    act.patience = options_.patience;
+    recording_.qp = run_qp_act(act, stop_);
     recording_.interrupted = recording_.interrupted || stop_.requested();
     line_.clear();
 }

@@ -28,6 +28,8 @@ struct Options {
     std::string out = "out/demo";
     std::string bin;  // directory of the programs
     std::string checkpoint = "models/cc";
+    std::string qp_selector = "models/qp/selector.json";
+    double qp_s = 12;      // of the part about the app qp; 0: none
     double select_s = 30;  // of the part about the app select, with backend bpf; 0: none
     std::string select_checkpoint = "models/select";
     std::string certificates = "scripts/certificates.sh";

@@ -118,6 +118,11 @@ int main(int argc, char** argv) {
                    "Seconds of the part about the app select (backend bpf); 0: without it")
         ->capture_default_str()
         ->check(CLI::Range(0.0, 3600.0));
+    app.add_option("--qp-seconds", options.qp_s, "Seconds of the part about the app qp (backend bpf); 0: without it")
+        ->capture_default_str()
+        ->check(CLI::Range(0.0, 3600.0));
+    app.add_option("--qp-selector", options.qp_selector, "The quality selector that it starts from")
+        ->capture_default_str();
     app.add_option("--select-checkpoint", options.select_checkpoint, "Directory of the selector to start from")
         ->capture_default_str();
     app.add_option("--certificates", options.certificates, "The script that makes certificates for that part")

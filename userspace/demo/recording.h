@@ -163,6 +163,19 @@ struct SelectRecording {
     uint64_t pictures_incomplete = 0;
 };
 
+// The app qp at work in an encoder's process.
+struct QpRecording {
+    bool present = false;
+    std::string error;  // why there is nothing, or not all
+    double share = 0;   // of the drawn picture's macroblocks that get the high quality
+    uint64_t frames_sent = 0;
+    uint64_t frames_decoded = 0;
+    uint64_t bytes = 0;
+    Counters counters;
+    Verification verification;
+    std::vector<PngPicture> pictures;
+};
+
 struct Recording {
     Settings settings;
     uint64_t start_us = 0;  // video begins
@@ -179,6 +192,7 @@ struct Recording {
     Verification verification;
     Forced forced;
     SelectRecording select;
+    QpRecording qp;
     std::vector<std::string> errors;  // processes that died and the like
 };
 

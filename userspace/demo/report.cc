@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "userspace/demo/qp_act.h"
 #include "userspace/demo/report_page.h"
 #include "userspace/demo/select_section.h"
 #include "userspace/harness/chart.h"
@@ -555,7 +556,8 @@ std::string to_html(const Recording& r, const Summary& s) {
                                                s.criteria.size())),
         fmt::arg("facts", facts), fmt::arg("cards", cards(r, s)), fmt::arg("legend", legend),
         fmt::arg("charts", charts), fmt::arg("verdicts", verdicts(s)), fmt::arg("figures", figures(r, s)),
-        fmt::arg("switches", switch_rows(r)), fmt::arg("sections", select_section(r.select)), fmt::arg("data", data));
+        fmt::arg("switches", switch_rows(r)), fmt::arg("sections", select_section(r.select) + qp_section(r.qp)),
+        fmt::arg("data", data));
 }
 
 }  // namespace adapath::demo

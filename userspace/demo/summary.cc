@@ -97,6 +97,25 @@ void judge_select(const SelectRecording& r, Criteria& c) {
           fmt::format("{} chunks whose two renditions the server compared (want at least 1)", measured));
 }
 
+void judge_qp(const QpRecording& r, Criteria& c) {
+    if (!r.present) {
+        return;
+    }
+    if (!r.error.empty()) {
+        c.add("qp", false, r.error);
+        return;
+    }
+    c.add("qp_decisions_unexplained",
+          r.verification.ran && r.verification.decisions > 0 && r.verification.unexplained == 0 &&
+              r.counters.sequence_gaps == 0,
+          fmt::format("{} chunks decided in the encoder's process, {} not reproduced, {} missing (want 0)",
+                      r.verification.decisions, r.verification.unexplained, r.counters.sequence_gaps));
+    c.add("qp_frames_lost", r.frames_sent > 0 && r.frames_decoded == r.frames_sent,
+          fmt::format("{} frames sent, {} decoded (want all)", r.frames_sent, r.frames_decoded));
+    const uint64_t switches = r.counters.switches_parameter + r.counters.switches_network;
+    c.add("qp_switches", switches > 1, fmt::format("{} switches under the encoder (want more than 1)", switches));
+}
+
 void judge(const Recording& r, Summary& s) {
     Criteria c;
     const Counters& n = r.counters;
@@ -166,6 +185,7 @@ void judge(const Recording& r, Summary& s) {
         c.add("scenario", false, failure);
     }
     judge_select(r.select, c);
+    judge_qp(r.qp, c);
     s.criteria = c.take();
     s.ok = std::all_of(s.criteria.begin(), s.criteria.end(), [](const Criterion& x) { return x.passed; });
 }
