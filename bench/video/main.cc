@@ -284,7 +284,7 @@ private:
                 more += set == ADP_SELECT_NONE ? '-' : set == ADP_SELECT_ONLY_MAIN ? 'm' : 's';
             }
         } else {
-            stage.trainer_arguments = {"--checkpoint", options_.checkpoint};
+            stage.trainer_arguments = {"--app", "select", "--checkpoint", options_.checkpoint};
             stage.trainer_arguments.insert(stage.trainer_arguments.end(), options_.trainer_arguments.begin(),
                                            options_.trainer_arguments.end());
             stage.daemon_config = options_.daemon_config;

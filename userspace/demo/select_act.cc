@@ -87,7 +87,7 @@ private:
         stage.server_arguments = {"--every",         look_at_every,
                                   "--pictures",      options_.out + "/pictures",
                                   "--picture-every", fmt::format("{:.1f}", std::max(2.0, options_.duration_s / 3))};
-        stage.trainer_arguments = {"--checkpoint", options_.checkpoint};
+        stage.trainer_arguments = {"--app", "select", "--checkpoint", options_.checkpoint};
         Result<std::unique_ptr<VideoStage>> created = VideoStage::create(std::move(*trace), stage, stop_);
         if (!created) {
             return created.error();
