@@ -62,7 +62,7 @@ std::string objectives(const std::vector<Scenario>& links, const FloatModel& mod
     std::string text =
         "\n## One network, several objectives\n\nThe LTE-like held-out links, by the weight of delay (throughput 1, "
         "loss "
-        "8; the default is 0.25):\n\n| delay | delivered | p95 queueing, ms | mean queueing, ms |\n|---|---|---|---|\n";
+        "8; the default is 0.5):\n\n| delay | delivered | p95 queueing, ms | mean queueing, ms |\n|---|---|---|---|\n";
     for (double delay : {1.0 / 32, 0.125, 0.25, 0.5, 1.0, 2.0}) {
         std::vector<Score> scores;
         for (Scenario s : links) {

@@ -93,7 +93,7 @@ enum adp_cc_weight {
 	ADP_CC_WEIGHTS = 3,
 };
 #define ADP_CC_THROUGHPUT_DEFAULT_Q16 65536 /* 1 a doubling */
-#define ADP_CC_DELAY_DEFAULT_Q16 16384	    /* 0.25: 40 ms of queue on a path of 40 ms are worth a tenth of the rate */
+#define ADP_CC_DELAY_DEFAULT_Q16 32768	    /* 0.5: 40 ms of queue on a path of 40 ms are worth a fifth of the rate */
 #define ADP_CC_LOSS_DEFAULT_Q16 524288	    /* 8: a percent of loss is worth as much as 6 % of the rate */
 
 #define ADP_CC_INTERVAL_MIN_US 10000  /* Aurora's least; below it an interval holds too few ACKs to measure */

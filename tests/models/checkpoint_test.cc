@@ -57,7 +57,7 @@ TEST(Checkpoint, BeatsDoingNothingAndTheTeacher) {
     const HeldOutScores policy = score_held_out(unseen, checkpoint());
     const HeldOutScores nothing = score_held_out(unseen, adversarial_cc(0));
     EXPECT_GT(mean_score(policy.mixed).reward, mean_score(nothing.mixed).reward + 0.5);
-    // What is to be won is delay, whose default weight is 0.25.
+    // What is to be won is delay, whose default weight is 0.5.
     EXPECT_GT(mean_score(policy.lte).reward, mean_score(nothing.lte).reward + 0.25);
     double teacher = 0;
     for (const Scenario& s : unseen.mixed)

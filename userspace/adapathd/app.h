@@ -81,7 +81,7 @@ public:
     [[nodiscard]] Objective effective(const Objective& weights) const;
     // Weights that the networks were not trained for, one line each.
     [[nodiscard]] std::vector<std::string> objective_warnings(const Objective& weights) const;
-    // "throughput 1, delay 0.25, loss 8"
+    // "throughput 1, delay 0.5, loss 8"
     [[nodiscard]] std::string objective_text(const Objective& weights) const;
 
     // May this network decide for the app? The error says what does not fit.

@@ -286,7 +286,9 @@ Status Demo::start_daemon() {
     std::string text = fmt::format(
         "# Made by adapath-demo.\ntrain: false\ncongestion_control: \"{}\"\npin_directory: \"{}\"\n"
         // The generated uplink falls to a quarter within seconds, which no snapshot is to blame for.
-        "watch {{\n  margin: 2.0\n}}\n",
+        "watch {{\n  margin: 2.0\n}}\n"
+        // Live video on a queue of 200 ms: what fills it costs more than the rate's own ups and downs.
+        "objective {{\n  throughput: 1\n  delay: 1\n  loss: 8\n}}\n",
         cc_, pins);
     if (local_) {
         text +=
