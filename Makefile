@@ -145,10 +145,11 @@ bench-video: deps ## qp and select on live video against their rivals: hours; ou
 		$(if $(CLIP),--clip '$(CLIP)') $(VIDEO_OPTIONS); \
 		$(BUILD)/bin/adapath-qp-bench --out "$$out/qp.jsonl" $(if $(CLIP),--clip '$(CLIP)')
 
-models: deps ## train the checkpoints again from nothing: cc in the simulator (MODEL_MINUTES=25, MODEL_SEED=1), select on measured video (20 minutes); goes on where it was stopped
-	$(call build,adapath-train-cc adapath-train-select)
+models: deps ## train the checkpoints again from nothing: cc in the simulator (MODEL_MINUTES=25, MODEL_SEED=1), select and qp on measured video (25 minutes); goes on where it was stopped
+	$(call build,adapath-train-cc adapath-train-select adapath-train-qp)
 	@$(BUILD)/bin/adapath-train-cc --out models/cc --minutes '$(MODEL_MINUTES)' --seed '$(MODEL_SEED)'
 	@$(BUILD)/bin/adapath-train-select --out models/select --seed '$(MODEL_SEED)'
+	@$(BUILD)/bin/adapath-train-qp --out models/qp --seed '$(MODEL_SEED)' --steps 1500 --threads 1
 
 check: deps ## checks that run nothing: scripts, headers, formatting, modules (W=1, sparse, clang), clang-tidy (CHECKS=names)
 	$(call build,all)
@@ -157,20 +158,22 @@ check: deps ## checks that run nothing: scripts, headers, formatting, modules (W
 install: ## install programs, units, configuration and checkpoint (PREFIX, SYSCONFDIR, UNITDIR, DESTDIR); build first
 	@[ -x $(BUILD)/bin/adapathd ] || { echo "install: $(BUILD)/bin/adapathd is not there: run 'make all' first" >&2; exit 1; }
 	@install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/adapath/cc $(DESTDIR)$(PREFIX)/share/adapath/select \
+		$(DESTDIR)$(PREFIX)/share/adapath/qp \
 		$(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/adapath
 	@install -m 755 $(BUILD)/bin/adapathd $(DESTDIR)$(PREFIX)/sbin/
 	@for t in adapathctl adapath-trainer adapath-codegen adapath-linkem adapath-video-send adapath-video-recv \
-		adapath-camera adapath-relay adapath-server; do \
+		adapath-camera adapath-relay adapath-server adapath-detect adapath-qp-snapshot; do \
 		install -m 755 $(BUILD)/bin/$$t $(DESTDIR)$(PREFIX)/bin/; done
 	@install -m 755 scripts/certificates.sh $(DESTDIR)$(PREFIX)/share/adapath/
 	@install -m 644 models/cc/*.model models/cc/CARD.md $(DESTDIR)$(PREFIX)/share/adapath/cc/
 	@install -m 644 models/select/policy.model models/select/CARD.md $(DESTDIR)$(PREFIX)/share/adapath/select/
+	@install -m 644 models/qp/selector.json models/qp/CARD.md $(DESTDIR)$(PREFIX)/share/adapath/qp/
 	@for u in userspace/adapathd/systemd/*.service; do \
 		sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|g; s|/usr/bin/|$(PREFIX)/bin/|g; s|/usr/share/|$(PREFIX)/share/|g; s|/etc/adapath/|$(SYSCONFDIR)/adapath/|g' \
 			"$$u" >$(DESTDIR)$(UNITDIR)/$${u##*/}; \
 		chmod 644 $(DESTDIR)$(UNITDIR)/$${u##*/}; done
-	@[ -e $(DESTDIR)$(SYSCONFDIR)/adapath/adapathd.conf ] || \
-		install -m 644 userspace/adapathd/adapathd.conf $(DESTDIR)$(SYSCONFDIR)/adapath/
+	@for c in adapathd adapathd-select adapathd-qp; do [ -e $(DESTDIR)$(SYSCONFDIR)/adapath/$$c.conf ] || \
+		install -m 644 userspace/adapathd/$$c.conf $(DESTDIR)$(SYSCONFDIR)/adapath/; done
 	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ] && ! getent group adapath >/dev/null; then groupadd --system adapath; fi
 	@echo "install: done under $(DESTDIR)$(PREFIX); start with: systemctl daemon-reload && systemctl enable --now adapathd adapath-trainer"
 
