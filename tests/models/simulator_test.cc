@@ -184,7 +184,8 @@ TEST(Simulator, FeaturesMeasureOnALteLink) {
     EXPECT_GE(once[ADP_CC_WINDOW - ADP_CC_CONTEXT].size(), 10U);
     EXPECT_GE(once[ADP_CC_AGE - ADP_CC_CONTEXT].size(), 5U);
     // Alone, the default objective: nobody inflates the base, and the weights stay.
-    EXPECT_EQ(*once[ADP_CC_DELAY_WEIGHT - ADP_CC_CONTEXT].rbegin(), ADP_CC_DELAY_WEIGHT_ZERO);     // log2(1)
+    EXPECT_EQ(*once[ADP_CC_DELAY_WEIGHT - ADP_CC_CONTEXT].rbegin(),
+              ADP_CC_DELAY_WEIGHT_ZERO - ADP_CC_WEIGHT_UNIT);                                      // log2(0.5)
     EXPECT_EQ(*once[ADP_CC_LOSS_WEIGHT - ADP_CC_CONTEXT].rbegin(), ADP_CC_LOSS_WEIGHT_ZERO + 96);  // log2(8) = 3
 }
 
@@ -437,6 +438,8 @@ TEST(Simulator, BesideCubicItKeepsItsShareAndLeavesCubicIts) {
             FlowOptions cubic;
             cubic.cubic = true;
             Simulator simulator(constant_link(mbit, 0.04, queue_s), {FlowOptions{}, cubic}, 1);
+            // The teacher's rule, at the weight that it is at home with.
+            simulator.set_objective({ADP_Q16_ONE, ADP_Q16_ONE, ADP_CC_LOSS_DEFAULT_Q16});
             simulator.set_policy(teacher_policy(), 1, 0);
             EXPECT_GE(jain_of(simulator, 0, 60), 0.75);
         }
