@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/qp/dds.h"
 #include "codegen/version.h"
 #include "models/detector/accuracy.h"
 #include "models/detector/detector.h"
@@ -43,7 +44,7 @@ struct Options {
     std::string selector = "models/qp/selector.json";
     std::string out = "out/qp/measured.jsonl";
     std::vector<std::string> regimes;
-    std::vector<std::string> masks{"selector", "boxes", "gradient", "background"};
+    std::vector<std::string> masks{"selector", "boxes", "gradient", "dds", "background"};
     float threshold = 0;
     int dilation = 0;
     double share = 0.2;
@@ -240,6 +241,11 @@ public:
     }
 
     Result<Measurement> measure(const Setting& setting) {
+        if (setting.mask == "dds") {
+            auto both = dds_chunk(detector_, clip_, first_, regime_.group, every(regime_), setting.quality);
+            if (!both) return both.error();
+            return Measurement{both->bytes, std::move(both->seen)};
+        }
         auto pictures = coded(setting);
         if (!pictures) return pictures.error();
         Measurement one{pictures->second, {}};
@@ -538,7 +544,7 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     app.add_option("--regime", options.regimes, "Only these regimes (default: all)")->check(CLI::IsMember(names));
     app.add_option("--masks", options.masks, "Who chooses the blocks of high quality")
-        ->check(CLI::IsMember({"selector", "boxes", "gradient", "background"}))
+        ->check(CLI::IsMember({"selector", "boxes", "gradient", "dds", "background"}))
         ->capture_default_str();
     app.add_option("--threshold", options.threshold, "The selector's least logit of a block in high quality")
         ->capture_default_str();
