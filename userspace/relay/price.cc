@@ -57,8 +57,11 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
         return result;  // the uplink was never the limit, or is dead from the start: nothing to say
     }
     delay_s_ = std::max(sound(uplink.backlog_bytes) / capacity_ - sound(uplink.base_rtt_s), 0.0);
-    const double slope = (offered / (capacity_ * options_.load) - 1) * options_.balance +
-                         (std::min(delay_s_, options_.delay_max_s) - options_.target_s) * options_.delay;
+    double late_s = std::min(delay_s_, options_.delay_max_s) - options_.target_s;
+    if (options_.budget > 0 && capacity_ >= options_.budget) {
+        late_s = std::max(late_s, 0.0);  // no queue is no reason to spend more than the budget
+    }
+    const double slope = (offered / (capacity_ * options_.load) - 1) * options_.balance + late_s * options_.delay;
     // At a price of N / capacity, N cameras of which each gets its bytes' worth at most offer no more than the
     // capacity.
     const double most = uplink.cameras > 0 ? std::min(options_.crowd * uplink.cameras, whole_max) : whole_max;
@@ -69,8 +72,8 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
         const double urgent = std::exp(options_.urgency * std::min(delay_s_, options_.delay_max_s));
         result.price = std::min(std::min(whole_price_ * urgent, most) / capacity_ * mib, price_max);
     }
-    // A main stream that costs so much would hardly ever be chosen by its worth, but explored it would be: on top of all,
-    // when there is least room for it.
+    // A main stream that costs so much would hardly ever be chosen by its worth, but explored it would be: on top of
+    // all, when there is least room for it.
     const double worth_it = result.price > 0 ? options_.afford * mib / result.price : capacity_;
     result.main_limit = static_cast<uint32_t>(std::max(std::min(capacity_, worth_it), 1.0));
     result.used = std::min(offered_ / capacity_, 2.0);

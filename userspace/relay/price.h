@@ -21,24 +21,24 @@
 namespace adapath::relay {
 
 struct PriceOptions {
-    double target_s = 0.3;  // queueing delay to keep, s
+    double target_s = 0.15;  // queueing delay to keep, s
     // Gains, in e-folds of the price.
-    double balance = 1.2;  // a second, when twice the capacity is offered
-    double delay = 0.2;    // a second, when the delay is 1 s above the target
+    double balance = 0.6;  // a second, when twice the capacity is offered
+    double delay = 0.5;    // a second, when the delay is 1 s above the target
     // Bounds of the two together, e-folds/s. Upward it hurries, since the queue fills; downward each chunk has to show
     // first what it did.
-    double rise_max = 8;
-    double fall_max = 2;
+    double rise_max = 2;
+    double fall_max = 0.5;
     double growth = 0.1;       // of the capacity, a second, while the uplink is not the limit
-    double smooth_s = 0.3;     // time constant of the measured capacity and of the rates
-    double delay_max_s = 0.6;  // a longer delay counts as this
-    double load = 0.85;        // share of the capacity that is to be offered
+    double smooth_s = 1;       // time constant of the measured capacity and of the rates
+    double delay_max_s = 1.5;  // a longer delay counts as this
+    double load = 0.95;        // share of the capacity that is to be offered
     // E-folds of the price, on top of all that, for each second of delay: gone as soon as the queue is, which what was
     // added up is not.
-    double urgency = 3.5;
-    double afford = 0.6;  // accuracy: a main stream that costs more is forbidden
-    double crowd = 0.5;   // the whole uplink costs at most so much for each camera
-    double budget = 0;    // bytes/s that the cameras may have at most, however wide the uplink is; 0: all of it
+    double urgency = 0;
+    double afford = 1;  // accuracy: a main stream that costs more is forbidden
+    double crowd = 1;   // the whole uplink costs at most so much for each camera
+    double budget = 0;  // bytes/s that the cameras may have at most, however wide the uplink is; 0: all of it
 };
 
 // Of the interval that just ended, sums over all cameras' connections.
