@@ -157,7 +157,7 @@ private:
         if (geteuid() != 0) {
             return Error{"network namespaces and BPF need root: run it with sudo"};
         }
-        for (const std::string& directory : {options_.out, options_.out + "/work"}) {
+        for (const std::string& directory : {options_.out, options_.out + "/cells"}) {
             if (Status made = make_directories(directory); !made) {
                 return made;
             }
@@ -190,7 +190,7 @@ private:
         }
         arena::PolicyContext context{.bin = options_.bin,
                                      .checkpoint = options_.cc_checkpoint,
-                                     .work = options_.out + "/work/cc",
+                                     .work = options_.out + "/cells/cc",
                                      .stop = &stop_};
         Result<std::unique_ptr<arena::Policy>> cc = arena::make_policy("adapath", context);
         if (!cc) {
@@ -238,7 +238,7 @@ private:
         VideoStageOptions& stage = cell.stage;
         stage.name = policy;
         stage.bin = options_.bin;
-        stage.work = options_.out + "/work/" + policy;
+        stage.work = options_.out + "/cells/" + policy;
         stage.certificates = options_.out + "/certificates";
         stage.cameras = static_cast<uint32_t>(cameras.size());
         stage.congestion_control = cc_->congestion_control();

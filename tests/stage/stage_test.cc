@@ -39,7 +39,7 @@ protected:
         ASSERT_TRUE(made.ok()) << made.error().message;
         options_.name = "stage";
         options_.bin = ADAPATH_BIN;
-        options_.work = directory_ + "/work";
+        options_.work = directory_ + "/run";
         options_.certificates = directory_ + "/certificates";
         options_.cameras = kCameras;
         options_.patience = testing::slowness();

@@ -231,9 +231,10 @@ Result<std::string> remove_qp(const pb::DaemonConfig& config) {
 }
 
 constexpr std::array<AppBackends, 3> kApps = {{
-    {"cc", check_cc, open_cc, remove_cc, open_cc_kmod, remove_cc_kmod, open_cc_userspace, simulate_cc, nullptr, nullptr},
-    {"select", check_select, open_select, remove_select, open_select_kmod, remove_select_kmod, nullptr, nullptr, nullptr,
+    {"cc", check_cc, open_cc, remove_cc, open_cc_kmod, remove_cc_kmod, open_cc_userspace, simulate_cc, nullptr,
      nullptr},
+    {"select", check_select, open_select, remove_select, open_select_kmod, remove_select_kmod, nullptr, nullptr,
+     nullptr, nullptr},
     {"qp", check_qp, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, open_qp, remove_qp},
 }};
 

@@ -22,8 +22,8 @@ namespace adapath::video {
 // A place that pictures are windows of. 4:2:0, a pixel known or not. Windows keep to even places.
 class Canvas {
 public:
-    // Room for the picture to move by its own size each way; a picture that leaves it starts a new canvas. 22.5 bytes for
-    // each of the picture's pixels.
+    // Room for the picture to move by its own size each way; a picture that leaves it starts a new canvas. 22.5 bytes
+    // for each of the picture's pixels.
     explicit Canvas(Size picture);
 
     // The picture moves that many pixels to the right and down, even numbers. True if it left the canvas, and all was
