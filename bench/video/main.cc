@@ -47,7 +47,7 @@ constexpr double overhead_s = 30;  // a group's starting and ending, before that
 constexpr double warm_up_s = 10;
 
 const std::vector<std::string> policy_names = {learned_policy, sub_policy,  "always-main",
-                                               "fixed-mix",    "threshold", "switched"};
+                                               "fixed-mix",    "threshold", switched_policy};
 
 struct Options {
     std::vector<std::string> traces;

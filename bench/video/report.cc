@@ -167,14 +167,16 @@ const Json* Comparison::of(const std::string& policy) const {
 bool Comparison::above_all() const {
     const Json* learned = of(learned_policy);
     return learned != nullptr && cells.size() > 1 && std::ranges::all_of(cells, [&](const Json& cell) {
-               return &cell == learned || figure_of(cell, "f1") < figure_of(*learned, "f1");
+               return &cell == learned || policy_of(cell) == switched_policy ||
+                      figure_of(cell, "f1") < figure_of(*learned, "f1");
            });
 }
 
 bool Comparison::no_more_bytes() const {
     const Json* learned = of(learned_policy);
     return learned != nullptr && std::ranges::all_of(cells, [&](const Json& cell) {
-               return policy_of(cell) == sub_policy || figure_of(cell, "bytes") >= figure_of(*learned, "bytes");
+               return policy_of(cell) == sub_policy || policy_of(cell) == switched_policy ||
+                      figure_of(cell, "bytes") >= figure_of(*learned, "bytes");
            });
 }
 

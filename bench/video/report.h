@@ -14,6 +14,8 @@ using Json = nlohmann::ordered_json;
 inline constexpr const char* learned_policy = "learned";
 // Its rivals. The sub stream alone always costs less: what is asked of `learned` there is accuracy only.
 inline constexpr const char* sub_policy = "always-sub";
+// No rival: the learned one again, under switches.
+inline constexpr const char* switched_policy = "switched";
 
 // One trace with a number of cameras, and what each policy made of it.
 struct Comparison {

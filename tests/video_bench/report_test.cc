@@ -31,6 +31,8 @@ TEST(VideoReport, LearnedHasToBeAboveEveryRival) {
     EXPECT_FALSE(comparisons[1].above_all()) << "as good is not better";
     EXPECT_NE(to_table(comparisons).find("above every rival's on 1 of 2 traces"), std::string::npos)
         << to_table(comparisons);
+    rows.push_back(cell("a", 4, "switched", 0.95, 4e6));
+    EXPECT_TRUE(compare(rows)[0].above_all() && compare(rows)[0].no_more_bytes()) << "the same policy is no rival";
     // One more byte than a rival that sends main.
     rows.push_back(cell("a", 4, "fixed-mix", 0.85, 5e6 - 1));
     EXPECT_FALSE(compare(rows)[0].no_more_bytes());
