@@ -14,6 +14,7 @@
 #include "codegen/codegen.h"
 #include "userspace/arena/link_recorder.h"
 #include "userspace/common/clock.h"
+#include "userspace/harness/verify.h"
 
 namespace adapath::video_bench {
 namespace {
@@ -95,22 +96,6 @@ private:
     std::mt19937_64 random_{1};
 };
 
-// What `adapathctl verify` says of the run.
-Result<Json> verify(const VideoStageOptions& options, const std::string& state) {
-    Result<std::string> text = run_program(
-        {.name = "adapathctl verify",
-         .argv = {options.bin + "/adapathctl", "--json", "verify", "--app", "select", "--state-dir", state}},
-        std::chrono::seconds(60), {0, 1});
-    if (!text) {
-        return text.error();
-    }
-    Json json = Json::parse(*text, nullptr, false);
-    if (!json.is_object()) {
-        return Error{"adapathctl verify gave no JSON: " + *text};
-    }
-    return json;
-}
-
 void add_link(const SelectGroup& group, Running& running, CellOutcome& outcome) {
     const Json link = running.recorder->series();
     const auto skip = static_cast<size_t>(group.warm_up_s);
@@ -182,14 +167,15 @@ Status evaluate(const SelectGroup& group, Running& running, const pb::StatusRepl
     figures["switches"] = status.switches_parameter() + status.switches_network();
     figures["forced_switches"] = running.switches;
     figures["rollbacks"] = status.rollbacks();
-    Result<Json> proof = verify(running.cell->stage, running.stage->files().state);
+    Result<VerifiedLog> proof = verify_log(running.cell->stage.bin, "select", running.stage->files().state,
+                                           running.stage->files().log + "/adapathctl.log", std::chrono::seconds(60));
     if (!proof) {
         return proof.error();
     }
-    figures["verified"] = {{"explained", proof->value("explained", 0U)},
-                           {"unexplained", proof->value("unexplained", 0U)},
-                           {"gaps", proof->value("gaps", 0U)},
-                           {"generations", proof->value("generations", 0U)}};
+    figures["verified"] = {{"explained", proof->explained},
+                           {"unexplained", proof->unexplained},
+                           {"gaps", proof->gaps},
+                           {"generations", proof->generations}};
     return {};
 }
 

@@ -28,6 +28,7 @@
 #include "userspace/demo/status_line.h"
 #include "userspace/harness/child.h"
 #include "userspace/harness/daemon_side.h"
+#include "userspace/harness/verify.h"
 #include "userspace/linkem/netns.h"
 
 namespace adapath::demo {
@@ -684,23 +685,15 @@ void Demo::verify() {
     if (daemon_->exit_code() != 0) {
         recording_.errors.push_back(daemon_->obituary());
     }
-    auto output = run_program({.name = "adapathctl verify",
-                               .argv = {program("adapathctl"), "--json", "verify", "--state-dir", state_},
-                               .log = log_of("adapathctl")},
-                              patient(seconds(120)), {0, 1});
     Verification& result = recording_.verification;
-    if (!output) {
-        result.error = output.error().message;
-        return;
-    }
-    const json parsed = json::parse(*output, nullptr, false);
-    if (!parsed.is_object() || !parsed.contains("decisions") || !parsed.contains("unexplained")) {
-        result.error = "adapathctl verify --json said: " + output->substr(0, 200);
+    Result<VerifiedLog> verified = verify_log(options_.bin, "cc", state_, log_of("adapathctl"), patient(seconds(120)));
+    if (!verified) {
+        result.error = verified.error().message;
         return;
     }
     result.ran = true;
-    result.decisions = number(parsed, "decisions");
-    result.unexplained = number(parsed, "unexplained");
+    result.decisions = verified->decisions;
+    result.unexplained = verified->unexplained;
 }
 
 // Its relay's connections use the kernel's default: the congestion control's part is over, and its daemon with it.

@@ -17,6 +17,7 @@
 #include "userspace/harness/daemon_client.h"
 #include "userspace/harness/daemon_side.h"
 #include "userspace/harness/page.h"
+#include "userspace/harness/verify.h"
 #include "userspace/video/block_mask.h"
 #include "userspace/video/clip.h"
 
@@ -264,22 +265,15 @@ private:
     }
 
     Status verify() {
-        Result<std::string> output = run_program(
-            {.name = "adapathctl verify",
-             .argv = {program("adapathctl"), "--json", "verify", "--app", "qp", "--state-dir", options_.out + "/state"},
-             .log = log_of("adapathctl")},
-            patient(60), {0, 1});
-        if (!output) {
-            return output.error();
-        }
-        const json parsed = json::parse(*output, nullptr, false);
-        if (!parsed.is_object() || !parsed.contains("decisions")) {
-            return Error{"adapathctl verify --json said: " + output->substr(0, 200)};
+        Result<VerifiedLog> verified =
+            verify_log(options_.bin, "qp", options_.out + "/state", log_of("adapathctl"), patient(60));
+        if (!verified) {
+            return verified.error();
         }
         recording_.verification.ran = true;
-        recording_.verification.decisions = parsed.value("decisions", uint64_t{0});
-        recording_.verification.unexplained = parsed.value("unexplained", uint64_t{0});
-        recording_.counters.sequence_gaps = parsed.value("gaps", uint64_t{0});
+        recording_.verification.decisions = verified->decisions;
+        recording_.verification.unexplained = verified->unexplained;
+        recording_.counters.sequence_gaps = verified->gaps;
         return {};
     }
 

@@ -16,6 +16,7 @@
 #include "userspace/adapathd/sample_log.h"
 #include "userspace/common/clock.h"
 #include "userspace/common/file.h"
+#include "userspace/harness/verify.h"
 #include "userspace/stage/video_stage.h"
 
 namespace adapath::demo {
@@ -236,22 +237,15 @@ private:
     }
 
     Status verify(const std::string& state) {
-        Result<std::string> output = run_program(
-            {.name = "adapathctl verify",
-             .argv = {options_.bin + "/adapathctl", "--json", "verify", "--app", "select", "--state-dir", state},
-             .log = options_.out + "/adapathctl.log"},
-            std::chrono::seconds(60), {0, 1});
-        if (!output) {
-            return output.error();
-        }
-        const json parsed = json::parse(*output, nullptr, false);
-        if (!parsed.is_object() || !parsed.contains("decisions")) {
-            return Error{"adapathctl verify --json said: " + output->substr(0, 200)};
+        Result<VerifiedLog> verified =
+            verify_log(options_.bin, "select", state, options_.out + "/adapathctl.log", std::chrono::seconds(60));
+        if (!verified) {
+            return verified.error();
         }
         recording_.verification.ran = true;
-        recording_.verification.decisions = parsed.value("decisions", uint64_t{0});
-        recording_.verification.unexplained = parsed.value("unexplained", uint64_t{0});
-        recording_.counters.sequence_gaps = parsed.value("gaps", uint64_t{0});
+        recording_.verification.decisions = verified->decisions;
+        recording_.verification.unexplained = verified->unexplained;
+        recording_.counters.sequence_gaps = verified->gaps;
         return {};
     }
 
