@@ -121,18 +121,7 @@ Status DaemonPolicy::start_daemon() {
     }
     daemon_.emplace(std::move(*daemon));
     client_ = std::make_unique<DaemonClient>(socket);
-    for (int i = 0; i < start_polls && !context_.stop->requested(); i++) {
-        if (!daemon_->running()) {
-            return Error{daemon_->obituary()};
-        }
-        if (client_->status(milliseconds(500))) {
-            return {};
-        }
-        context_.stop->wait_for(poll_interval);
-    }
-    return Error{context_.stop->requested()
-                     ? std::string("interrupted")
-                     : fmt::format("adapathd does not answer at {} (log: {})", socket, log_of("adapathd"))};
+    return wait_for_daemon(*daemon_, *client_, start_polls, *context_.stop, socket, log_of("adapathd"));
 }
 
 Status DaemonPolicy::start_trainer() {

@@ -169,17 +169,12 @@ private:
         }
         daemon_.emplace(std::move(*daemon));
         client_ = std::make_unique<DaemonClient>(socket, options_.patience);
-        for (auto waited = std::chrono::milliseconds(0); waited < patient(20) && !stop_.requested();
-             waited += std::chrono::milliseconds(100)) {
-            if (!daemon_->running()) {
-                return Error{daemon_->obituary()};
-            }
-            if (client_->status(std::chrono::milliseconds(500))) {
-                return install("first");
-            }
-            stop_.wait_for(std::chrono::milliseconds(100));
+        if (Status answers = wait_for_daemon(*daemon_, *client_, static_cast<int>(200 * options_.patience), stop_,
+                                             socket, log_of("adapathd"));
+            !answers) {
+            return answers;
         }
-        return Error{"adapathd does not answer (log: " + log_of("adapathd") + ")"};
+        return install("first");
     }
 
     Status install(const std::string& name) {

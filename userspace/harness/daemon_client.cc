@@ -83,4 +83,19 @@ Status DaemonClient::train(bool on) {
     return {};
 }
 
+Status wait_for_daemon(Child& daemon, DaemonClient& client, int looks, StopToken& stop, const std::string& socket,
+                       const std::string& log) {
+    for (int i = 0; i < looks && !stop.requested(); i++) {
+        if (!daemon.running()) {
+            return Error{daemon.obituary()};
+        }
+        if (client.status(std::chrono::milliseconds(500))) {
+            return {};
+        }
+        stop.wait_for(std::chrono::milliseconds(100));
+    }
+    return Error{stop.requested() ? std::string("interrupted")
+                                  : fmt::format("adapathd does not answer at {} (log: {})", socket, log)};
+}
+
 }  // namespace adapath

@@ -6,6 +6,8 @@
 #include <string>
 
 #include "codegen/result.h"
+#include "userspace/common/stop.h"
+#include "userspace/harness/child.h"
 #include "userspace/proto/control.grpc.pb.h"
 
 namespace adapath {
@@ -30,5 +32,10 @@ private:
     std::unique_ptr<pb::Control::Stub> stub_;
     const double patience_;
 };
+
+// Until the daemon that was just started answers; so many looks, a tenth of a second apart. The error says that it
+// ended, that the stop was requested, or that nothing answered at `socket` (and names `log`).
+Status wait_for_daemon(Child& daemon, DaemonClient& client, int looks, StopToken& stop, const std::string& socket,
+                       const std::string& log);
 
 }  // namespace adapath

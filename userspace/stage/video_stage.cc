@@ -21,7 +21,7 @@ constexpr unsigned kMainPort = 5001;
 constexpr unsigned kNobodysPorts = 1000;  // above those
 constexpr unsigned kVideoPort = 9100;
 constexpr unsigned kVisionPort = 9101;
-constexpr auto kTick = milliseconds(100);
+constexpr auto kLook = milliseconds(100);  // wait_for_daemon()'s
 
 void append(std::vector<std::string>& to, const std::vector<std::string>& more) {
     to.insert(to.end(), more.begin(), more.end());
@@ -173,22 +173,13 @@ Status VideoStage::start_daemon() {
     }
     daemon_.emplace(std::move(*daemon));
     client_ = std::make_unique<DaemonClient>(socket_, options_.patience);
-    for (auto waited = milliseconds(0); waited < patient(30) && !stop_.requested(); waited += kTick) {
-        if (!daemon_->running()) {
-            return Error{daemon_->obituary()};
-        }
-        if (client_->status(milliseconds(500))) {
-            if (options_.snapshot.empty()) {
-                return {};
-            }
-            Result<pb::InstallReply> installed = client_->install(options_.snapshot, true, "the stage's");
-            return installed ? Status() : Status(installed.error());
-        }
-        stop_.wait_for(kTick);
+    if (Status answers = wait_for_daemon(*daemon_, *client_, static_cast<int>(patient(30) / kLook), stop_, socket_,
+                                         log_of("adapathd"));
+        !answers || options_.snapshot.empty()) {
+        return answers;
     }
-    return Error{stop_.requested()
-                     ? std::string("interrupted")
-                     : fmt::format("adapathd does not answer at {} (log: {})", socket_, log_of("adapathd"))};
+    Result<pb::InstallReply> installed = client_->install(options_.snapshot, true, "the stage's");
+    return installed ? Status() : Status(installed.error());
 }
 
 Status VideoStage::start_trainer() {
