@@ -71,6 +71,7 @@ struct Options {
     std::string checkpoint = "models/select";
     std::string certificates = "scripts/certificates.sh";
     std::vector<std::string> trainer_arguments;
+    std::vector<std::string> relay_arguments;
     std::string daemon_config;
 };
 
@@ -251,6 +252,8 @@ private:
         stage.camera_arguments = camera_arguments(options_.clips, options_.video);
         // What is older than the time in which a picture counts would only delay what follows.
         stage.relay_arguments = {"--queue-seconds", "0.4"};
+        stage.relay_arguments.insert(stage.relay_arguments.end(), options_.relay_arguments.begin(),
+                                     options_.relay_arguments.end());
         stage.server_arguments = {"--without-vision", "--detections", options_.out + "/detections.jsonl", "--queue",
                                   "256"};
         // Bytes cost nothing to those that know no price.
@@ -318,6 +321,9 @@ private:
             json["checkpoint"] = hash ? hash->substr(0, 16) : "";
             json["trainer_arguments"] = options_.trainer_arguments;
             json["daemon_config"] = options_.daemon_config;
+        }
+        if (!options_.relay_arguments.empty()) {
+            json["relay_arguments"] = options_.relay_arguments;
         }
         return json;
     }
@@ -476,6 +482,7 @@ int main(int argc, char** argv) {
         ->check(CLI::ExistingDirectory)
         ->capture_default_str();
     app.add_option("--trainer-argument", options.trainer_arguments, "Argument for adapath-trainer; repeatable");
+    app.add_option("--relay-argument", options.relay_arguments, "Argument for every adapath-relay; repeatable");
     app.add_option("--daemon-config", options.daemon_config,
                    "Text for the end of the learned selector's adapathd.conf");
     app.add_option("--certificates", options.certificates, "The script that makes certificates")
