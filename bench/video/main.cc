@@ -68,6 +68,8 @@ struct Options {
     bool report_only = false;
     std::string bin;
     std::string cc_checkpoint = "models/cc";
+    // Live pictures are worth nothing when they are late: twice the default's weight of delay, as in docs/video.md.
+    std::string cc_config = "objective { throughput: 1 delay: 1 loss: 8 }";
     std::string checkpoint = "models/select";
     std::string certificates = "scripts/certificates.sh";
     std::vector<std::string> trainer_arguments;
@@ -192,6 +194,7 @@ private:
         arena::PolicyContext context{.bin = options_.bin,
                                      .checkpoint = options_.cc_checkpoint,
                                      .work = options_.out + "/cells/cc",
+                                     .daemon_config = options_.cc_config + "\n",
                                      .stop = &stop_};
         Result<std::unique_ptr<arena::Policy>> cc = arena::make_policy("adapath", context);
         if (!cc) {
@@ -322,6 +325,7 @@ private:
             json["trainer_arguments"] = options_.trainer_arguments;
             json["daemon_config"] = options_.daemon_config;
         }
+        json["cc_config"] = options_.cc_config;
         if (!options_.relay_arguments.empty()) {
             json["relay_arguments"] = options_.relay_arguments;
         }
@@ -477,6 +481,8 @@ int main(int argc, char** argv) {
     app.add_option("--detector", options.detector, "The server's vision network")->capture_default_str();
     app.add_option("--checkpoint", options.checkpoint, "Directory of the selector to start from")
         ->check(CLI::ExistingDirectory)
+        ->capture_default_str();
+    app.add_option("--cc-config", options.cc_config, "Text for the end of the congestion control's adapathd.conf")
         ->capture_default_str();
     app.add_option("--cc-checkpoint", options.cc_checkpoint, "Directory of the congestion control's policy")
         ->check(CLI::ExistingDirectory)
