@@ -254,7 +254,7 @@ private:
         stage.uplink.prefix = "adpvb";
         stage.camera_arguments = camera_arguments(options_.clips, options_.video);
         // What is older than the time in which a picture counts would only delay what follows.
-        stage.relay_arguments = {"--queue-seconds", "0.4"};
+        stage.relay_arguments = {"--queue-seconds", "0.4", "--late-seconds", "0.45"};
         stage.relay_arguments.insert(stage.relay_arguments.end(), options_.relay_arguments.begin(),
                                      options_.relay_arguments.end());
         stage.server_arguments = {"--without-vision", "--detections", options_.out + "/detections.jsonl", "--queue",

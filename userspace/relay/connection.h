@@ -20,12 +20,15 @@ namespace adapath::relay {
 struct ConnectionOptions {
     std::string gateway;                         // name, as in the hello
     std::string congestion_control = "adapath";  // empty: the kernel's default
-    int notsent_lowat = 16 * 1024;               // bytes
-    size_t queue_bytes = 1 << 20;                // a camera's, before the socket
-    uint64_t queue_us = 1'000'000;               // age of the oldest packet in it
+    // Bytes. What is in the socket can't be dropped any more when it gets late, and there are as many as cameras: 16
+    // KiB each were 2.6 s of a bad uplink's time. Not less than two segments: TCP would take itself to be short of
+    // data.
+    int notsent_lowat = 4 * 1024;
+    size_t queue_bytes = 1 << 20;   // a camera's, before the socket
+    uint64_t queue_us = 1'000'000;  // age of the oldest packet in it
     // A picture that waited so long comes too late for whoever watches: it is dropped from the queue, and the rest of
     // its chunk, which would need it. 0: never.
-    uint64_t late_us = 800'000;
+    uint64_t late_us = 500'000;
     uint64_t retry_least_us = 200'000;  // until the first attempt to connect again
     uint64_t retry_most_us = 5'000'000;
     uint64_t connect_us = 10'000'000;  // an attempt may take

@@ -40,11 +40,11 @@ struct Options {
     std::string certificate;
     std::string key;
     double queue_s = 1;
-    double late_s = 0.8;
+    double late_s = 0.5;
     unsigned queue_kb = 1024;
     double target_ms = 150;
     double budget_kbps = 0;
-    int lowat_kb = 16;
+    int lowat_kb = 4;
     std::string stats;
     std::string summary;
     bool no_daemon = false;
