@@ -20,7 +20,7 @@
  * The decision: the network says what the sub stream is worth to the server's vision network (its expected accuracy, 0..1) and what
  * the main stream would add to it. The largest worth - price * bytes is chosen, of `none`, `sub` and `main`, bytes being those of a
  * second, so that chunks of different length compare. For a share of the rounds both are sent, so that the server can measure the
- * gain. The price is the uplink's (struct adp_select_market); userspace writes it.
+ * gain: the more often where main is chosen and sub costs little beside it, never where main costs more than an accuracy of 1. The price is the uplink's (struct adp_select_market); userspace writes it.
  *
  * Not the network's to decide:
  *  - Without a snapshot, and until a chunk of each live rendition has been measured, the sub stream passes, or the main one where
@@ -48,7 +48,7 @@
 #include "rtp.h"
 
 /* Changes with any change of meaning in features, decision or record. A snapshot names the one that it was trained for. */
-#define ADP_SELECT_SCHEMA 1
+#define ADP_SELECT_SCHEMA 2
 
 enum adp_select_rendition {
 	ADP_SELECT_SUB = 0,
@@ -137,6 +137,8 @@ enum adp_select_weight {
 #define ADP_SELECT_STARVED_US 10000000
 #define ADP_SELECT_CHUNK_MAX_US 30000000
 #define ADP_SELECT_ROUND_MIN_US 100000
+#define ADP_SELECT_EXPLORE_MAIN 8	 /* so many times the share of rounds are explored where main passes anyway: sub costs little */
+#define ADP_SELECT_EXPLORE_COST 65536	 /* Q16 of accuracy: where main costs more than all there is to win, none is */
 #define ADP_SELECT_PROBATION 4
 #define ADP_SELECT_CANDIDATES 4
 #define ADP_SELECT_DROPOUT 3000	 /* packets that may be missing (RFC 3550: MAX_DROPOUT) */
@@ -775,22 +777,20 @@ ADP_INLINE adp_s64 adp_select_cost(adp_u32 price_q16, adp_u32 rate)
 ADP_INLINE adp_u32 adp_select_choose(const adp_s32 *output, const struct adp_select_offer *o, adp_u32 *flags)
 {
 	adp_u32 choice = ADP_SELECT_NONE;
-	adp_s64 best = 0, value;
+	adp_u32 explore = o->explore_q16 < 65536 ? o->explore_q16 : 65536; /* times 8 fits */
+	adp_u32 sub = o->available & ADP_SELECT_ONLY_SUB;
 	adp_u32 main = o->available & ADP_SELECT_ONLY_MAIN;
+	adp_s64 best = 0, value;
 
 	if (main && o->main_limit && o->rate[ADP_SELECT_MAIN] > o->main_limit) {
 		main = 0;
 		*flags |= ADP_SELECT_LIMITED;
 	}
-	if (o->available & ADP_SELECT_ONLY_SUB) {
+	if (sub) {
 		value = adp_select_worth(output, ADP_SELECT_SUB) - adp_select_cost(o->price_q16, o->rate[ADP_SELECT_SUB]);
 		if (value > best) {
 			best = value;
 			choice = ADP_SELECT_ONLY_SUB;
-		}
-		if (main && (o->random & 0xffff) < o->explore_q16) {
-			*flags |= ADP_SELECT_EXPLORED;
-			return ADP_SELECT_BOTH;
 		}
 	}
 	if (main) {
@@ -798,7 +798,17 @@ ADP_INLINE adp_u32 adp_select_choose(const adp_s32 *output, const struct adp_sel
 		if (value > best)
 			choice = ADP_SELECT_ONLY_MAIN;
 	}
-	if (choice == ADP_SELECT_NONE && o->starved && o->available & ADP_SELECT_ONLY_SUB) {
+	if (sub && main) {
+		if (choice == ADP_SELECT_ONLY_MAIN)
+			explore *= ADP_SELECT_EXPLORE_MAIN;
+		else if (adp_select_cost(o->price_q16, o->rate[ADP_SELECT_MAIN]) > ADP_SELECT_EXPLORE_COST)
+			explore = 0;
+		if ((o->random & 0xffff) < explore) {
+			*flags |= ADP_SELECT_EXPLORED;
+			return ADP_SELECT_BOTH;
+		}
+	}
+	if (choice == ADP_SELECT_NONE && o->starved && sub) {
 		*flags |= ADP_SELECT_STARVED;
 		choice = ADP_SELECT_ONLY_SUB;
 	}

@@ -123,7 +123,7 @@ TEST(Choice, FollowsFromTheSampleAlone) {
     camera.network = [&](std::span<const uint8_t>) {
         return Outputs{static_cast<int32_t>(random() % 100000) - 10000, static_cast<int32_t>(random() % 80000) - 20000};
     };
-    camera.explore_q16 = ADP_Q16_ONE / 4;
+    camera.explore_q16 = ADP_Q16_ONE / 20;  // eight times that where main passes
     for (uint32_t i = 0; i < 10; ++i) {
         camera.market.price_q16 = i * 20000;
         camera.random = static_cast<uint32_t>(random());
@@ -191,6 +191,45 @@ TEST(Choice, SafeRange) {
     flags = 0;
     EXPECT_EQ(adp_select_choose(kWantsSub.data(), &offer, &flags), ADP_SELECT_ONLY_MAIN);
     EXPECT_EQ(flags, 0U);
+}
+
+// Both are sent: often where main passes anyway, at the share that was asked for where it does not, and never where main costs more than
+// there is to win.
+TEST(Choice, ExploresByWhatItCosts) {
+    std::mt19937_64 random(17);
+    for (const uint32_t share : {0U, ADP_Q16_ONE / 100U, ADP_Q16_ONE / 20U, uint32_t{ADP_Q16_ONE}, ~0U}) {
+        uint32_t main = 0, main_explored = 0, sub = 0, sub_explored = 0, dear = 0;
+        for (int i = 0; i < 40000; i++) {
+            adp_select_offer offer{};
+            offer.available = ADP_SELECT_BOTH;
+            offer.rate[ADP_SELECT_SUB] = 1 + random() % 50'000;
+            offer.rate[ADP_SELECT_MAIN] = 1 + random() % 1'000'000;
+            offer.price_q16 = random() % (8 * ADP_Q16_ONE);
+            offer.random = static_cast<uint32_t>(random());
+            const Outputs outputs{static_cast<int32_t>(random() % ADP_Q16_ONE), static_cast<int32_t>(random() % ADP_Q16_ONE)};
+            uint32_t flags = 0;
+            const uint32_t without = adp_select_choose(outputs.data(), &offer, &flags);
+            offer.explore_q16 = share;
+            const uint32_t choice = adp_select_choose(outputs.data(), &offer, &flags);
+            const uint32_t explored = (flags & ADP_SELECT_EXPLORED) != 0 ? 1 : 0;
+            EXPECT_EQ(choice, explored != 0 ? ADP_SELECT_BOTH : without);
+            const bool too_dear = uint64_t{offer.price_q16} * offer.rate[ADP_SELECT_MAIN] >> 20 > ADP_Q16_ONE;
+            if (without == ADP_SELECT_ONLY_MAIN) {
+                main++;
+                main_explored += explored;
+            } else if (too_dear) {
+                dear++;
+                EXPECT_EQ(explored, 0U);
+            } else {
+                sub++;
+                sub_explored += explored;
+            }
+        }
+        ASSERT_GT(std::min({main, sub, dear}), 1000U);
+        const double asked = std::min(1.0, share / 65536.0);
+        EXPECT_NEAR(sub_explored / static_cast<double>(sub), asked, 0.02);
+        EXPECT_NEAR(main_explored / static_cast<double>(main), std::min(1.0, 8 * asked), 0.02);
+    }
 }
 
 TEST(Choice, ExplorationsShare) {

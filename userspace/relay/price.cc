@@ -72,10 +72,7 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
         const double urgent = std::exp(options_.urgency * std::min(delay_s_, options_.delay_max_s));
         result.price = std::min(std::min(whole_price_ * urgent, most) / capacity_ * mib, price_max);
     }
-    // A main stream that costs so much would hardly ever be chosen by its worth, but explored it would be: on top of
-    // all, when there is least room for it.
-    const double worth_it = result.price > 0 ? options_.afford * mib / result.price : capacity_;
-    result.main_limit = static_cast<uint32_t>(std::max(std::min(capacity_, worth_it), 1.0));
+    result.main_limit = static_cast<uint32_t>(std::max(capacity_, 1.0));
     result.used = std::min(offered_ / capacity_, 2.0);
     return result;
 }

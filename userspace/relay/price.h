@@ -29,14 +29,13 @@ struct PriceOptions {
     // first what it did.
     double rise_max = 2;
     double fall_max = 0.5;
-    double growth = 0.1;       // of the capacity, a second, while the uplink is not the limit
+    double growth = 0.2;       // of the capacity, a second, while the uplink is not the limit
     double smooth_s = 1;       // time constant of the measured capacity and of the rates
     double delay_max_s = 1.5;  // a longer delay counts as this
     double load = 0.95;        // share of the capacity that is to be offered
     // E-folds of the price, on top of all that, for each second of delay: gone as soon as the queue is, which what was
     // added up is not.
     double urgency = 0;
-    double afford = 1;  // accuracy: a main stream that costs more is forbidden
     double crowd = 1;   // the whole uplink costs at most so much for each camera
     double budget = 0;  // bytes/s that the cameras may have at most, however wide the uplink is; 0: all of it
 };
