@@ -373,9 +373,29 @@ TEST_F(Select, AnotherDaemonAdoptsAndOnlyWhatChangedBeginsAnew) {
     EXPECT_EQ(state(2).id, 0U);
     EXPECT_EQ(run(frame_from(2, ADP_SELECT_MAIN, rtp_packet({}, nal_unit(5, 50)))), kPassed) << "no camera any more";
     EXPECT_EQ(run(frame_from(1, ADP_SELECT_MAIN, rtp_packet({}, nal_unit(5, 50)))), kPassed);
+    EXPECT_EQ(run(frame_from(1, ADP_SELECT_SUB, rtp_packet({}, nal_unit(1, 50)))), kDropped) << "its other port stayed";
     cameras.run_for(240ms, through_program());
     collect();
     EXPECT_EQ(unexplained_, 0U);
+}
+
+TEST_F(Select, AnUnknownInterfaceChangesNothing) {
+    add_cameras(2);
+    open();
+    LiveCameras cameras(2, 20ms, 6, 8);
+    cameras.run_for(300ms, through_program());
+    const adp_select_camera before = state(1);
+    close();
+    options_.cameras[1].main_port = 5007;
+    options_.interfaces = {"adp-no-such-if"};
+    Result<Backend> opened = open_select_backend(options_);
+    ASSERT_FALSE(opened.ok());
+    EXPECT_NE(opened.error().message.find("'adp-no-such-if'"), std::string::npos) << opened.error().message;
+    options_.cameras[1].main_port = 5001;
+    options_.interfaces.clear();
+    open();
+    EXPECT_EQ(state(1).id, before.id);
+    EXPECT_EQ(state(1).round, before.round);
 }
 
 // As many as there can be, of both families; then every other one goes, and the rest is still found.
