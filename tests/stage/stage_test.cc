@@ -31,11 +31,7 @@ protected:
         std::filesystem::create_directories(directory_);
         const video::Size size = {192, 128};
         ASSERT_TRUE(video::write_y4m(directory_ + "/clip.y4m", video::pattern(size, 60), size));
-        Result<std::string> made = run_program({.name = "certificates",
-                                                .argv = {"/bin/bash", ADAPATH_CERTIFICATES, "--server",
-                                                         uplink_server_address, directory_ + "/certificates", "stage"},
-                                                .log = directory_ + "/certificates.log"},
-                                               std::chrono::seconds(60));
+        const Status made = make_stage_certificates(ADAPATH_CERTIFICATES, directory_ + "/certificates", {"stage"});
         ASSERT_TRUE(made.ok()) << made.error().message;
         options_.name = "stage";
         options_.bin = ADAPATH_BIN;

@@ -43,6 +43,11 @@ struct VideoStageOptions {
     std::vector<std::string> trainer_arguments;  // of adapath-trainer; empty: none runs
 };
 
+// Certificates for stages with these names, by scripts/certificates.sh (`script`), into `directory`: VideoStageOptions
+// has it then. What the script says goes to DIRECTORY.log.
+Status make_stage_certificates(const std::string& script, const std::string& directory,
+                               const std::vector<std::string>& names);
+
 // Where the programs put what they measured.
 struct VideoStageFiles {
     std::string relay;   // JSON lines, one a second
