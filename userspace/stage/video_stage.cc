@@ -45,7 +45,7 @@ VideoStage::VideoStage(const VideoStageOptions& options, StopToken& stop) : opti
     files_.server = options_.work + "/server.jsonl";
     files_.camera_log = log_of("adapath-camera");
     config_ = options_.work + "/adapathd.conf";
-    pins_ = "/sys/fs/bpf/" + unique_cc_name("adpsel");
+    pins_ = "/sys/fs/bpf/" + unique_cc_name(options_.uplink.prefix);
 }
 
 milliseconds VideoStage::patient(double seconds) const {

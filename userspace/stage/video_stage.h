@@ -28,7 +28,7 @@ struct VideoStageOptions {
     std::string bin;             // directory of Adapath's programs
     std::string work;            // directory for logs, state and results; emptied
     std::string certificates;    // directory of scripts/certificates.sh: for the server, and a gateway of this name
-    UplinkOptions uplink;
+    UplinkOptions uplink;        // its prefix: also of the name of adapathd's pins
     uint32_t cameras = 4;
     std::string congestion_control = "cubic";  // of the relay's connections
     double patience = 1;                       // factor on every wait for a program
