@@ -68,9 +68,12 @@ struct Options {
     bool report_only = false;
     std::string bin;
     std::string cc_checkpoint = "models/cc";
+    // Live pictures are worth nothing when they are late: twice the default's weight of delay, as in docs/video.md.
+    std::string cc_config = "objective { throughput: 1 delay: 1 loss: 8 }";
     std::string checkpoint = "models/select";
     std::string certificates = "scripts/certificates.sh";
     std::vector<std::string> trainer_arguments;
+    std::vector<std::string> relay_arguments;
     std::string daemon_config;
 };
 
@@ -186,6 +189,7 @@ private:
         arena::PolicyContext context{.bin = options_.bin,
                                      .checkpoint = options_.cc_checkpoint,
                                      .work = options_.out + "/cells/cc",
+                                     .daemon_config = options_.cc_config + "\n",
                                      .stop = &stop_};
         Result<std::unique_ptr<arena::Policy>> cc = arena::make_policy("adapath", context);
         if (!cc) {
@@ -245,7 +249,9 @@ private:
         stage.uplink.prefix = "adpvb";
         stage.camera_arguments = camera_arguments(options_.clips, options_.video);
         // What is older than the time in which a picture counts would only delay what follows.
-        stage.relay_arguments = {"--queue-seconds", "0.4"};
+        stage.relay_arguments = {"--queue-seconds", "0.4", "--late-seconds", "0.45"};
+        stage.relay_arguments.insert(stage.relay_arguments.end(), options_.relay_arguments.begin(),
+                                     options_.relay_arguments.end());
         stage.server_arguments = {"--without-vision", "--detections", options_.out + "/detections.jsonl", "--queue",
                                   "256"};
         // Bytes cost nothing to those that know no price.
@@ -313,6 +319,10 @@ private:
             json["checkpoint"] = hash ? hash->substr(0, 16) : "";
             json["trainer_arguments"] = options_.trainer_arguments;
             json["daemon_config"] = options_.daemon_config;
+        }
+        json["cc_config"] = options_.cc_config;
+        if (!options_.relay_arguments.empty()) {
+            json["relay_arguments"] = options_.relay_arguments;
         }
         return json;
     }
@@ -467,10 +477,13 @@ int main(int argc, char** argv) {
     app.add_option("--checkpoint", options.checkpoint, "Directory of the selector to start from")
         ->check(CLI::ExistingDirectory)
         ->capture_default_str();
+    app.add_option("--cc-config", options.cc_config, "Text for the end of the congestion control's adapathd.conf")
+        ->capture_default_str();
     app.add_option("--cc-checkpoint", options.cc_checkpoint, "Directory of the congestion control's policy")
         ->check(CLI::ExistingDirectory)
         ->capture_default_str();
     app.add_option("--trainer-argument", options.trainer_arguments, "Argument for adapath-trainer; repeatable");
+    app.add_option("--relay-argument", options.relay_arguments, "Argument for every adapath-relay; repeatable");
     app.add_option("--daemon-config", options.daemon_config,
                    "Text for the end of the learned selector's adapathd.conf");
     app.add_option("--certificates", options.certificates, "The script that makes certificates")

@@ -276,6 +276,7 @@ TEST_F(RelayTest, AConnectionThatStandsStillHoldsUpNoOther) {
 TEST_F(RelayTest, DropsWholeChunksWhenTheUplinkIsTooSlow) {
     options_.connection.queue_bytes = 60 << 10;
     options_.connection.queue_us = 60'000'000;
+    options_.connection.late_us = 0;
     start(1);
     TestCamera& camera = *cameras_[0];
     for (int round = 0; round < 3; ++round) {
@@ -310,6 +311,7 @@ TEST_F(RelayTest, DropsWholeChunksWhenTheUplinkIsTooSlow) {
 TEST_F(RelayTest, AChunkWithoutEndIsCutBetweenPictures) {
     options_.connection.queue_bytes = 60 << 10;
     options_.connection.queue_us = 60'000'000;
+    options_.connection.late_us = 0;
     start(1);
     TestCamera& camera = *cameras_[0];
     camera.renditions[ADP_SELECT_MAIN].group = 150;
@@ -335,6 +337,56 @@ TEST_F(RelayTest, AChunkWithoutEndIsCutBetweenPictures) {
     EXPECT_EQ(result.cut, 1U);
     EXPECT_EQ(result.within, 0U);
     expect_drops_told(0, ADP_SELECT_MAIN);
+}
+
+// What waited too long goes, by whole pictures and with all that depends on it; what came after it is still in time.
+TEST_F(RelayTest, LatePicturesAreDroppedWithTheRestOfTheirChunks) {
+    options_.connection.queue_us = 60'000'000;
+    options_.connection.late_us = 300'000;
+    start(1);
+    TestCamera& camera = *cameras_[0];
+    const auto all_seen = [&] {
+        const video::Json line = stats();
+        if (!line.contains("cameras")) return false;
+        const video::Json& c = line["cameras"][0];
+        return c["main"]["packets"].get<size_t>() + c["sub"]["packets"].get<size_t>() +
+                   line["socket_drops"].get<size_t>() >=
+               camera.sent_packets();
+    };
+    const auto late = [&] { return stats()["cameras"][0]["late_packets"].get<uint64_t>(); };
+    uint64_t before = 0;
+    for (int round = 0; round < 3; ++round) {
+        server_.stall(0, true);
+        for (int i = 0; i < 200; ++i) camera.both();
+        ASSERT_TRUE(wait_until(all_seen));
+        ASSERT_TRUE(wait_until([&] { return late() > before; }));
+        before = late();
+        // In the middle of chunks, of which nothing more may come now.
+        for (int i = 0; i < 3; ++i) camera.both();
+        ASSERT_TRUE(wait_until(all_seen));
+        server_.stall(0, false);
+        const size_t from = camera.sent[ADP_SELECT_SUB].size();
+        ASSERT_TRUE(wait_until([&] {
+            camera.both();
+            const std::vector<size_t> came = places(0, ADP_SELECT_SUB);
+            return !came.empty() && came.back() >= from;
+        }));
+        for (int i = 0; i < 30; ++i) camera.both();
+        ASSERT_TRUE(wait_until([&] {
+            const std::vector<size_t> came = places(0, ADP_SELECT_MAIN);
+            return !came.empty() && came.back() + 1 == camera.sent[ADP_SELECT_MAIN].size();
+        }));
+    }
+    stop();
+    ASSERT_EQ(relay_->summary()["socket_drops"].get<uint64_t>(), 0U);
+    ASSERT_TRUE(wait_until([&] { return server_.ended(0); }));
+    for (const adp_select_rendition which : {ADP_SELECT_SUB, ADP_SELECT_MAIN}) {
+        const Broken result = broken(0, which);
+        EXPECT_GE(result.whole, 6U);
+        EXPECT_GT(result.cut + result.missing, 1U);
+        EXPECT_EQ(result.within, 0U);
+        expect_drops_told(0, which);
+    }
 }
 
 TEST_F(RelayTest, ConnectsAgainAndGoesOnWithAChunk) {

@@ -234,6 +234,7 @@ int run(Options& options) {
     }
 
     options.play.fps = options.encoding.fps;
+    options.play.group = options.encoding.group;
     options.play.payload_type = static_cast<uint8_t>(options.payload_type);
     fmt::print("ready {} cameras to {}\n", cameras.size(), options.host);
     std::fflush(stdout);

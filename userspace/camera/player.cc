@@ -121,9 +121,9 @@ public:
         const uint64_t start = video::now_ns();
         const uint64_t end = options_.duration_s > 0 ? start + static_cast<uint64_t>(options_.duration_s * 1e9) : ~0ULL;
         for (size_t i = 0; i < cameras_.size(); i++) {
-            // Real cameras don't take their pictures at the same moment.
-            cameras_[i].picture_ns = start + static_cast<uint64_t>(static_cast<double>(i) * 1e9 / options_.fps /
-                                                                   static_cast<double>(cameras_.size()));
+            // Real cameras don't take their pictures at the same moment, nor begin their chunks at it.
+            cameras_[i].picture_ns = start + static_cast<uint64_t>(static_cast<double>(i) * options_.group * 1e9 /
+                                                                   options_.fps / static_cast<double>(cameras_.size()));
             if (Status begun = begin_picture(cameras_[i]); !begun) {
                 return begun.error();
             }

@@ -28,6 +28,7 @@ struct PlayOptions {
     double duration_s = 0;  // 0: until stopped
     uint8_t payload_type = 96;
     size_t packet_bytes = 1400;
+    uint32_t group = 1;  // pictures over whose time the cameras' starts are spread: a chunk's, so that theirs are too
     // Share of a picture's time over which its packets are spread.
     double spread = 0.5;
 };

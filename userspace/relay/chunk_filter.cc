@@ -66,7 +66,7 @@ ChunkFilter::Verdict ChunkFilter::on_packet(const adp_rtp& rtp, uint32_t content
         counters_.waiting++;
         return drop(bytes);
     } else if (behind && rtp.timestamp != timestamp_) {
-        return passing_before_ && pressure != Pressure::packets ? Verdict{true, false} : drop(bytes);
+        return passing_before_ && pressure != Pressure::packets ? Verdict{.pass = true} : drop(bytes);
     } else {
         const bool new_picture = static_cast<int32_t>(rtp.timestamp - picture_) > 0;
         if (new_picture) {
@@ -79,7 +79,7 @@ ChunkFilter::Verdict ChunkFilter::on_packet(const adp_rtp& rtp, uint32_t content
     if (!passing_) {
         return drop(bytes);
     }
-    const Verdict verdict{true, dropped_};
+    const Verdict verdict{true, dropped_, extended == first_};
     dropped_ = false;
     return verdict;
 }

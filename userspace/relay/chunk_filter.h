@@ -30,6 +30,7 @@ public:
     struct Verdict {
         bool pass = false;
         bool after_drop = false;  // the first to pass since something was dropped
+        bool begins = false;      // the first packet of a chunk
     };
 
     // A packet that adp_rtp_parse() found whole; `contents`: adp_h264_look(). `bytes`: of the whole packet.

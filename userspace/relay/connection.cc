@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 
 #include <linux/tcp.h>
@@ -98,11 +99,60 @@ Pressure Connection::pressure(uint64_t now_us) const {
 }
 
 void Connection::push(adp_select_rendition rendition, uint8_t flags, uint64_t received_us,
-                      std::span<const uint8_t> packet, uint64_t now_us) {
+                      std::span<const uint8_t> packet, uint64_t now_us, const Place& place) {
     latest_us_ = std::max(latest_us_, received_us);
     received_us = std::max(received_us, latest_us_ - std::min<uint64_t>(latest_us_, ADP_RELAY_BACKWARDS_US));
-    queue_.push_back({record_bytes(rendition, flags, received_us, packet), now_us});
+    queue_.push_back({record_bytes(rendition, flags, received_us, packet), now_us, rendition, place});
     queued_bytes_ += queue_.back().bytes.size();
+}
+
+uint32_t Connection::drop_late(uint64_t now_us) {
+    // The queue is in the order of age: its head tells whether there is anything to do.
+    if (options_.late_us == 0 || queue_age_us(now_us) <= options_.late_us) {
+        return 0;
+    }
+    // By rendition: the newest picture that stays, and whether what comes after it goes.
+    std::array<uint32_t, ADP_SELECT_RENDITIONS> picture = sent_timestamp_;
+    std::array<bool, ADP_SELECT_RENDITIONS> dropping{};
+    std::array<bool, ADP_SELECT_RENDITIONS> gap{};  // the next chunk comes after a drop
+    std::deque<Record> kept;
+    for (Record& record : queue_) {
+        const uint32_t which = record.rendition;
+        // Of a record that is half in the socket the rest has to follow, and of its picture.
+        const bool under_way = kept.empty() && sent_of_first_ > 0;
+        if (which >= ADP_SELECT_RENDITIONS || under_way) {
+            if (which < ADP_SELECT_RENDITIONS) {
+                picture[which] = record.place.timestamp;
+            }
+            kept.push_back(std::move(record));
+            continue;
+        }
+        const bool late = now_us > record.queued_us && now_us - record.queued_us > options_.late_us;
+        if (record.place.begins_chunk) {
+            dropping[which] = late;
+        } else if (late && record.place.timestamp != picture[which]) {
+            dropping[which] = true;
+        }
+        if (dropping[which]) {
+            counters_.late++;
+            counters_.late_bytes += record.bytes.size();
+            queued_bytes_ -= record.bytes.size();
+            gap[which] = true;
+            continue;
+        }
+        if (record.place.begins_chunk && gap[which]) {
+            record.bytes[offsetof(adp_relay_wire, flags)] |= ADP_RELAY_AFTER_DROP;
+            gap[which] = false;
+        }
+        picture[which] = record.place.timestamp;
+        kept.push_back(std::move(record));
+    }
+    queue_ = std::move(kept);
+    uint32_t cut = 0;
+    for (uint32_t which = 0; which < ADP_SELECT_RENDITIONS; which++) {
+        cut |= dropping[which] ? 1U << which : 0U;
+    }
+    return cut;
 }
 
 void Connection::wake(uint64_t now_us) {
@@ -176,7 +226,7 @@ void Connection::opened(uint64_t now_us) {
     // After a failure tick() says so, once it has lasted: a server that refuses takes the connection first, too.
     spdlog::log(said_down_ ? spdlog::level::debug : spdlog::level::info, "camera {}: connected to {} ({})", camera_,
                 video::peer_of(fd_.get()), video::congestion_control_of(fd_.get()));
-    queue_.push_front({hello_bytes(camera_, options_.gateway), now_us});
+    queue_.push_front({hello_bytes(camera_, options_.gateway), now_us, ADP_SELECT_RENDITIONS, {}});
     queued_bytes_ += queue_.front().bytes.size();
     flush();
 }
@@ -228,6 +278,12 @@ void Connection::want_write(bool on) {
     }
 }
 
+void Connection::note_sent(const Record& record) {
+    if (record.rendition < ADP_SELECT_RENDITIONS) {
+        sent_timestamp_[record.rendition] = record.place.timestamp;
+    }
+}
+
 void Connection::flush() {
     if (state_ != State::open) {
         return;
@@ -260,10 +316,14 @@ void Connection::flush() {
         while (!queue_.empty() && left >= queue_.front().bytes.size()) {
             left -= queue_.front().bytes.size();
             queued_bytes_ -= queue_.front().bytes.size();
+            note_sent(queue_.front());
             queue_.pop_front();
             counters_.records++;
         }
         sent_of_first_ = left;
+        if (left > 0) {
+            note_sent(queue_.front());
+        }
     }
     want_write(false);
 }
@@ -354,7 +414,8 @@ Connection::Progress Connection::progress(uint64_t since_us) {
 
 void Connection::finish(uint64_t now_us) {
     if (state_ == State::open) {
-        push(ADP_SELECT_SUB, ADP_RELAY_END, now_us, {}, now_us);
+        push(ADP_SELECT_SUB, ADP_RELAY_END, now_us, {}, now_us, {});
+        queue_.back().rendition = ADP_SELECT_RENDITIONS;
         flush();
     }
 }

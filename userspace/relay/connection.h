@@ -2,6 +2,7 @@
 // when the socket is ready and several times a second.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <span>
@@ -19,10 +20,16 @@ namespace adapath::relay {
 struct ConnectionOptions {
     std::string gateway;                         // name, as in the hello
     std::string congestion_control = "adapath";  // empty: the kernel's default
-    int notsent_lowat = 16 * 1024;               // bytes
-    size_t queue_bytes = 1 << 20;                // a camera's, before the socket
-    uint64_t queue_us = 1'000'000;               // age of the oldest packet in it
-    uint64_t retry_least_us = 200'000;           // until the first attempt to connect again
+    // Bytes. What is in the socket can't be dropped any more when it gets late, and there are as many as cameras: 16
+    // KiB each were 2.6 s of a bad uplink's time. Not less than two segments: TCP would take itself to be short of
+    // data.
+    int notsent_lowat = 4 * 1024;
+    size_t queue_bytes = 1 << 20;   // a camera's, before the socket
+    uint64_t queue_us = 1'000'000;  // age of the oldest packet in it
+    // A picture that waited so long comes too late for whoever watches: it is dropped from the queue, and the rest of
+    // its chunk, which would need it. 0: never.
+    uint64_t late_us = 500'000;
+    uint64_t retry_least_us = 200'000;  // until the first attempt to connect again
     uint64_t retry_most_us = 5'000'000;
     uint64_t connect_us = 10'000'000;  // an attempt may take
 };
@@ -42,6 +49,8 @@ public:
         uint64_t bytes = 0;            // given to the socket
         uint64_t abandoned = 0;        // records that were in the queue when a connection broke
         uint64_t abandoned_bytes = 0;  // of them
+        uint64_t late = 0;             // records that waited too long
+        uint64_t late_bytes = 0;       // of them
     };
     // What the connection did since the last look at it.
     struct Progress {
@@ -58,9 +67,17 @@ public:
     Connection(uint16_t camera, const ConnectionOptions& options, Destination& destination, int epoll, uint64_t tag);
 
     [[nodiscard]] Pressure pressure(uint64_t now_us) const;
+    // What a packet is to its rendition: whether it may be parted from the ones before it.
+    struct Place {
+        uint32_t timestamp = 0;     // RTP's: the same in all packets of a picture
+        bool begins_chunk = false;  // the first one of a chunk
+    };
     // A packet that the pressure allows; connects only after wake().
     void push(adp_select_rendition rendition, uint8_t flags, uint64_t received_us, std::span<const uint8_t> packet,
-              uint64_t now_us);
+              uint64_t now_us, const Place& place);
+    // Drops what waited too long: whole pictures and, of their chunks, what comes after them. The renditions (a set,
+    // as in select.h) whose newest chunk lost its end: nothing more of it may come.
+    [[nodiscard]] uint32_t drop_late(uint64_t now_us);
     // The camera lives: connects, should nothing have done so yet.
     void wake(uint64_t now_us);
     // Sends what the socket takes.
@@ -87,6 +104,9 @@ private:
     struct Record {
         std::vector<uint8_t> bytes;
         uint64_t queued_us = 0;
+        // Hello and END have no rendition: ADP_SELECT_RENDITIONS.
+        uint32_t rendition = ADP_SELECT_RENDITIONS;
+        Place place;
     };
 
     void connect(uint64_t now_us);
@@ -94,6 +114,7 @@ private:
     void abandon_queue();
     void fail(const std::string& why, uint64_t now_us);
     void want_write(bool on);
+    void note_sent(const Record& record);
     void set_congestion_control();
 
     const uint16_t camera_;
@@ -117,6 +138,8 @@ private:
     size_t queued_bytes_ = 0;
     size_t sent_of_first_ = 0;
     uint64_t latest_us_ = 0;  // of the records' times
+    // Of the last packet of each rendition that the socket took, or began to.
+    std::array<uint32_t, ADP_SELECT_RENDITIONS> sent_timestamp_{};
 
     Counters counters_;
     // For progress(): of the present connection.

@@ -41,10 +41,11 @@ struct Options {
     std::string certificate;
     std::string key;
     double queue_s = 1;
+    double late_s = 0.5;
     unsigned queue_kb = 1024;
     double target_ms = 150;
     double budget_kbps = 0;
-    int lowat_kb = 16;
+    int lowat_kb = 4;
     std::string stats;
     std::string summary;
     bool no_daemon = false;
@@ -152,6 +153,7 @@ int run(Options& options) {
     }
     options.relay.connection.queue_bytes = size_t{options.queue_kb} << 10;
     options.relay.connection.queue_us = static_cast<uint64_t>(options.queue_s * 1e6);
+    options.relay.connection.late_us = static_cast<uint64_t>(options.late_s * 1e6);
     options.relay.connection.notsent_lowat = options.lowat_kb * 1024;
     options.relay.price.target_s = options.target_ms * 1e-3;
     options.relay.price.budget = options.budget_kbps * 1e3 / 8;
@@ -259,6 +261,10 @@ int main(int argc, char** argv) {
     app.add_option("--queue-seconds", options.queue_s,
                    "Age of a camera's queue from which on its new chunks are dropped")
         ->check(CLI::Range(0.05, 60.0))
+        ->capture_default_str();
+    app.add_option("--late-seconds", options.late_s,
+                   "Pictures that waited so long in the queue are dropped, with the rest of their chunk; 0: never")
+        ->check(CLI::Range(0.0, 60.0))
         ->capture_default_str();
     app.add_option("--queue-kb", options.queue_kb, "Size of a camera's queue from which on they are, KiB")
         ->check(CLI::Range(16U, 1U << 20))

@@ -241,6 +241,15 @@ void Relay::notice_losses(Camera& camera) {
     }
 }
 
+void Relay::drop_late(Camera& camera, uint64_t now) {
+    const uint32_t cut = camera.connection->drop_late(now);
+    for (uint32_t which = 0; which < ADP_SELECT_RENDITIONS; which++) {
+        if ((cut >> which & 1) != 0) {
+            camera.filters[which].cut();
+        }
+    }
+}
+
 void Relay::on_packet(const Port& port, const sockaddr_storage& from, std::span<const uint8_t> packet,
                       uint64_t received_us, uint64_t now) {
     const auto* address =
@@ -273,13 +282,14 @@ void Relay::on_packet(const Port& port, const sockaddr_storage& from, std::span<
     camera.heard_us = now;
     camera.connection->wake(now);
     notice_losses(camera);
+    drop_late(camera, now);
     const ChunkFilter::Verdict verdict =
         camera.filters[which].on_packet(rtp, contents, bytes, camera.connection->pressure(now), now);
     if (!verdict.pass) {
         return;
     }
     const uint8_t flags = verdict.after_drop ? ADP_RELAY_AFTER_DROP : 0;
-    camera.connection->push(which, flags, received_us, packet, now);
+    camera.connection->push(which, flags, received_us, packet, now, {rtp.timestamp, verdict.begins});
     camera.touched = true;
 }
 
@@ -297,6 +307,7 @@ void Relay::step(uint64_t now) {
     for (Camera& camera : cameras_) {
         camera.connection->tick(now);
         notice_losses(camera);
+        drop_late(camera, now);
         const Connection::Progress progress = camera.connection->progress(since);
         camera.last = progress;
         camera.second_delivered += progress.delivered;
@@ -352,6 +363,8 @@ video::Json Relay::camera_json(const Camera& camera, uint64_t now) const {
     json["records"] = counters.records;
     json["sent_bytes"] = counters.bytes;
     json["abandoned_bytes"] = counters.abandoned_bytes;
+    json["late_packets"] = counters.late;
+    json["late_bytes"] = counters.late_bytes;
     json["queue_bytes"] = camera.connection->queued_bytes();
     json["queue_ms"] = static_cast<double>(camera.connection->queue_age_us(now)) / 1000;
     json["backlog_bytes"] = camera.last.backlog;

@@ -94,6 +94,7 @@ private:
     void on_packet(const Port& port, const sockaddr_storage& from, std::span<const uint8_t> packet,
                    uint64_t received_us, uint64_t now_us);
     void notice_losses(Camera& camera);
+    void drop_late(Camera& camera, uint64_t now);
     void step(uint64_t now_us);
     void report(uint64_t now_us);
     void end(uint64_t now_us);
