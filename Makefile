@@ -17,6 +17,8 @@ PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 DESTDIR ?=
+# The server's vision network, where 'make deps' has fetched it
+DETECTOR := $(or $(ADAPATH_CACHE),out/cache)/detector
 
 # make demo; the kernel module runs in a VM whose processor is emulated: less of everything
 BACKEND ?= bpf
@@ -155,10 +157,10 @@ check: deps ## checks that run nothing: scripts, headers, formatting, modules (W
 	$(call build,all)
 	@BUILD='$(BUILD)' scripts/check.sh $(CHECKS)
 
-install: ## install programs, units, configuration and checkpoint (PREFIX, SYSCONFDIR, UNITDIR, DESTDIR); build first
+install: ## install programs, units, configuration, checkpoints and what the server sees with (PREFIX, SYSCONFDIR, UNITDIR, DESTDIR); build first
 	@[ -x $(BUILD)/bin/adapathd ] || { echo "install: $(BUILD)/bin/adapathd is not there: run 'make all' first" >&2; exit 1; }
 	@install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/adapath/cc $(DESTDIR)$(PREFIX)/share/adapath/select \
-		$(DESTDIR)$(PREFIX)/share/adapath/qp \
+		$(DESTDIR)$(PREFIX)/share/adapath/qp $(DESTDIR)$(PREFIX)/share/adapath/detector \
 		$(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/adapath
 	@install -m 755 $(BUILD)/bin/adapathd $(DESTDIR)$(PREFIX)/sbin/
 	@for t in adapathctl adapath-trainer adapath-codegen adapath-linkem adapath-video-send adapath-video-recv \
@@ -168,12 +170,16 @@ install: ## install programs, units, configuration and checkpoint (PREFIX, SYSCO
 	@install -m 644 models/cc/*.model models/cc/CARD.md $(DESTDIR)$(PREFIX)/share/adapath/cc/
 	@install -m 644 models/select/policy.model models/select/CARD.md $(DESTDIR)$(PREFIX)/share/adapath/select/
 	@install -m 644 models/qp/selector.json models/qp/CARD.md $(DESTDIR)$(PREFIX)/share/adapath/qp/
-	@for u in userspace/adapathd/systemd/*.service; do \
+	@[ ! -f '$(DETECTOR)/centernet.json' ] || \
+		install -m 644 '$(DETECTOR)/centernet.json' '$(DETECTOR)/centernet.bin' $(DESTDIR)$(PREFIX)/share/adapath/detector/
+	@for u in userspace/*/systemd/*.service; do \
 		sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|g; s|/usr/bin/|$(PREFIX)/bin/|g; s|/usr/share/|$(PREFIX)/share/|g; s|/etc/adapath/|$(SYSCONFDIR)/adapath/|g' \
 			"$$u" >$(DESTDIR)$(UNITDIR)/$${u##*/}; \
 		chmod 644 $(DESTDIR)$(UNITDIR)/$${u##*/}; done
 	@for c in adapathd adapathd-select adapathd-qp; do [ -e $(DESTDIR)$(SYSCONFDIR)/adapath/$$c.conf ] || \
 		install -m 644 userspace/adapathd/$$c.conf $(DESTDIR)$(SYSCONFDIR)/adapath/; done
+	@for e in userspace/*/systemd/*.env; do [ -e $(DESTDIR)$(SYSCONFDIR)/adapath/$${e##*/} ] || \
+		install -m 644 $$e $(DESTDIR)$(SYSCONFDIR)/adapath/; done
 	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ] && ! getent group adapath >/dev/null; then groupadd --system adapath; fi
 	@echo "install: done under $(DESTDIR)$(PREFIX); start with: systemctl daemon-reload && systemctl enable --now adapathd adapath-trainer"
 

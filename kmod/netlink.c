@@ -15,6 +15,7 @@
 #include "app.h"
 #include "compat.h"
 #include "netlink.h"
+#include "netlink_reply.h"
 #include "program.h"
 #include "ring.h"
 
@@ -22,7 +23,6 @@
 
 /* Of one app: 8 slots with 8 layers and 5 measurements each. */
 #define APP_MESSAGE_BYTES 16384
-#define PROGRAM_MESSAGE_BYTES 1024
 
 static struct genl_family family;
 
@@ -58,14 +58,6 @@ static const struct nla_policy policy[ADP_A_MAX + 1] = {
 
 /* ---- what a request holds ---- */
 
-static int need(struct genl_info *info, int attribute, const char *what)
-{
-	if (info->attrs[attribute])
-		return 0;
-	ADP_EXTACK(info->extack, "a required attribute is missing", ": %s", what);
-	return -EINVAL;
-}
-
 /*
  * Asks for the module that brings the app (MODULE_ALIAS_ADAPATH_APP), where it is not there. Not under adp_lock: the module's init
  * takes it. For administrators only, as reading is open to everybody.
@@ -92,7 +84,7 @@ static struct adp_app *app_of(struct genl_info *info)
 {
 	struct adp_app *app;
 
-	if (need(info, ADP_A_APP, "ADP_A_APP"))
+	if (adp_need(info, ADP_A_APP, "ADP_A_APP"))
 		return ERR_PTR(-EINVAL);
 	app = adp_app_find(nla_data(info->attrs[ADP_A_APP]));
 	if (!app) {
@@ -194,20 +186,6 @@ static int layout_of(struct genl_info *info, struct adp_layout *layout)
 
 /* ---- replies ---- */
 
-static struct sk_buff *begin_reply(struct genl_info *info, size_t bytes, void **header)
-{
-	struct sk_buff *msg = genlmsg_new(bytes, GFP_KERNEL);
-
-	if (!msg)
-		return ERR_PTR(-ENOMEM);
-	*header = genlmsg_put_reply(msg, info, &family, 0, info->genlhdr->cmd);
-	if (!*header) {
-		nlmsg_free(msg);
-		return ERR_PTR(-EMSGSIZE);
-	}
-	return msg;
-}
-
 static int put_layers(struct sk_buff *msg, const struct adp_layer_shape *shape, u32 layers)
 {
 	struct nlattr *nest = nla_nest_start(msg, ADP_A_LAYERS), *layer;
@@ -303,16 +281,11 @@ static int put_app(struct sk_buff *msg, const struct adp_app *app)
 static int reply_slot(struct genl_info *info, u32 slot)
 {
 	void *header;
-	struct sk_buff *msg = begin_reply(info, nla_total_size(4), &header);
+	struct sk_buff *msg = adp_reply_begin(info, &family, nla_total_size(4), &header);
 
 	if (IS_ERR(msg))
 		return PTR_ERR(msg);
-	if (nla_put_u32(msg, ADP_A_SLOT, slot)) {
-		nlmsg_free(msg);
-		return -EMSGSIZE;
-	}
-	genlmsg_end(msg, header);
-	return genlmsg_reply(msg, info);
+	return adp_reply_end(info, msg, header, nla_put_u32(msg, ADP_A_SLOT, slot));
 }
 
 /* ---- commands ---- */
@@ -324,7 +297,7 @@ static int get_app_doit(struct sk_buff *skb, struct genl_info *info)
 	void *header;
 	int err;
 
-	msg = begin_reply(info, APP_MESSAGE_BYTES, &header);
+	msg = adp_reply_begin(info, &family, APP_MESSAGE_BYTES, &header);
 	if (IS_ERR(msg))
 		return PTR_ERR(msg);
 	request_app(info);
@@ -332,12 +305,7 @@ static int get_app_doit(struct sk_buff *skb, struct genl_info *info)
 	app = app_of(info);
 	err = IS_ERR(app) ? PTR_ERR(app) : put_app(msg, app);
 	mutex_unlock(&adp_lock);
-	if (err) {
-		nlmsg_free(msg);
-		return err;
-	}
-	genlmsg_end(msg, header);
-	return genlmsg_reply(msg, info);
+	return adp_reply_end(info, msg, header, err);
 }
 
 /* A message must fit into the dump's buffer, which the kernel sizes by this. */
@@ -470,10 +438,10 @@ static int install_doit(struct sk_buff *skb, struct genl_info *info)
 	u8 *params;
 	int err;
 
-	if (need(info, ADP_A_APP, "ADP_A_APP") || need(info, ADP_A_GENERATION, "ADP_A_GENERATION") ||
-	    need(info, ADP_A_HASH, "ADP_A_HASH") || need(info, ADP_A_PROGRAM_HASH, "ADP_A_PROGRAM_HASH") ||
-	    need(info, ADP_A_SCHEMA, "ADP_A_SCHEMA") || need(info, ADP_A_LAYERS, "ADP_A_LAYERS") ||
-	    need(info, ADP_A_PARAMS, "ADP_A_PARAMS"))
+	if (adp_need(info, ADP_A_APP, "ADP_A_APP") || adp_need(info, ADP_A_GENERATION, "ADP_A_GENERATION") ||
+	    adp_need(info, ADP_A_HASH, "ADP_A_HASH") || adp_need(info, ADP_A_PROGRAM_HASH, "ADP_A_PROGRAM_HASH") ||
+	    adp_need(info, ADP_A_SCHEMA, "ADP_A_SCHEMA") || adp_need(info, ADP_A_LAYERS, "ADP_A_LAYERS") ||
+	    adp_need(info, ADP_A_PARAMS, "ADP_A_PARAMS"))
 		return -EINVAL;
 	layout = kmalloc(sizeof(*layout), GFP_KERNEL);
 	if (!layout)
@@ -539,7 +507,7 @@ static int change_doit(struct sk_buff *skb, struct genl_info *info)
 	int err = 0;
 
 	if (info->genlhdr->cmd == ADP_CMD_CANARY) {
-		err = need(info, ADP_A_SHARE, "ADP_A_SHARE") ?: share_of(info, &share);
+		err = adp_need(info, ADP_A_SHARE, "ADP_A_SHARE") ?: share_of(info, &share);
 		if (err)
 			return err;
 	}
@@ -548,7 +516,7 @@ static int change_doit(struct sk_buff *skb, struct genl_info *info)
 	case ADP_CMD_DISCARD:
 	case ADP_CMD_CANARY:
 	case ADP_CMD_SET_EXPLORE:
-		if (need(info, ADP_A_SLOT, "ADP_A_SLOT"))
+		if (adp_need(info, ADP_A_SLOT, "ADP_A_SLOT"))
 			return -EINVAL;
 		slot = nla_get_u32(info->attrs[ADP_A_SLOT]);
 	}
@@ -585,7 +553,7 @@ static int change_doit(struct sk_buff *skb, struct genl_info *info)
 		adp_app_clear(app);
 		break;
 	case ADP_CMD_SET_EXPLORE:
-		err = need(info, ADP_A_EXPLORE, "ADP_A_EXPLORE") ?: explore_of(info, &explore);
+		err = adp_need(info, ADP_A_EXPLORE, "ADP_A_EXPLORE") ?: explore_of(info, &explore);
 		if (err)
 			break;
 		snapshot = adp_app_slot(app, slot, extack);
@@ -655,7 +623,7 @@ static int run_doit(struct sk_buff *skb, struct genl_info *info)
 	s32 *out;
 	int err;
 
-	if (need(info, ADP_A_SLOT, "ADP_A_SLOT") || need(info, ADP_A_RUN_INPUTS, "ADP_A_RUN_INPUTS"))
+	if (adp_need(info, ADP_A_SLOT, "ADP_A_SLOT") || adp_need(info, ADP_A_RUN_INPUTS, "ADP_A_RUN_INPUTS"))
 		return -EINVAL;
 	s = hold_slot(info);
 	if (IS_ERR(s))
@@ -687,19 +655,15 @@ static int run_doit(struct sk_buff *skb, struct genl_info *info)
 	err = run_all(s, how, nla_data(info->attrs[ADP_A_RUN_INPUTS]), count, repeat, out, &elapsed);
 	if (err)
 		goto out_free;
-	msg = begin_reply(info, count * s->layout.outputs * sizeof(*out) + 64, &header);
+	msg = adp_reply_begin(info, &family, count * s->layout.outputs * sizeof(*out) + 64, &header);
 	if (IS_ERR(msg)) {
 		err = PTR_ERR(msg);
 		goto out_free;
 	}
 	if (nla_put(msg, ADP_A_RUN_OUTPUTS, count * s->layout.outputs * sizeof(*out), out) ||
-	    nla_put_u32(msg, ADP_A_IMPLEMENTATION, how) || nla_put_u64_64bit(msg, ADP_A_ELAPSED_NS, elapsed, ADP_A_PAD)) {
-		nlmsg_free(msg);
+	    nla_put_u32(msg, ADP_A_IMPLEMENTATION, how) || nla_put_u64_64bit(msg, ADP_A_ELAPSED_NS, elapsed, ADP_A_PAD))
 		err = -EMSGSIZE;
-		goto out_free;
-	}
-	genlmsg_end(msg, header);
-	err = genlmsg_reply(msg, info);
+	err = adp_reply_end(info, msg, header, err);
 out_free:
 	kfree(out);
 out_put:

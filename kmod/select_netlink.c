@@ -9,6 +9,7 @@
 #include <net/genetlink.h>
 
 #include "compat.h"
+#include "netlink_reply.h"
 #include "select_cameras.h"
 #include "select_hooks.h"
 #include "select_netlink.h"
@@ -50,20 +51,10 @@ static const struct nla_policy policy[ADP_SELECT_A_MAX + 1] = {
 
 /* ---- what a request holds ---- */
 
-static int need(struct genl_info *info, int attribute, const char *what)
-{
-	if (info->attrs[attribute])
-		return 0;
-	ADP_EXTACK(info->extack, "a required attribute is missing", ": %s", what);
-	/* For a kernel whose texts have no names in them (compat.h). */
-	NL_SET_ERR_ATTR_MISS(info->extack, NULL, attribute);
-	return -EINVAL;
-}
-
 /* A required number of 0 to `most`. */
 static int number(struct genl_info *info, int attribute, const char *what, u32 most, u32 *value)
 {
-	int err = need(info, attribute, what);
+	int err = adp_need(info, attribute, what);
 
 	if (err)
 		return err;
@@ -185,20 +176,6 @@ static int cameras_of(struct genl_info *info, struct adp_camera_spec *specs, u32
 
 /* ---- replies ---- */
 
-static struct sk_buff *begin_reply(struct genl_info *info, void **header)
-{
-	struct sk_buff *msg = genlmsg_new(MESSAGE_BYTES, GFP_KERNEL);
-
-	if (!msg)
-		return ERR_PTR(-ENOMEM);
-	*header = genlmsg_put_reply(msg, info, &family, 0, info->genlhdr->cmd);
-	if (!*header) {
-		nlmsg_free(msg);
-		return ERR_PTR(-EMSGSIZE);
-	}
-	return msg;
-}
-
 static int put_interfaces(struct sk_buff *msg)
 {
 	struct nlattr *nest = nla_nest_start(msg, ADP_SELECT_A_INTERFACES);
@@ -259,18 +236,13 @@ static int get_doit(struct sk_buff *skb, struct genl_info *info)
 	void *header;
 	int err;
 
-	msg = begin_reply(info, &header);
+	msg = adp_reply_begin(info, &family, MESSAGE_BYTES, &header);
 	if (IS_ERR(msg))
 		return PTR_ERR(msg);
 	mutex_lock(&adp_cameras_lock);
 	err = nla_put_u32(msg, ADP_SELECT_A_ABI_VERSION, ADP_ABI_VERSION) ?: put_interfaces(msg) ?: put_market(msg);
 	mutex_unlock(&adp_cameras_lock);
-	if (err) {
-		nlmsg_free(msg);
-		return err;
-	}
-	genlmsg_end(msg, header);
-	return genlmsg_reply(msg, info);
+	return adp_reply_end(info, msg, header, err);
 }
 
 static int get_camera_doit(struct sk_buff *skb, struct genl_info *info)
@@ -284,19 +256,14 @@ static int get_camera_doit(struct sk_buff *skb, struct genl_info *info)
 	err = place_of(info, &place);
 	if (err)
 		return err;
-	msg = begin_reply(info, &header);
+	msg = adp_reply_begin(info, &family, MESSAGE_BYTES, &header);
 	if (IS_ERR(msg))
 		return PTR_ERR(msg);
 	mutex_lock(&adp_cameras_lock);
 	camera = camera_at(info, place);
 	err = camera ? put_camera(msg, camera, place) : -ENOENT;
 	mutex_unlock(&adp_cameras_lock);
-	if (err) {
-		nlmsg_free(msg);
-		return err;
-	}
-	genlmsg_end(msg, header);
-	return genlmsg_reply(msg, info);
+	return adp_reply_end(info, msg, header, err);
 }
 
 static int get_camera_start(struct netlink_callback *cb)
@@ -359,8 +326,8 @@ static int configure_doit(struct sk_buff *skb, struct genl_info *info)
 	struct adp_camera_spec *specs;
 	int err;
 
-	if (need(info, ADP_SELECT_A_INTERFACES, "ADP_SELECT_A_INTERFACES") ||
-	    need(info, ADP_SELECT_A_CAMERAS, "ADP_SELECT_A_CAMERAS"))
+	if (adp_need(info, ADP_SELECT_A_INTERFACES, "ADP_SELECT_A_INTERFACES") ||
+	    adp_need(info, ADP_SELECT_A_CAMERAS, "ADP_SELECT_A_CAMERAS"))
 		return -EINVAL;
 	err = interfaces_of(info, interfaces, &interface_count);
 	if (err)
@@ -423,7 +390,7 @@ static int seen_of(struct genl_info *info, struct seen *s)
 static int measured_of(struct genl_info *info, struct measured *m)
 {
 	int err = number(info, ADP_SELECT_A_SUB_WORTH, "ADP_SELECT_A_SUB_WORTH", ADP_Q16_ONE, &m->sub_worth) ?:
-		  need(info, ADP_SELECT_A_GAIN, "ADP_SELECT_A_GAIN");
+		  adp_need(info, ADP_SELECT_A_GAIN, "ADP_SELECT_A_GAIN");
 
 	if (err)
 		return err;

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Checks that run nothing of ours (`make check`). Exit 1 if any finds something; every finding is printed.
 #
-#   scripts/check.sh [NAME...]     all of them, or only: scripts headers netlink paths format kmod tidy
+#   scripts/check.sh [NAME...]     all of them, or only: scripts headers netlink units paths format kmod tidy
 #
 #   scripts   bash -n and shellcheck over every shell script
 #   headers   the shared C is plain C11 for gcc and clang
 #   netlink   the specifications of both netlink families in docs/ agree with their headers
+#   units     systemd reads the units that 'make install' installs without a word
 #   paths     no path of one machine in the tree
 #   format    clang-format over the C++
 #   kmod      the modules, for each kernel of scripts/kernels.sh: gcc with W=1 and sparse (C=2), clang with W=1; no warning at all
@@ -59,6 +60,23 @@ check_netlink() {
 	one_specification netlink.h adp ADP adapath-netlink.yaml || bad=1
 	one_specification select_netlink.h adp_select ADP_SELECT adapath-select-netlink.yaml || bad=1
 	return $bad
+}
+
+# Without their programs, which need not be built or installed.
+check_units() {
+	command -v systemd-analyze >/dev/null || { say "systemd-analyze is missing (package systemd)"; return 1; }
+	local unit name names=()
+	mkdir -p "$work/units"
+	for unit in userspace/*/systemd/*.service; do
+		name=${unit##*/}
+		sed -E 's|^ExecStart=[^ ]+|ExecStart=/bin/true|' "$unit" >"$work/units/$name"
+		names+=("${name/@./@select.}")
+	done
+	SYSTEMD_UNIT_PATH="$work/units:" systemd-analyze verify --man=no "${names[@]}" >"$log" 2>&1
+	[ -s "$log" ] || return 0
+	cat "$log"
+	say "systemd finds fault with the units (above)"
+	return 1
 }
 
 check_paths() {
@@ -119,7 +137,7 @@ check_tidy() {
 }
 
 failed=()
-for name in "${@:-scripts headers netlink paths format kmod tidy}"; do
+for name in "${@:-scripts headers netlink units paths format kmod tidy}"; do
 	# shellcheck disable=SC2086 # the default is a list
 	for one in $name; do
 		declare -F "check_$one" >/dev/null || { say "no check called '$one'; see the head of $0"; exit 2; }

@@ -182,14 +182,9 @@ private:
             }
             clips_.push_back(std::move(*clip));
         }
-        std::vector<std::string> argv = {"/bin/bash", options_.certificates, "--server", uplink_server_address,
-                                         options_.out + "/certificates"};
-        argv.insert(argv.end(), policy_names.begin(), policy_names.end());
-        if (Result<std::string> made =
-                run_program({.name = "certificates", .argv = argv, .log = options_.out + "/certificates.log"},
-                            std::chrono::seconds(60));
+        if (Status made = make_stage_certificates(options_.certificates, options_.out + "/certificates", policy_names);
             !made) {
-            return made.error();
+            return made;
         }
         arena::PolicyContext context{.bin = options_.bin,
                                      .checkpoint = options_.cc_checkpoint,

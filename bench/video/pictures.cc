@@ -5,7 +5,6 @@
 
 #include <numeric>
 
-#include "userspace/detect/pictures.h"
 #include "userspace/video/decoder.h"
 
 namespace adapath::video_bench {
@@ -36,23 +35,16 @@ Result<Rendition> look(const camera::EncodedRendition& encoded, Detector& detect
         if (!key) {
             return key.error();
         }
-        std::optional<std::vector<Box>> boxes = detections.find(*key);
-        if (!boxes) {
-            Result<Image> image = to_image(**frame);
-            if (!image) {
-                return image.error();
-            }
-            Result<std::vector<Box>> found = detector.detect(*image, Detections::least_score);
-            if (!found) {
-                return found.error();
-            }
-            if (Status kept = detections.put(*key, *found); !kept) {
-                return kept.error();
-            }
-            boxes = std::move(*found);
+        Result<Looked> looked = look_at(**frame, *key, detector, detections);
+        if (!looked) {
+            return looked.error();
         }
-        std::erase_if(*boxes, [](const Box& box) { return box.score < kScore; });
-        rendition.boxes.push_back(std::move(*boxes));
+        // The server has the boxes from the file, or not at all.
+        if (!looked->kept) {
+            return looked->kept.error();
+        }
+        std::erase_if(looked->boxes, [](const Box& box) { return box.score < kScore; });
+        rendition.boxes.push_back(std::move(looked->boxes));
         rendition.keys.push_back(key->text());
         rendition.bytes.push_back(encoded.bytes(i));
         if (!progress()) {

@@ -568,13 +568,18 @@ ADP_INLINE int adp_select_place(struct adp_select_camera *c, struct adp_select_s
 	return 1;
 }
 
-/* Any packet, in its turn: counts it, and says what becomes of it. The clock and the lock are for this one. */
-ADP_INLINE enum adp_select_verdict adp_select_on_packet(struct adp_select_camera *c, const struct adp_select_packet *p)
+/*
+ * Any packet, in its turn: counts it, and says what becomes of it. The clock and the lock are for this one. The clock is read before
+ * the lock is had: what the other rendition's packet has written meanwhile, on another CPU, may be later. Time stands still then, in
+ * *p too, or every span since would be one of 2^64 us: a sender silent for so long loses its place to whoever asks.
+ */
+ADP_INLINE enum adp_select_verdict adp_select_on_packet(struct adp_select_camera *c, struct adp_select_packet *p)
 {
 	adp_u32 which = p->rendition & 1;
 	struct adp_select_stream *r = &c->streams[which];
 	adp_u32 ext, forward;
 
+	p->now_us = adp_max_u64(p->now_us, adp_max_u64(c->streams[ADP_SELECT_SUB].last_us, c->streams[ADP_SELECT_MAIN].last_us));
 	if (!c->first_us) {
 		c->first_us = p->now_us;
 		c->fed_us = p->now_us;

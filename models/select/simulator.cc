@@ -179,7 +179,7 @@ private:
         }
     }
 
-    bool passes(size_t index, uint64_t serial, const adp_select_packet& p) {
+    bool passes(size_t index, uint64_t serial, adp_select_packet p) {
         adp_select_camera* c = cameras_[index].state.get();
         adp_select_verdict verdict = adp_select_quick(&c->streams[p.rendition], &p);
         if (verdict == ADP_SELECT_LOOK) verdict = adp_select_on_packet(c, &p);

@@ -9,12 +9,22 @@ namespace adapath::testing {
 
 class Select : public SelectFixture {
 protected:
-    LiveCameras::Send through_program() {
+    LiveCameras::Send through() {
         return [this](uint32_t camera, uint32_t rendition, const Bytes& packet) {
             const uint32_t verdict = run(frame_from(camera, rendition, packet));
             EXPECT_TRUE(verdict == kPassed || verdict == kDropped) << verdict;
             return verdict == kPassed;
         };
+    }
+    void send_frame(const Bytes& frame) const { (void)run(frame); }
+    void set_market(double price, uint32_t main_limit, double used, uint32_t cameras) {
+        Status set = panel_->set_market(price, main_limit, used, cameras);
+        EXPECT_TRUE(set.ok()) << set.error().message;
+    }
+    [[nodiscard]] std::vector<adp_select_camera> all_states() const {
+        std::vector<adp_select_camera> all;
+        for (uint32_t i = 0; i < options_.cameras.size(); ++i) all.push_back(state(i));
+        return all;
     }
     [[nodiscard]] adp_select_camera state(uint32_t camera) const {
         Result<adp_select_camera> result = panel_->camera(camera);
@@ -77,7 +87,7 @@ TEST_F(Select, WithoutSnapshotTheSubStreamPasses) {
     add_cameras(3);
     open();
     LiveCameras cameras(3, 20ms, 8, 1);
-    cameras.run_for(1600ms, through_program());
+    cameras.run_for(1600ms, through());
     collect();
     EXPECT_EQ(cameras.halves(), 0U);
     for (uint32_t i = 0; i < 3; ++i) {
@@ -97,7 +107,7 @@ TEST_F(Select, EveryDecisionIsTheInterpretersOwn) {
     LiveCameras cameras(20, 20ms, 6, 2);
     for (const double price : {0.0, 0.3, 1.0, 3.0, 10.0}) {
         EXPECT_TRUE(panel_->set_market(price, 0, 0.5, 20).ok());
-        cameras.run_for(600ms, through_program());
+        cameras.run_for(600ms, through());
     }
     collect();
     EXPECT_EQ(cameras.halves(), 0U);
@@ -113,38 +123,6 @@ TEST_F(Select, EveryDecisionIsTheInterpretersOwn) {
     EXPECT_EQ(stats.samples_lost, 0U);
 }
 
-TEST_F(Select, ThePriceDecidesBetweenTheRenditions) {
-    add_cameras(1);
-    open();
-    activate(freeze(constant_model(0.5F, 0.25F)));
-    LiveCameras cameras(1, 20ms, 6, 3);
-    cameras.run_for(600ms, through_program());
-    const size_t sub = cameras.passed(0, ADP_SELECT_SUB);
-    cameras.run_for(960ms, through_program());
-    EXPECT_EQ(cameras.passed(0, ADP_SELECT_SUB), sub) << "main, at a price of nothing";
-    // Main is about 0.24 MiB/s at this rate of pictures, sub a quarter of that: 0.25 more is not worth 2 * 0.18.
-    EXPECT_TRUE(panel_->set_market(2, 0, 0, 1).ok());
-    cameras.run_for(120ms, through_program());
-    const size_t main = cameras.passed(0, ADP_SELECT_MAIN);
-    cameras.run_for(960ms, through_program());
-    EXPECT_EQ(cameras.passed(0, ADP_SELECT_MAIN), main);
-    EXPECT_GE(cameras.passed(0, ADP_SELECT_SUB), sub + 7);
-    EXPECT_TRUE(panel_->set_market(1000, 0, 0, 1).ok());
-    cameras.run_for(120ms, through_program());
-    const size_t before = cameras.passed(0, ADP_SELECT_SUB);
-    cameras.run_for(960ms, through_program());
-    EXPECT_EQ(cameras.passed(0, ADP_SELECT_SUB), before) << "nothing, at that price";
-    // The operator's weights are part of the price.
-    ASSERT_TRUE(backend_.installer->set_objective({200, 0, 0, 0}).ok());
-    cameras.run_for(120ms, through_program());
-    const size_t again = cameras.passed(0, ADP_SELECT_MAIN);
-    cameras.run_for(480ms, through_program());
-    EXPECT_GE(cameras.passed(0, ADP_SELECT_MAIN), again + 3) << "bytes cost nothing to this operator";
-    collect();
-    EXPECT_EQ(cameras.halves(), 0U);
-    EXPECT_EQ(unexplained_, 0U);
-}
-
 TEST_F(Select, ExploringSendsBoth) {
     add_cameras(1);
     open();
@@ -152,44 +130,18 @@ TEST_F(Select, ExploringSendsBoth) {
     snapshot.explore = 1;
     activate(snapshot);
     LiveCameras cameras(1, 20ms, 6, 3);
-    cameras.run_for(600ms, through_program());
+    cameras.run_for(600ms, through());
     const size_t main = cameras.passed(0, ADP_SELECT_MAIN);
-    cameras.run_for(960ms, through_program());
+    cameras.run_for(960ms, through());
     EXPECT_GE(cameras.passed(0, ADP_SELECT_MAIN), main + 7);
     ASSERT_TRUE(backend_.installer->set_explore(backend_.installer->active_slot(), 0).ok());
-    cameras.run_for(240ms, through_program());
+    cameras.run_for(240ms, through());
     const size_t after = cameras.passed(0, ADP_SELECT_MAIN);
-    cameras.run_for(480ms, through_program());
+    cameras.run_for(480ms, through());
     EXPECT_EQ(cameras.passed(0, ADP_SELECT_MAIN), after);
     collect();
     EXPECT_EQ(cameras.halves(), 0U);
     EXPECT_EQ(unexplained_, 0U);
-}
-
-TEST_F(Select, FeedbackReachesTheFeatures) {
-    add_cameras(2);
-    open();
-    activate(freeze(random_select_model({32, 16}, 1)));
-    EXPECT_TRUE(panel_->set_market(0, 0, 1, 8).ok());
-    EXPECT_TRUE(panel_->set_seen(1, 7, 1, 0.5).ok());
-    EXPECT_TRUE(panel_->set_measured(1, 0.5, 1).ok());
-    LiveCameras cameras(2, 20ms, 6, 3);
-    cameras.run_for(700ms, through_program());
-    EXPECT_TRUE(panel_->set_seen(1, 7, 1, 0.5).ok());
-    cameras.run_for(200ms, through_program());
-    collect();
-    bool known = false;
-    for (const adp_select_sample& s : samples_) {
-        if ((s.flags & ADP_SELECT_NOT_DECIDED) != 0) continue;
-        EXPECT_EQ(s.input[ADP_SELECT_OBJECTS], s.camera == 2 ? 3 * ADP_SELECT_OBJECTS_UNIT : 0);
-        EXPECT_EQ(s.input[ADP_SELECT_CONFIDENCE], s.camera == 2 ? 255 : 0);
-        EXPECT_EQ(s.input[ADP_SELECT_GAIN], s.camera == 2 ? 255 : ADP_SELECT_GAIN_ZERO);
-        EXPECT_EQ(s.input[ADP_SELECT_OTHERS], 3 * ADP_SELECT_OTHERS_UNIT);
-        EXPECT_EQ(s.input[ADP_SELECT_MEASURED] == 255, s.camera != 2);
-        known = known || (s.before.known != 0 && s.camera == 2 && s.before.accuracy_q16 == ADP_Q16_ONE / 2);
-    }
-    EXPECT_GT(decisions_, 4U);
-    EXPECT_TRUE(known);
 }
 
 // Snapshots change as fast as they can while cameras send: no chunk is halved, no decision torn.
@@ -343,7 +295,7 @@ TEST_F(Select, AnotherDaemonAdoptsAndOnlyWhatChangedBeginsAnew) {
     open();
     activate(freeze(random_select_model({16}, 1)));
     LiveCameras cameras(3, 20ms, 6, 8);
-    cameras.run_for(600ms, through_program());
+    cameras.run_for(600ms, through());
     collect();
     const adp_select_camera kept = state(0);
     const adp_select_camera moved = state(1);
@@ -373,53 +325,29 @@ TEST_F(Select, AnotherDaemonAdoptsAndOnlyWhatChangedBeginsAnew) {
     EXPECT_EQ(state(2).id, 0U);
     EXPECT_EQ(run(frame_from(2, ADP_SELECT_MAIN, rtp_packet({}, nal_unit(5, 50)))), kPassed) << "no camera any more";
     EXPECT_EQ(run(frame_from(1, ADP_SELECT_MAIN, rtp_packet({}, nal_unit(5, 50)))), kPassed);
-    cameras.run_for(240ms, through_program());
+    EXPECT_EQ(run(frame_from(1, ADP_SELECT_SUB, rtp_packet({}, nal_unit(1, 50)))), kDropped) << "its other port stayed";
+    cameras.run_for(240ms, through());
     collect();
     EXPECT_EQ(unexplained_, 0U);
 }
 
-// As many as there can be, of both families; then every other one goes, and the rest is still found.
-TEST_F(Select, TheMostCamerasAreFound) {
-    for (uint32_t i = 0; i < ADP_SELECT_CAMERAS; ++i) {
-        SelectCamera camera = camera_of(0);
-        camera.name = fmt::format("c{}", i);
-        camera.address = i % 2 == 0 ? fmt::format("10.1.{}.{}", i / 16, i % 16) : fmt::format("fd00::{:x}", i);
-        camera.sub_port = static_cast<uint16_t>(5000 + i % 3);
-        camera.main_port = static_cast<uint16_t>(6000 + i % 5);
-        options_.cameras.push_back(camera);
-    }
+TEST_F(Select, AnUnknownInterfaceChangesNothing) {
+    add_cameras(2);
     open();
-    const std::vector<SelectCamera> all = options_.cameras;
-    const auto send_all = [&] {
-        for (uint32_t i = 0; i < all.size(); ++i) {
-            for (const uint16_t port : {all[i].sub_port, all[i].main_port}) {
-                FrameHeader header;
-                header.ipv6 = i % 2 != 0;
-                header.source_v4 = 0x0a010000 + ((i / 16) << 8) + i % 16;
-                header.destination_port = port;
-                Bytes frame = frame_of(header, rtp_packet({}, nal_unit(1, 20)));
-                if (header.ipv6) {
-                    frame[14 + 8 + 14] = static_cast<uint8_t>(i >> 8);
-                    frame[14 + 8 + 15] = static_cast<uint8_t>(i);
-                }
-                (void)run(frame);
-            }
-        }
-    };
-    const auto dropped = [&](uint32_t i) { return state(i).streams[0].dropped + state(i).streams[1].dropped; };
-    send_all();
-    for (uint32_t i = 0; i < all.size(); ++i) EXPECT_EQ(dropped(i), 2U) << i;
+    LiveCameras cameras(2, 20ms, 6, 8);
+    cameras.run_for(300ms, through());
+    const adp_select_camera before = state(1);
     close();
-    options_.cameras.clear();
-    for (uint32_t i = 0; i < all.size(); i += 2) options_.cameras.push_back(all[i]);
+    options_.cameras[1].main_port = 5007;
+    options_.interfaces = {"adp-no-such-if"};
+    Result<Backend> opened = open_select_backend(options_);
+    ASSERT_FALSE(opened.ok());
+    EXPECT_NE(opened.error().message.find("'adp-no-such-if'"), std::string::npos) << opened.error().message;
+    options_.cameras[1].main_port = 5001;
+    options_.interfaces.clear();
     open();
-    send_all();
-    for (uint32_t i = 0; i < all.size(); ++i) EXPECT_EQ(dropped(i), i == 0 ? 4U : i < all.size() / 2 ? 2U : 0U) << i;
-    close();
-    options_.cameras = all;
-    open();
-    send_all();
-    for (uint32_t i = 0; i < all.size(); ++i) EXPECT_EQ(dropped(i), i == 0 ? 6U : 2U) << i;
+    EXPECT_EQ(state(1).id, before.id);
+    EXPECT_EQ(state(1).round, before.round);
 }
 
 TEST_F(Select, ASnapshotOfAnotherAppIsRefused) {
@@ -477,3 +405,6 @@ TEST(SelectCameras, AreChecked) {
 }
 
 }  // namespace adapath::testing
+
+#define ADAPATH_SELECT_SUITE Select
+#include "tests/support/select_decisions_suite.h"

@@ -1,6 +1,8 @@
 // The backend `host` within one process: the file, slots and who holds them, rings, and what a killed daemon or reader
 // leaves. Over processes: tests/qp/switch_test.cc.
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -84,6 +86,39 @@ TEST_F(HostBackend, TheFileIsForUserAndGroupAndIsAdopted) {
     EXPECT_TRUE(remove_host_backend(directory_ / "host").ok());
     EXPECT_FALSE(std::filesystem::exists(directory_ / "host"));
     EXPECT_FALSE(remove_host_backend(directory_ / "host").ok());
+}
+
+// Of memory that is not there when it is touched, the kernel says so by SIGBUS.
+TEST_F(HostBackend, AFullFileSystemIsAnErrorAndKillsNobody) {
+    if (geteuid() != 0) GTEST_SKIP() << "a small file system of its own needs root";
+    bool mounted = false;
+    std::thread([&] {
+        // This thread's alone, and gone with it.
+        const std::string at = directory_ / "host";
+        std::filesystem::create_directory(at);
+        const auto mount_small = [&](const char* size) {
+            return mount("adapath-test", at.c_str(), "tmpfs", 0, size) == 0;
+        };
+        if (unshare(CLONE_NEWNS) != 0 || mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+            !mount_small("size=256k"))
+            return;
+        mounted = true;
+        EXPECT_NE(open_error().find("no room for"), std::string::npos) << open_error();
+        EXPECT_FALSE(std::filesystem::exists(path_)) << "half a file";
+        EXPECT_EQ(umount2(at.c_str(), MNT_DETACH), 0);
+        // Room for what the daemon writes, and for one ring.
+        ASSERT_TRUE(mount_small("size=1200k"));
+        Backend backend = open();
+        const auto reader = join();
+        ASSERT_NE(reader, nullptr);
+        for (uint32_t i = 0; i < ADP_HOST_RING; i++) EXPECT_TRUE(put(*reader, i));
+        const Result<std::unique_ptr<HostReader>> second = HostReader::join(directory_ / "host", kApp, 2);
+        ASSERT_FALSE(second) << "and none for another";
+        EXPECT_NE(second.error().message.find(path_), std::string::npos) << second.error().message;
+        EXPECT_NE(second.error().message.find("No space left"), std::string::npos) << second.error().message;
+        EXPECT_EQ(collect(backend), size_t{ADP_HOST_RING});
+    }).join();
+    if (!mounted) GTEST_SKIP() << "can't mount a small file system here";
 }
 
 TEST_F(HostBackend, WhatIsNoFileOfThisVersionIsRefusedByBothSides) {

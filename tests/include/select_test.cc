@@ -608,6 +608,44 @@ TEST(Hostile, TimesAndNumbersAtRandomNeverConfuseTheCounters) {
     }
 }
 
+// A CPU reads its clock, then waits for the lock that another one holds: what that one wrote is later than its own
+// time.
+TEST(Clock, MayBeBehindWhatAnotherCpuWrote) {
+    CameraShape shape;
+    shape.phase_us[ADP_SELECT_SUB] = kSecond / 2 + 1000;
+    std::vector<SentPacket> sent = send(shape, 20 * kSecond);
+    for (SentPacket& p : sent) p.us += p.rendition == ADP_SELECT_MAIN ? 4000 : 0;
+    SelectedCamera camera;
+    camera.network = always(kWantsMain);
+    camera.run(sent);
+    EXPECT_EQ(camera.halves(), 0U);
+    size_t asked_by_sub = 0;
+    for (const adp_select_sample& sample : camera.samples()) {
+        if (sample.time_us < SelectedCamera::kStartUs + 3 * kSecond) continue;
+        asked_by_sub += sample.rendition == ADP_SELECT_SUB ? 1 : 0;
+        EXPECT_EQ(sample.offer.available, ADP_SELECT_BOTH) << "seq " << sample.seq;
+        EXPECT_EQ(sample.offer.starved, 0U) << "seq " << sample.seq;
+        EXPECT_LT(sample.before.us, 20 * kSecond) << "seq " << sample.seq;
+    }
+    EXPECT_GT(asked_by_sub, 10U);
+}
+
+TEST(Clock, ASenderThatIsAMomentBehindTakesNobodysPlace) {
+    SelectedCamera camera;
+    camera.network = always(kWantsMain);
+    RtpHeader header;
+    header.ssrc = 0x666;
+    for (const SentPacket& p : send({}, 5 * kSecond)) {
+        camera.run({p});
+        if (p.rendition != ADP_SELECT_MAIN || p.us == 0) continue;
+        ++header.sequence;
+        EXPECT_FALSE(camera.packet(p.us - 10, ADP_SELECT_MAIN, rtp_packet(header, nal_unit(5, 500))));
+    }
+    EXPECT_GT(camera.state().counters.foreign, 100U);
+    EXPECT_EQ(camera.state().counters.taken_over, 0U);
+    EXPECT_EQ(camera.halves(), 0U);
+}
+
 TEST(Features, SayWhatTheyShould) {
     CameraShape shape;
     SelectedCamera camera;

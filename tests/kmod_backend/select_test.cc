@@ -43,6 +43,7 @@ protected:
     // The module goes with whatever is configured, whether its interface is there or not.
     void TearDown() override {
         close();
+        raw_.reset();
         link_.remove();
         Status unloaded = modules_.unload();
         EXPECT_TRUE(unloaded.ok()) << unloaded.error().message;
@@ -87,6 +88,23 @@ protected:
         EXPECT_TRUE(state.ok());
         return state ? state->interfaces : std::vector<uint32_t>{};
     }
+    [[nodiscard]] std::vector<adp_select_camera> all_states() const {
+        std::vector<adp_select_camera> all;
+        Result<std::vector<kmod::SelectCameraState>> cameras = control().cameras();
+        EXPECT_TRUE(cameras.ok());
+        for (const auto& c : *cameras) all.push_back(c.camera);
+        return all;
+    }
+    // The suites' way: opened where it is first needed.
+    LiveCameras::Send through() {
+        if (!sockets_open_) link_.open_sockets();
+        sockets_open_ = true;
+        return through_sockets();
+    }
+    void send_frame(const Bytes& frame) {
+        if (!raw_.valid()) raw_ = raw_socket();
+        send_frame(raw_, frame);
+    }
     LiveCameras::Send through_sockets() {
         return [this](uint32_t camera, uint32_t rendition, const Bytes& packet) {
             link_.send_to(camera, static_cast<uint16_t>(5000 + rendition), packet);
@@ -122,6 +140,8 @@ protected:
     CameraLink link_;
     SelectKmodOptions options_;
     std::unique_ptr<KmodSelectPanel> panel_;
+    bool sockets_open_ = false;
+    UniqueFd raw_;
 };
 
 // ---- the same verdicts as the BPF program's ----
@@ -288,73 +308,9 @@ TEST_F(SelectOnKmod, AgreesWithTheBpfProgramOnEveryFrame) {
 
 // ---- decisions ----
 
-TEST_F(SelectOnKmod, ThePriceAndTheObjectiveDecideBetweenTheRenditions) {
+TEST_F(SelectOnKmod, WhatIsToldCanBeReadAndIsOfCamerasThatThereAre) {
     open();
-    link_.open_sockets();
-    activate(freeze(constant_model(0.5F, 0.25F)));
-    LiveCameras cameras(1, 20ms, 6, 3);
-    const auto passed = [&](uint32_t rendition) { return state(0).streams[rendition].passed; };
-    cameras.run_for(600ms, through_sockets());
-    const uint64_t sub = passed(ADP_SELECT_SUB);
-    cameras.run_for(960ms, through_sockets());
-    EXPECT_EQ(passed(ADP_SELECT_SUB), sub) << "main, at a price of nothing";
-    // Main is about 0.24 MiB/s at this rate of pictures, sub a quarter of that: 0.25 more is not worth 2 * 0.18.
-    set_market(2, 0, 0, 1);
-    cameras.run_for(120ms, through_sockets());
-    const uint64_t main = passed(ADP_SELECT_MAIN);
-    cameras.run_for(960ms, through_sockets());
-    EXPECT_EQ(passed(ADP_SELECT_MAIN), main);
-    EXPECT_GT(passed(ADP_SELECT_SUB), sub + 30);
-    set_market(1000, 0, 0, 1);
-    cameras.run_for(120ms, through_sockets());
-    const uint64_t before = passed(ADP_SELECT_SUB);
-    cameras.run_for(960ms, through_sockets());
-    EXPECT_EQ(passed(ADP_SELECT_SUB), before) << "nothing, at that price";
-    ASSERT_TRUE(backend_.installer->set_objective({200, 0, 0, 0}).ok());
-    cameras.run_for(120ms, through_sockets());
-    const uint64_t again = passed(ADP_SELECT_MAIN);
-    cameras.run_for(480ms, through_sockets());
-    EXPECT_GT(passed(ADP_SELECT_MAIN), again + 30) << "bytes cost nothing to this operator";
-    collect();
-    EXPECT_EQ(unexplained_, 0U);
-    EXPECT_EQ(gaps_, 0U);
-}
-
-TEST_F(SelectOnKmod, FeedbackAndExplorationReachTheDecisions) {
-    open();
-    link_.open_sockets();
-    Snapshot snapshot = freeze(random_select_model({32, 16}, 1));
-    snapshot.explore = 1;
-    activate(snapshot);
     set_market(0, 0, 1, 8);
-    const auto tell = [&] {
-        Status seen = panel_->set_seen(1, 7, 1, 0.5);
-        EXPECT_TRUE(seen.ok()) << seen.error().message;
-        Status measured = panel_->set_measured(1, 0.5, 1);
-        EXPECT_TRUE(measured.ok()) << measured.error().message;
-    };
-    tell();
-    LiveCameras cameras(2, 20ms, 6, 3);
-    cameras.run_for(700ms, through_sockets());
-    tell();
-    cameras.run_for(300ms, through_sockets());
-    collect();
-    bool known = false;
-    uint32_t explored = 0;
-    for (const adp_select_sample& s : samples_) {
-        if ((s.flags & ADP_SELECT_NOT_DECIDED) != 0) continue;
-        EXPECT_EQ(s.input[ADP_SELECT_OBJECTS], s.camera == 2 ? 3 * ADP_SELECT_OBJECTS_UNIT : 0);
-        EXPECT_EQ(s.input[ADP_SELECT_CONFIDENCE], s.camera == 2 ? 255 : 0);
-        EXPECT_EQ(s.input[ADP_SELECT_GAIN], s.camera == 2 ? 255 : ADP_SELECT_GAIN_ZERO);
-        EXPECT_EQ(s.input[ADP_SELECT_OTHERS], 3 * ADP_SELECT_OTHERS_UNIT);
-        EXPECT_EQ(s.input[ADP_SELECT_MEASURED] == 255, s.camera != 2);
-        known = known || (s.before.known != 0 && s.camera == 2 && s.before.accuracy_q16 == ADP_Q16_ONE / 2);
-        explored += (s.flags & ADP_SELECT_EXPLORED) != 0 ? 1 : 0;
-    }
-    EXPECT_GT(decisions_, 4U);
-    EXPECT_TRUE(known);
-    EXPECT_GT(explored, decisions_ * 3 / 4);
-    EXPECT_EQ(unexplained_, 0U);
     Result<adp_select_market> market = panel_->market();
     ASSERT_TRUE(market.ok());
     EXPECT_EQ(market->cameras, 8U);
@@ -537,64 +493,6 @@ TEST_F(SelectOnKmod, AnotherDaemonAdoptsAndOnlyWhatChangedBeginsAnew) {
     remove();
     EXPECT_TRUE(hooked().empty());
     EXPECT_FALSE(panel_->camera(0).ok());
-}
-
-// As many as there can be, of both families; then every other one goes, and the rest is still found.
-TEST_F(SelectOnKmod, TheMostCamerasAreFound) {
-    options_.cameras.clear();
-    for (uint32_t i = 0; i < ADP_SELECT_CAMERAS; ++i) {
-        SelectCamera camera = camera_of(0);
-        camera.name = fmt::format("c{}", i);
-        camera.address = i % 2 == 0 ? fmt::format("10.1.{}.{}", i / 16, i % 16) : fmt::format("fd00::{:x}", i);
-        camera.sub_port = static_cast<uint16_t>(5000 + i % 3);
-        camera.main_port = static_cast<uint16_t>(6000 + i % 5);
-        options_.cameras.push_back(camera);
-    }
-    open();
-    const UniqueFd raw = raw_socket();
-    const std::vector<SelectCamera> all = options_.cameras;
-    const auto send_all = [&] {
-        for (uint32_t i = 0; i < all.size(); ++i) {
-            for (const uint16_t port : {all[i].sub_port, all[i].main_port}) {
-                FrameHeader header;
-                header.ipv6 = i % 2 != 0;
-                header.source_v4 = 0x0a010000 + ((i / 16) << 8) + i % 16;
-                header.destination_port = port;
-                Bytes frame = frame_of(header, rtp_packet({}, nal_unit(1, 20)));
-                if (header.ipv6) {
-                    frame[14 + 8 + 14] = static_cast<uint8_t>(i >> 8);
-                    frame[14 + 8 + 15] = static_cast<uint8_t>(i);
-                }
-                send_frame(raw, frame);
-            }
-        }
-        std::this_thread::sleep_for(100ms);  // what is in softirqs
-    };
-    // One packet of each rendition, which waits for its first IDR picture.
-    const auto dropped = [&] {
-        std::vector<uint64_t> counts(ADP_SELECT_CAMERAS);
-        Result<std::vector<kmod::SelectCameraState>> cameras = control().cameras();
-        EXPECT_TRUE(cameras.ok());
-        for (const auto& c : *cameras) counts[c.place] = c.camera.streams[0].dropped + c.camera.streams[1].dropped;
-        EXPECT_EQ(cameras->size(), options_.cameras.size());
-        return counts;
-    };
-    send_all();
-    std::vector<uint64_t> counts = dropped();
-    for (uint32_t i = 0; i < all.size(); ++i) EXPECT_EQ(counts[i], 2U) << i;
-    close();
-    options_.cameras.clear();
-    for (uint32_t i = 0; i < all.size(); i += 2) options_.cameras.push_back(all[i]);
-    open();
-    send_all();
-    counts = dropped();
-    for (uint32_t i = 0; i < all.size(); ++i) EXPECT_EQ(counts[i], i == 0 ? 4U : i < all.size() / 2 ? 2U : 0U) << i;
-    close();
-    options_.cameras = all;
-    open();
-    send_all();
-    counts = dropped();
-    for (uint32_t i = 0; i < all.size(); ++i) EXPECT_EQ(counts[i], i == 0 ? 6U : 2U) << i;
 }
 
 TEST_F(SelectOnKmod, AnInterfaceThatGoesAwayIsForgotten) {
@@ -934,3 +832,4 @@ TEST_F(SelectNetlink, GarbageChangesNothing) {
 
 #define ADAPATH_SELECT_SUITE SelectOnKmod
 #include "tests/support/select_netns_suite.h"
+#include "tests/support/select_decisions_suite.h"

@@ -94,6 +94,12 @@ public:
         changed_.notify_all();
     }
 
+    // From now on connections end right behind their hello.
+    void refuse_all() {
+        const std::lock_guard lock(mutex_);
+        refusing_ = true;
+    }
+
     [[nodiscard]] uint16_t port() const { return port_; }
     [[nodiscard]] std::vector<GotRecord> records(uint16_t camera) const {
         const std::lock_guard lock(mutex_);
@@ -160,7 +166,7 @@ private:
             camera = static_cast<uint16_t>(number(hello.camera, 2));
             gateway_ = reinterpret_cast<const char*>(hello.gateway);
             which = opened_[camera]++;
-            for (bool more = true; more;) {
+            for (bool more = !refusing_; more;) {
                 mutex_.unlock();
                 more = read_record(connection, camera, which);
                 mutex_.lock();
@@ -209,6 +215,7 @@ private:
     mutable std::mutex mutex_;
     std::condition_variable changed_;
     bool stopping_ = false;
+    bool refusing_ = false;
     std::list<Connection> connections_;
     std::set<uint16_t> stalled_;
     std::map<uint16_t, std::vector<GotRecord>> records_;

@@ -440,6 +440,73 @@ TEST_F(RelayTest, VideoIsDroppedWhileTheServerIsAway) {
     EXPECT_GT(counted(0)["main"]["dropped_packets"].get<uint64_t>(), 0U);
 }
 
+// It takes each connection and ends it: no reason to ask it more often than one that is away.
+TEST_F(RelayTest, AServerThatRefusesIsAskedEverMoreSeldom) {
+    server_.refuse_all();
+    options_.connection.retry_least_us = 100'000;
+    options_.connection.retry_most_us = 10'000'000;
+    start(1);
+    const uint64_t began_us = now_us();
+    cameras_[0]->both();
+    ASSERT_TRUE(wait_until([&] { return server_.connections(0) >= 5; }));
+    EXPECT_GE(now_us() - began_us, 100'000U + 200'000 + 400'000 + 800'000);
+}
+
+// What waited in one socket while the relay stood still is older than what was read from the other before it. The
+// server takes times that go back further than record.h allows for another clock's, and ends the connection.
+TEST_F(RelayTest, TimesGoBackNoFurtherThanTheServerTakes) {
+    start(1);
+    TestCamera& camera = *cameras_[0];
+    camera.both();
+    ASSERT_TRUE(wait_until([&] { return server_.count(0) == camera.sent_packets(); }));
+    {
+        // The relay waits for it in its market sink.
+        const std::lock_guard held(mutex_);
+        const uint64_t began_us = now_us();
+        ASSERT_TRUE(wait_until([&] { return now_us() - began_us > 250'000; }));
+        camera.both();
+        ASSERT_TRUE(wait_until([&] { return now_us() - began_us > 1'800'000; }));
+        camera.picture(ADP_SELECT_SUB);
+    }
+    ASSERT_TRUE(wait_until([&] { return server_.count(0) == camera.sent_packets(); }));
+    uint64_t latest_us = 0;
+    uint64_t back_us = 0;
+    for (const GotRecord& record : server_.records(0)) {
+        back_us = std::max(back_us, latest_us - std::min(latest_us, record.received_us));
+        latest_us = std::max(latest_us, record.received_us);
+    }
+    EXPECT_LE(back_us, uint64_t{ADP_RELAY_BACKWARDS_US});
+    EXPECT_GT(back_us, uint64_t{ADP_RELAY_BACKWARDS_US} / 2) << "the relay did not stand still: nothing was tested";
+}
+
+TEST(DestinationTest, ALookUpThatNeverEndsHoldsUpNobody) {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool asked = false;
+    bool answer = false;
+    bool answered = false;
+    {
+        const Destination destination({"gateway.invalid", "1"}, [&](const video::HostPort&) {
+            std::unique_lock lock(mutex);
+            asked = true;
+            changed.notify_all();
+            changed.wait(lock, [&] { return answer; });
+            answered = true;
+            changed.notify_all();
+            return Result<std::vector<SocketAddress>>(Error{"too late"});
+        });
+        std::unique_lock lock(mutex);
+        changed.wait(lock, [&] { return asked; });
+        EXPECT_TRUE(destination.addresses().empty());
+    }
+    // It has ended, and the look-up has not.
+    std::unique_lock lock(mutex);
+    EXPECT_FALSE(answered);
+    answer = true;
+    changed.notify_all();
+    changed.wait(lock, [&] { return answered; });
+}
+
 TEST_F(RelayTest, EndsWithWhatIsQueuedAndAnEndRecord) {
     start(3);
     for (int i = 0; i < 5; ++i)

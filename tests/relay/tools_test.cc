@@ -181,6 +181,13 @@ TEST_F(Tools, TheCameraListsWhatItWouldSend) {
     EXPECT_EQ(cameras[0]["sub"]["bytes"].size(), 30U);
 }
 
+TEST_F(Tools, AFullDiskIsToldByAnExitCode) {
+    EXPECT_EQ(run("/bin/sh", {"-c", R"(exec "$0" --list --cameras 64 --window 96x80 --clip "$1" >/dev/full)",
+                              ADAPATH_CAMERA, path("clip.y4m")}),
+              1);
+    EXPECT_NE(log("sh").find("standard output is incomplete: No space left"), std::string::npos) << log("sh");
+}
+
 TEST_F(Tools, WrongUsageIsTold) {
     EXPECT_EQ(run(ADAPATH_CAMERA, {}), 2);
     EXPECT_EQ(run(ADAPATH_CAMERA, {"127.0.0.1", "--window", "97x80", "--clip", path("clip.y4m")}), 2);

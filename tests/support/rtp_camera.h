@@ -87,6 +87,30 @@ inline std::vector<Bytes> packetise(const Bytes& unit, size_t limit) {
     return payloads;
 }
 
+// The payload of an RTP packet (without CSRCs or extension) onto an Annex B stream, as RFC 6184 has it.
+inline void depacketise(std::span<const uint8_t> packet, Bytes& stream) {
+    static constexpr std::array<uint8_t, 4> start = {0, 0, 0, 1};
+    const std::span<const uint8_t> p = packet.subspan(12);
+    const int type = p[0] & 31;
+    if (type == 24) {
+        for (size_t at = 1; at + 2 < p.size();) {
+            const size_t size = static_cast<size_t>(p[at]) << 8 | p[at + 1];
+            append(stream, start);
+            append(stream, p.subspan(at + 2, size));
+            at += 2 + size;
+        }
+    } else if (type == 28) {
+        if ((p[1] & 0x80) != 0) {
+            append(stream, start);
+            stream.push_back(static_cast<uint8_t>((p[0] & 0xe0) | (p[1] & 31)));
+        }
+        append(stream, p.subspan(2));
+    } else {
+        append(stream, start);
+        append(stream, p);
+    }
+}
+
 // One rendition of a camera: call picture() at each picture's time.
 class RtpRendition {
 public:

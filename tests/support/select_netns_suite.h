@@ -25,31 +25,41 @@ TEST_F(ADAPATH_SELECT_SUITE, OneRenditionOfEachChunkComesThroughWhateverIsSwitch
     snapshots.push_back(freeze(random_select_model({24}, 40)));
     LiveCameras cameras(kCameras, 25ms, 6, 9, true);
     std::map<std::tuple<uint32_t, uint32_t, uint32_t>, std::vector<CameraLink::Arrival>> chunks;
-    std::atomic<bool> over{false};
+    std::atomic<bool> enough{false};
     uint64_t sent = 0;
     uint64_t others_sent = 0;
     std::thread sender([&] {
-        cameras.run_for(8000ms, [&](uint32_t camera, uint32_t rendition, const Bytes& packet) {
-            const RtpRendition& r = cameras.rendition(camera, rendition);
-            chunks[{camera, rendition, (r.pictures - 1) / r.group}].emplace_back(
-                camera, rendition, static_cast<uint16_t>(packet[2] << 8 | packet[3]));
-            link_.send_to(camera, static_cast<uint16_t>(5000 + rendition), packet);
-            ++sent;
-            if (sent % 10 == 0) {
-                link_.send_to(camera, CameraLink::kOtherPort, packet);
-                ++others_sent;
-            }
-            return false;
-        });
-        over = true;
+        while (!enough) {
+            cameras.run_for(200ms, [&](uint32_t camera, uint32_t rendition, const Bytes& packet) {
+                const RtpRendition& r = cameras.rendition(camera, rendition);
+                chunks[{camera, rendition, (r.pictures - 1) / r.group}].emplace_back(
+                    camera, rendition, static_cast<uint16_t>(packet[2] << 8 | packet[3]));
+                link_.send_to(camera, static_cast<uint16_t>(5000 + rendition), packet);
+                ++sent;
+                if (sent % 10 == 0) {
+                    link_.send_to(camera, CameraLink::kOtherPort, packet);
+                    ++others_sent;
+                }
+                return false;
+            });
+        }
     });
+    // For 8 s, or on a slow machine until each rendition was chosen often enough to tell.
     uint32_t switches = 0;
-    while (!over && !HasFatalFailure()) {
+    const auto chosen = [&](uint32_t choice) {
+        return std::ranges::count_if(samples_, [&](const adp_select_sample& s) { return s.choice == choice; });
+    };
+    const auto begin = std::chrono::steady_clock::now();
+    for (auto now = begin; !HasFatalFailure() && now < begin + 60s &&
+                           (now < begin + 8s || switches <= least_switches() || chosen(ADP_SELECT_ONLY_SUB) < 30 ||
+                            chosen(ADP_SELECT_ONLY_MAIN) < 30);
+         now = std::chrono::steady_clock::now()) {
         set_market(0.1 * (switches % 20), 0, 0.5, kCameras);
         activate(snapshots[switches++ % snapshots.size()]);
         link_.receive();
         collect(5ms);
     }
+    enough = true;
     sender.join();
     std::this_thread::sleep_for(50ms);  // what is still in softirqs
     link_.receive();
@@ -57,6 +67,7 @@ TEST_F(ADAPATH_SELECT_SUITE, OneRenditionOfEachChunkComesThroughWhateverIsSwitch
 
     uint64_t passed = 0;
     uint64_t counted = 0;
+    uint64_t hasty = 0;
     for (uint32_t i = 0; i < kCameras; ++i) {
         Result<adp_select_camera> state = camera_state(i);
         ASSERT_TRUE(state.ok());
@@ -64,6 +75,7 @@ TEST_F(ADAPATH_SELECT_SUITE, OneRenditionOfEachChunkComesThroughWhateverIsSwitch
             passed += stream.passed;
             counted += stream.passed + stream.dropped;
         }
+        hasty += state->counters.hasty;
         EXPECT_EQ(state->counters.torn, 0U);
         EXPECT_EQ(state->counters.foreign, 0U);
         EXPECT_EQ(state->streams[0].last.lost + state->streams[1].last.lost, 0U);
@@ -84,10 +96,13 @@ TEST_F(ADAPATH_SELECT_SUITE, OneRenditionOfEachChunkComesThroughWhateverIsSwitch
     EXPECT_EQ(halves, 0U);
     EXPECT_GT(whole[ADP_SELECT_SUB], 20U);
     EXPECT_GT(whole[ADP_SELECT_MAIN], 20U);
-    // Their IDR pictures coincide and nothing explores: never both.
+    // Their IDR pictures coincide and nothing explores: never both. Where the sender was held up between them, or made
+    // up for it, they do not: then the kernel side says that it took them for that.
     size_t both = 0;
     for (const auto& [key, renditions] : pairs) both += renditions == ADP_SELECT_BOTH ? 1 : 0;
-    EXPECT_EQ(both, 0U);
+    const auto bridged = static_cast<uint64_t>(std::ranges::count_if(
+        samples_, [](const adp_select_sample& s) { return (s.flags & ADP_SELECT_BRIDGED) != 0; }));
+    EXPECT_LE(both, hasty + bridged);
     EXPECT_GT(switches, least_switches());
     EXPECT_GT(by_generation_.size(), least_switches() / 6);
     EXPECT_EQ(unexplained_, 0U);

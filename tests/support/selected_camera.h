@@ -105,7 +105,7 @@ public:
         }
         verdict = (p.contents & ADP_H264_MALFORMED) != 0 ? adp_select_on_malformed(camera_.get(), rendition)
                                                          : adp_select_on_packet(camera_.get(), &p);
-        if (verdict == ADP_SELECT_DECIDE) verdict = decide(now, p.bytes);
+        if (verdict == ADP_SELECT_DECIDE) verdict = decide(p.now_us, p.bytes);
         return verdict == ADP_SELECT_PASS;
     }
 

@@ -136,29 +136,28 @@ Result<uint64_t> next_camera_id(const SelectSide& side) {
     return id;
 }
 
-// Packets find a camera by its ports: so those go before a place changes hands, and come after.
+// Packets find a camera by its ports. So where anything of a camera changes, all of its ports go before its place is
+// made new, and come after: a packet of the rendition that stays would otherwise be in the middle of a decision.
 Status set_cameras(SelectSide& side, const std::vector<SelectCamera>& cameras) {
     PortTable table(side.ports_mapping);
     const Ports wanted = ports_of(cameras);
     const Ports present = table.present();
-    const auto stays = [](const Ports& there, const PortKey& key, const adp_select_port& entry) {
-        const auto found = there.find(key);
-        return found != there.end() && same(found->second, entry);
-    };
     std::set<uint32_t> changed;
+    for (const auto& [some, others] : {std::pair(&present, &wanted), std::pair(&wanted, &present)}) {
+        for (const auto& [key, entry] : *some) {
+            const auto found = others->find(key);
+            if (found == others->end() || !same(found->second, entry)) changed.insert(entry.camera);
+        }
+    }
     bool removed = false;
     for (const auto& [key, entry] : present) {
-        if (stays(wanted, key, entry)) continue;
-        changed.insert(entry.camera);
+        if (!changed.contains(entry.camera)) continue;
         table.remove(key);
         removed = true;
     }
     // A packet that found the old camera just before may still be at it.
     if (removed) {
         if (Status status = side.wait_for_readers(); !status) return status;
-    }
-    for (const auto& [key, entry] : wanted) {
-        if (!stays(present, key, entry)) changed.insert(entry.camera);
     }
     for (const uint32_t camera : changed) {
         adp_select_entry state = {};
@@ -173,7 +172,7 @@ Status set_cameras(SelectSide& side, const std::vector<SelectCamera>& cameras) {
             return Error{fmt::format("setting camera {}: {}", camera, reason(errno))};
     }
     for (const auto& [key, entry] : wanted) {
-        if (!stays(present, key, entry) && !table.add(entry))
+        if (changed.contains(entry.camera) && !table.add(entry))
             return Error{
                 fmt::format("camera '{}': no room near its place in the kernel's table of {}; give port {} another "
                             "number",
@@ -196,13 +195,19 @@ Status write_link(const SelectSide& side, uint32_t place, const SelectLink& link
     return {};
 }
 
-Status set_interfaces(SelectSide& side, const std::vector<std::string>& interfaces) {
-    std::set<uint32_t> wanted;
-    for (const std::string& name : interfaces) {
+Result<std::set<uint32_t>> find_interfaces(const std::vector<std::string>& names) {
+    std::set<uint32_t> found;
+    for (const std::string& name : names) {
         const uint32_t ifindex = if_nametoindex(name.c_str());
         if (ifindex == 0) return Error{fmt::format("interface '{}': {}", name, reason(errno))};
-        wanted.insert(ifindex);
+        found.insert(ifindex);
     }
+    if (found.size() > kSelectInterfaces)
+        return Error{fmt::format("{} interfaces: at most {}", found.size(), kSelectInterfaces)};
+    return found;
+}
+
+Status set_interfaces(SelectSide& side, std::set<uint32_t> wanted) {
     std::vector<SelectLink> links = links_of(side.links_map.get());
     for (uint32_t i = 0; i < links.size(); ++i) {
         if (links[i].ifindex == 0) continue;
@@ -219,11 +224,17 @@ Status set_interfaces(SelectSide& side, const std::vector<std::string>& interfac
     for (const uint32_t ifindex : wanted) {
         const auto free = std::ranges::find(links, 0U, &SelectLink::ifindex);
         if (free == links.end()) return Error{fmt::format("more than {} interfaces", kSelectInterfaces)};
+        const auto place = static_cast<uint32_t>(free - links.begin());
+        // Noted first: a daemon that is killed in between leaves nothing attached that --remove would not find.
+        *free = {ifindex, 0};
+        if (Status status = write_link(side, place, *free); !status) return status;
         Result<TcAttachment> attached = attach_to_ingress(ifindex, side.program.get());
-        if (!attached) return attached.error();
-        *free = {ifindex, attached->made_qdisc ? 1U : 0U};
-        if (Status status = write_link(side, static_cast<uint32_t>(free - links.begin()), *free); !status)
-            return status;
+        if (!attached) {
+            (void)write_link(side, place, {});
+            return attached.error();
+        }
+        free->made_qdisc = attached->made_qdisc ? 1 : 0;
+        if (Status status = write_link(side, place, *free); !status) return status;
     }
     return {};
 }
@@ -321,6 +332,9 @@ NetworkProgramKind SelectSide::network_program() const {
 Result<std::unique_ptr<SelectSide>> open_select_side(const SelectBackendOptions& options) {
     if (Status status = check_ring_bytes(options.ring_bytes); !status) return status.error();
     if (Status status = check_select_cameras(options.cameras); !status) return status.error();
+    // Before anything of a kernel side that is adopted changes: a name is what is wrong most often.
+    Result<std::set<uint32_t>> interfaces = find_interfaces(options.interfaces);
+    if (!interfaces) return interfaces.error();
     keep_libbpf_log();
     auto side = std::make_unique<SelectSide>();
     side->pin_directory = options.pin_directory;
@@ -340,7 +354,7 @@ Result<std::unique_ptr<SelectSide>> open_select_side(const SelectBackendOptions&
     if (!ports) return ports.error();
     side->ports_mapping = std::move(*ports);
     Status configured = set_cameras(*side, options.cameras);
-    if (configured) configured = set_interfaces(*side, options.interfaces);
+    if (configured) configured = set_interfaces(*side, std::move(*interfaces));
     if (!configured) {
         // Nothing that was not there before is left by a start that fails.
         if (fresh) (void)remove_locked(options.pin_directory);

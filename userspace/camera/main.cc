@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -171,11 +172,19 @@ int run(Options& options) {
     if (!views) {
         return fail(views.error(), exit_usage);
     }
-    if (options.list && !options.sizes) {
+    std::unique_ptr<video::LineFile> listed;
+    if (options.list) {
+        listed = std::move(*video::LineFile::open("-"));
+    }
+    const auto end_of_list = [&]() -> int {
+        const Status written = listed->status();
+        return written ? static_cast<int>(exit_ok) : fail(written.error());
+    };
+    if (listed && !options.sizes) {
         for (const View& view : *views) {
-            fmt::print("{}\n", camera_json(view, (*routes)[view.camera], options).dump());
+            listed->write(camera_json(view, (*routes)[view.camera], options).dump());
         }
-        return std::fflush(stdout) == 0 ? exit_ok : exit_failed;
+        return end_of_list();
     }
 
     uint64_t pictures = 0;
@@ -208,7 +217,7 @@ int run(Options& options) {
         spdlog::info("camera {}: window {}x{} at {},{}, from picture {}; main {:.0f} kbit/s, sub {:.0f} kbit/s",
                      view.camera, view.window.size.width, view.window.size.height, view.window.x, view.window.y,
                      view.first, kbps[ADP_SELECT_MAIN], kbps[ADP_SELECT_SUB]);
-        if (options.list) {
+        if (listed) {
             Json json = camera_json(view, (*routes)[view.camera], options);
             for (const adp_select_rendition which : {ADP_SELECT_SUB, ADP_SELECT_MAIN}) {
                 std::vector<uint32_t> bytes;
@@ -217,11 +226,11 @@ int run(Options& options) {
                 }
                 json[which == ADP_SELECT_SUB ? "sub" : "main"]["bytes"] = bytes;
             }
-            fmt::print("{}\n", json.dump());
+            listed->write(json.dump());
         }
     }
-    if (options.list) {
-        return std::fflush(stdout) == 0 ? exit_ok : exit_failed;
+    if (listed) {
+        return end_of_list();
     }
 
     options.play.fps = options.encoding.fps;

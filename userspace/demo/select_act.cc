@@ -53,13 +53,8 @@ private:
             return made;
         }
         const std::string certificates = options_.out + "/certificates";
-        Result<std::string> made = run_program(
-            {.name = "certificates",
-             .argv = {"/bin/bash", options_.certificates, "--server", uplink_server_address, certificates, "demo"},
-             .log = options_.out + "/certificates.log"},
-            std::chrono::seconds(60));
-        if (!made) {
-            return made.error();
+        if (Status made = make_stage_certificates(options_.certificates, certificates, {"demo"}); !made) {
+            return made;
         }
         TraceGenerator generator;
         generator.seed = options_.seed;

@@ -63,6 +63,15 @@ Status check_head(const adp_host_head& head, const HostApp& app, uint64_t file_b
     return {};
 }
 
+// On the disk (or in a tmpfs's memory) now, or an error now: what is not there when it is touched ends the process.
+Status reserve(const UniqueFd& fd, uint64_t from, uint64_t bytes, const std::string& path) {
+    const int error = posix_fallocate(fd.get(), static_cast<off_t>(from), static_cast<off_t>(bytes));
+    if (error != 0) {
+        return Error{fmt::format("{}: no room for {} KiB more: {}", path, bytes / 1024, strerror(error))};
+    }
+    return {};
+}
+
 }  // namespace
 
 std::string HostMemory::path_in(const std::string& directory) { return directory + "/shared"; }
@@ -78,6 +87,10 @@ Status HostMemory::create(const std::string& directory, const HostApp& app, cons
     Status status = write_all(fd.get(), &head, sizeof(head), temporary);
     if (status && ftruncate(fd.get(), static_cast<off_t>(head.bytes)) != 0) {
         status = Error{errno_text(temporary)};
+    }
+    // Rings come with their readers: most never have one.
+    if (status) {
+        status = reserve(fd, 0, ADP_HOST_RINGS_AT, path);
     }
     if (const struct group* entry = getgrnam(group.c_str()); status && entry != nullptr) {
         // Where that is not allowed, only this user's encoders may use it; those of others are told so by open().
@@ -159,6 +172,11 @@ adp_host_reader& HostMemory::reader(uint32_t i) {
 
 const adp_host_reader& HostMemory::reader(uint32_t i) const {
     return reinterpret_cast<const adp_host_reader*>(shared_.as<std::byte>() + sizeof(adp_host_shared))[i];
+}
+
+Status HostMemory::reserve_ring(uint32_t reader) {
+    const uint64_t bytes = uint64_t{ADP_HOST_RING} * record_bytes_;
+    return reserve(fd_, ADP_HOST_RINGS_AT + reader * bytes, bytes, path_);
 }
 
 std::byte* HostMemory::record(uint32_t reader, uint64_t number) {

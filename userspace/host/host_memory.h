@@ -46,6 +46,8 @@ public:
     [[nodiscard]] adp_host_shared& shared() { return *shared_.as<adp_host_shared>(); }
     [[nodiscard]] adp_host_reader& reader(uint32_t i);
     [[nodiscard]] const adp_host_reader& reader(uint32_t i) const;
+    // Room for the reader's ring: before its first record.
+    Status reserve_ring(uint32_t reader);
     // Record `number` of a reader's ring, counted from the first that was ever put.
     [[nodiscard]] std::byte* record(uint32_t reader, uint64_t number);
 

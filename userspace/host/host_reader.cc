@@ -46,6 +46,9 @@ Result<std::unique_ptr<HostReader>> HostReader::join(const std::string& director
             if (!*mine) {
                 continue;
             }
+            if (Status room = memory.reserve_ring(i); !room) {
+                return room.error();  // the lock goes with the descriptor
+            }
             std::unique_ptr<HostReader> reader(new HostReader(std::move(*opened), i));
             take_entry(*reader->memory_, i, camera, &reader->flow_);
             return reader;

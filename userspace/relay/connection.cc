@@ -100,6 +100,8 @@ Pressure Connection::pressure(uint64_t now_us) const {
 
 void Connection::push(adp_select_rendition rendition, uint8_t flags, uint64_t received_us,
                       std::span<const uint8_t> packet, uint64_t now_us, const Place& place) {
+    latest_us_ = std::max(latest_us_, received_us);
+    received_us = std::max(received_us, latest_us_ - std::min<uint64_t>(latest_us_, ADP_RELAY_BACKWARDS_US));
     queue_.push_back({record_bytes(rendition, flags, received_us, packet), now_us, rendition, place});
     queued_bytes_ += queue_.back().bytes.size();
 }
@@ -216,13 +218,15 @@ void Connection::connect(uint64_t now_us) {
     }
 }
 
-void Connection::opened() {
+void Connection::opened(uint64_t now_us) {
     state_ = State::open;
+    opened_us_ = now_us;
+    sound_ = false;
     counters_.connections++;
-    spdlog::info("camera {}: connected to {} ({})", camera_, video::peer_of(fd_.get()),
-                 video::congestion_control_of(fd_.get()));
-    said_down_ = false;
-    queue_.push_front({hello_bytes(camera_, options_.gateway), video::now_ns() / 1000, ADP_SELECT_RENDITIONS, {}});
+    // After a failure tick() says so, once it has lasted: a server that refuses takes the connection first, too.
+    spdlog::log(said_down_ ? spdlog::level::debug : spdlog::level::info, "camera {}: connected to {} ({})", camera_,
+                video::peer_of(fd_.get()), video::congestion_control_of(fd_.get()));
+    queue_.push_front({hello_bytes(camera_, options_.gateway), now_us, ADP_SELECT_RENDITIONS, {}});
     queued_bytes_ += queue_.front().bytes.size();
     flush();
 }
@@ -320,7 +324,6 @@ void Connection::flush() {
         if (left > 0) {
             note_sent(queue_.front());
         }
-        retry_us_ = options_.retry_least_us;  // it is taken: the next failure is a new one
     }
     want_write(false);
 }
@@ -335,7 +338,7 @@ void Connection::on_events(uint32_t events, uint64_t now_us) {
             return;
         }
         if ((events & EPOLLOUT) != 0) {
-            opened();
+            opened(now_us);
         }
     }
     if (state_ != State::open) {
@@ -370,6 +373,14 @@ void Connection::tick(uint64_t now_us) {
     // Nobody wants to see it any more when the server answers at last.
     if (state_ != State::open && queue_age_us(now_us) > picture_factor * options_.queue_us) {
         abandon_queue();
+    }
+    if (state_ == State::open && !sound_ && now_us - opened_us_ >= options_.retry_most_us) {
+        sound_ = true;
+        retry_us_ = options_.retry_least_us;
+        if (said_down_) {
+            spdlog::info("camera {}: connected again to {}", camera_, video::peer_of(fd_.get()));
+            said_down_ = false;
+        }
     }
     if (state_ == State::waiting && now_us >= deadline_us_) {
         connect(now_us);

@@ -110,7 +110,7 @@ private:
     };
 
     void connect(uint64_t now_us);
-    void opened();
+    void opened(uint64_t now_us);
     void abandon_queue();
     void fail(const std::string& why, uint64_t now_us);
     void want_write(bool on);
@@ -127,6 +127,8 @@ private:
     video::Fd fd_;
     uint64_t deadline_us_ = 0;  // of the attempt, or until the next one
     uint64_t retry_us_ = 0;     // the pause after the next failure
+    uint64_t opened_us_ = 0;
+    bool sound_ = false;  // has been open for so long that the next failure is a new one
     size_t next_address_ = 0;
     uint64_t losses_ = 0;
     bool said_down_ = false;
@@ -135,6 +137,7 @@ private:
     std::deque<Record> queue_;
     size_t queued_bytes_ = 0;
     size_t sent_of_first_ = 0;
+    uint64_t latest_us_ = 0;  // of the records' times
     // Of the last packet of each rendition that the socket took, or began to.
     std::array<uint32_t, ADP_SELECT_RENDITIONS> sent_timestamp_{};
 

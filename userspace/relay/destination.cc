@@ -1,8 +1,10 @@
-// The server's addresses.
+// See destination.h.
 #include "userspace/relay/destination.h"
 
 #include <chrono>
 #include <cstring>
+#include <thread>
+#include <utility>
 
 #include <netdb.h>
 
@@ -15,56 +17,75 @@ namespace {
 // Between two look-ups.
 constexpr std::chrono::seconds pause{2};
 
+Result<std::vector<SocketAddress>> ask_resolver(const video::HostPort& server) {
+    addrinfo hints{};
+    hints.ai_socktype = SOCK_STREAM;
+    addrinfo* found = nullptr;
+    if (const int error = getaddrinfo(server.host.c_str(), server.port.c_str(), &hints, &found); error != 0) {
+        return Error{gai_strerror(error)};
+    }
+    std::vector<SocketAddress> addresses;
+    for (const addrinfo* at = found; at != nullptr; at = at->ai_next) {
+        SocketAddress address;
+        std::memcpy(&address.address, at->ai_addr, at->ai_addrlen);
+        address.length = at->ai_addrlen;
+        addresses.push_back(address);
+    }
+    freeaddrinfo(found);
+    return addresses;
+}
+
 }  // namespace
 
-Destination::Destination(video::HostPort server)
-    : server_(std::move(server)), thread_([this](const std::stop_token& stop) { run(stop); }) {}
+Destination::Destination(video::HostPort server, Lookup lookup)
+    : state_(new State{.server = std::move(server), .lookup = lookup ? std::move(lookup) : ask_resolver}) {
+    // Not joined: getaddrinfo() can't be interrupted, and takes half a minute where no resolver answers.
+    std::thread([state = state_] { run(*state); }).detach();
+}
+
+Destination::~Destination() {
+    const std::lock_guard lock(state_->mutex);
+    state_->ended = true;
+    state_->changed.notify_all();
+}
 
 std::vector<SocketAddress> Destination::addresses() const {
-    const std::lock_guard lock(mutex_);
-    return addresses_;
+    const std::lock_guard lock(state_->mutex);
+    return state_->addresses;
 }
 
 void Destination::refresh() {
-    const std::lock_guard lock(mutex_);
-    wanted_ = true;
-    changed_.notify_all();
+    const std::lock_guard lock(state_->mutex);
+    state_->wanted = true;
+    state_->changed.notify_all();
 }
 
-void Destination::run(const std::stop_token& stop) {
+void Destination::run(State& state) {
     bool said = false;
-    while (!stop.stop_requested()) {
-        {
-            std::unique_lock lock(mutex_);
-            changed_.wait(lock, stop, [this] { return wanted_; });
-            wanted_ = false;
-        }
-        if (stop.stop_requested()) {
+    std::unique_lock lock(state.mutex);
+    for (;;) {
+        state.changed.wait(lock, [&] { return state.ended || state.wanted; });
+        if (state.ended) {
             return;
         }
-        addrinfo hints{};
-        hints.ai_socktype = SOCK_STREAM;
-        addrinfo* found = nullptr;
-        const int error = getaddrinfo(server_.host.c_str(), server_.port.c_str(), &hints, &found);
-        std::unique_lock lock(mutex_);
-        if (error != 0) {
+        state.wanted = false;
+        lock.unlock();
+        Result<std::vector<SocketAddress>> found = state.lookup(state.server);
+        lock.lock();
+        if (state.ended) {
+            return;
+        }
+        if (found) {
+            said = false;
+            state.addresses = std::move(*found);
+        } else {
             if (!said) {
-                spdlog::warn("cannot resolve {}: {}; trying on", server_.host, gai_strerror(error));
+                spdlog::warn("cannot resolve {}: {}; trying on", state.server.host, found.error().message);
                 said = true;
             }
-            wanted_ = addresses_.empty();
-        } else {
-            said = false;
-            addresses_.clear();
-            for (const addrinfo* at = found; at != nullptr; at = at->ai_next) {
-                SocketAddress address;
-                std::memcpy(&address.address, at->ai_addr, at->ai_addrlen);
-                address.length = at->ai_addrlen;
-                addresses_.push_back(address);
-            }
-            freeaddrinfo(found);
+            state.wanted = state.addresses.empty();
         }
-        changed_.wait_for(lock, stop, pause, [] { return false; });
+        state.changed.wait_for(lock, pause, [&] { return state.ended; });
     }
 }
 

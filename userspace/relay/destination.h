@@ -1,16 +1,17 @@
 // The server's addresses. Names are looked up in a thread of their own, again and again while nobody can be reached:
-// a resolver that does not answer must not hold up a single packet.
+// a resolver that does not answer must not hold up a single packet, nor the end of the program.
 #pragma once
 
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <mutex>
-#include <stop_token>
-#include <thread>
 #include <vector>
 
 #include <sys/socket.h>
 
+#include "codegen/result.h"
 #include "userspace/video/net.h"
 
 namespace adapath::relay {
@@ -22,21 +23,34 @@ struct SocketAddress {
 
 class Destination {
 public:
-    explicit Destination(video::HostPort server);
+    // May take as long as it likes; the error is getaddrinfo()'s.
+    using Lookup = std::function<Result<std::vector<SocketAddress>>(const video::HostPort& server)>;
+
+    explicit Destination(video::HostPort server, Lookup lookup = {});
+    // Does not wait for a look-up that is under way.
+    ~Destination();
+    Destination(const Destination&) = delete;
+    Destination& operator=(const Destination&) = delete;
+
     [[nodiscard]] std::vector<SocketAddress> addresses() const;  // empty while nothing is known
     // Those were of no use: look the name up again, soon.
     void refresh();
-    [[nodiscard]] const video::HostPort& server() const { return server_; }
+    [[nodiscard]] const video::HostPort& server() const { return state_->server; }
 
 private:
-    void run(const std::stop_token& stop);
+    // Whoever ends last, the owner or the thread, frees it.
+    struct State {
+        video::HostPort server;
+        Lookup lookup;
+        std::mutex mutex{};  // guards what follows
+        std::condition_variable changed{};
+        std::vector<SocketAddress> addresses{};
+        bool wanted = true;
+        bool ended = false;
+    };
+    static void run(State& state);
 
-    const video::HostPort server_;
-    mutable std::mutex mutex_;
-    std::condition_variable_any changed_;
-    std::vector<SocketAddress> addresses_;
-    bool wanted_ = true;
-    std::jthread thread_;  // last: it uses the others
+    const std::shared_ptr<State> state_;
 };
 
 }  // namespace adapath::relay

@@ -14,6 +14,7 @@
 #include "codegen/version.h"
 #include "userspace/adapathd/config.h"
 #include "userspace/common/file.h"
+#include "userspace/common/notify.h"
 #include "userspace/relay/cameras.h"
 #include "userspace/relay/feedback.h"
 #include "userspace/relay/record.h"
@@ -178,6 +179,7 @@ int run(Options& options) {
         market.set_used(price.used);
         market.set_cameras(cameras);
         feedback->set_market(market);
+        notify_watchdog();
     });
     (*relay)->set_stats_sink([&](const Json& line) {
         if (stats) {
@@ -194,7 +196,9 @@ int run(Options& options) {
         fmt::print("ready {} cameras to {}\n", options.relay.cameras.size(), options.server);
         std::fflush(stdout);
     }
+    notify_ready(fmt::format("{} cameras to {}", options.relay.cameras.size(), options.server));
     const Status ran = (*relay)->run(signals.token());
+    notify_stopping();
     const Feedback::Counters counters = feedback->counters();
     feedback.reset();
     if (!ran) {

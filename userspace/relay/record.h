@@ -20,6 +20,12 @@
 #define ADP_RELAY_VERSION 1
 #define ADP_RELAY_GATEWAY_BYTES 64
 #define ADP_RELAY_PACKET_MAX 65507 /* bytes: a UDP packet's payload */
+/*
+ * By so much a record's time may be before that of an earlier one of its connection: the relay reads the renditions'
+ * sockets one after the other. What has waited longer there (the relay was stopped, the clock was set) gets a later
+ * time than its own.
+ */
+#define ADP_RELAY_BACKWARDS_US 1000000
 
 /* adp_relay_wire.flags */
 #define ADP_RELAY_END 1u /* no packet: the relay closes this camera */

@@ -54,7 +54,7 @@ public:
     [[nodiscard]] video::Json summary() const;
 
 private:
-    // What came to a port for nobody, or was no RTP of the camera's.
+    // What came from the camera's address to its ports.
     struct CameraCounters {
         std::array<uint64_t, ADP_SELECT_RENDITIONS> packets = {};  // RTP of the payload type
         std::array<uint64_t, ADP_SELECT_RENDITIONS> bytes = {};    // of these

@@ -261,14 +261,14 @@ Detections::Counters Detections::counters() const {
 }
 
 Result<Looked> look_at(const AVFrame& frame, const PictureKey& key, Detector& detector, Detections& detections) {
-    if (std::optional<std::vector<Box>> known = detections.find(key, false)) return Looked{std::move(*known), true};
+    if (std::optional<std::vector<Box>> known = detections.find(key, false)) return Looked{std::move(*known), true, {}};
     Result<Image> image = to_image(frame);
     if (!image) return image.error();
     Result<std::vector<Box>> found = detector.detect(*image, Detections::least_score);
     if (!found) return found.error();
-    if (Status put = detections.put(key, *found); !put)
-        spdlog::error("{}: from now on boxes are kept in memory only", put.error().message);
-    return Looked{std::move(*found), false};
+    Status kept = detections.put(key, *found);
+    if (!kept) spdlog::error("{}: from now on boxes are kept in memory only", kept.error().message);
+    return Looked{std::move(*found), false, std::move(kept)};
 }
 
 }  // namespace adapath

@@ -96,6 +96,7 @@ private:
 struct Looked {
     std::vector<Box> boxes;
     bool known = false;  // the network did not run
+    Status kept{};       // an error is the file's, and in the log: memory has them all the same
 };
 Result<Looked> look_at(const AVFrame& frame, const PictureKey& key, Detector& detector, Detections& detections);
 

@@ -18,6 +18,7 @@
 #include "codegen/version.h"
 #include "userspace/common/file.h"
 #include "userspace/common/log.h"
+#include "userspace/common/notify.h"
 #include "userspace/common/stop.h"
 #include "userspace/server/results.h"
 #include "userspace/server/vision_service.h"
@@ -75,6 +76,7 @@ int run(Options& options) {
     StopToken stopped;
     const SignalWatcher signals(stopped, [&stop](int) {
         spdlog::info("stopping; once more to end at once");
+        notify_stopping();
         stop.request_stop();
     });
     video::quiet_libav();
@@ -170,6 +172,7 @@ int run(Options& options) {
     std::printf("ready %s:%u vision %s:%d\n", at->host.empty() ? "*" : at->host.c_str(), (*server)->port(),
                 vision_at->host.empty() ? "*" : vision_at->host.c_str(), (*vision)->port());
     std::fflush(stdout);
+    notify_ready(fmt::format("video at {}, reports at {}", options.listen, options.vision_listen));
 
     const Status ran = (*server)->run();
     // In this order: no more pictures, then no more boxes, so that every chunk is written; the gateways hear the last

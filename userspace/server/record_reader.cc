@@ -14,8 +14,6 @@ namespace adapath::server {
 
 namespace {
 
-// A relay reads two sockets, so that times may be a little out of order; more is another clock.
-constexpr uint64_t backwards_us = 1'000'000;
 // 2^56 us are 2,000 years of uptime: sums and differences stay far from where they would wrap.
 constexpr uint64_t largest_us = uint64_t{1} << 56;
 
@@ -104,7 +102,7 @@ Status RecordReader::read_hello() {
 Status RecordReader::check_time(uint64_t received_us) {
     if (received_us > largest_us)
         return Error{fmt::format("malformed record: {} us is no time of a monotonic clock", received_us)};
-    if (received_us + backwards_us < latest_us_)
+    if (received_us + ADP_RELAY_BACKWARDS_US < latest_us_)
         return Error{
             fmt::format("malformed record: its time is {} us before that of an earlier one", latest_us_ - received_us)};
     latest_us_ = std::max(latest_us_, received_us);

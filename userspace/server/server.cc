@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <system_error>
 #include <utility>
 
 #include <poll.h>
@@ -226,8 +227,8 @@ Server::~Server() {
 Status Server::run() {
     Status status;
     while (status && !stop_.stop_requested()) {
-        // Without descriptors left, new connections wait until some have ended: those that are here keep their service.
-        const bool full = std::exchange(out_of_descriptors_, false);
+        // Without descriptors or memory, new connections wait for a while: those that are here keep their service.
+        const bool full = std::exchange(no_room_, false);
         pollfd fds[3] = {
             {full ? -1 : socket_.get(), POLLIN, 0}, {over_event_.get(), POLLIN, 0}, {wake_.fd(), POLLIN, 0}};
         if (poll(fds, 3, full ? 1000 : -1) < 0 && errno != EINTR)
@@ -247,14 +248,13 @@ Status Server::run() {
 Status Server::accept_one() {
     Fd socket(accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket.valid()) {
-        if (errno == EMFILE || errno == ENFILE) {
-            spdlog::error("accept: {}: new connections have to wait", errno_text(errno));
-            out_of_descriptors_ = true;
-            return {};
-        }
-        // The peer may be gone again; anything else would come back at once, for ever.
-        const bool transient = errno == EAGAIN || errno == EINTR || errno == ECONNABORTED || errno == EPROTO;
-        return transient ? Status{} : Error{fmt::format("accept: {}", errno_text(errno))};
+        // Those say that the socket is none to accept from. The peer may be gone again.
+        if (errno == EBADF || errno == EINVAL || errno == ENOTSOCK || errno == EFAULT)
+            return Error{fmt::format("accept: {}", errno_text(errno))};
+        // Anything else is the machine's (descriptors, memory) or the network's (accept(2) hands on what it says of the
+        // new connection), and goes by. It may come back at once.
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED && errno != EPROTO) wait_for_room("accept");
+        return {};
     }
     const std::string address = address_of(video::peer_of(socket.get()));
     const auto of_peer = std::ranges::count_if(
@@ -266,20 +266,34 @@ Status Server::accept_one() {
         counters_.refused++;
         return {};
     }
-    {
-        std::lock_guard lock(mutex_);
-        counters_.connections++;
-    }
     Running& running = running_.emplace_back();
     running.connection = std::make_unique<Connection>(*this, std::move(socket));
-    // The thread's own token: run() stops them all.
-    running.thread = std::jthread([this, &running](const std::stop_token& own) {
-        running.connection->run(own);
-        running.over = true;
-        const uint64_t one = 1;
-        [[maybe_unused]] const ssize_t written = write(over_event_.get(), &one, sizeof one);
-    });
+    try {
+        // The thread's own token: run() stops them all.
+        running.thread = std::jthread([this, &running](const std::stop_token& own) {
+            running.connection->run(own);
+            running.over = true;
+            const uint64_t one = 1;
+            [[maybe_unused]] const ssize_t written = write(over_event_.get(), &one, sizeof one);
+        });
+    } catch (const std::system_error& error) {
+        // A unit's TasksMax=, a container's limit: this connection ends, those that are here keep their service.
+        errno = error.code().value();
+        wait_for_room("a thread for a new connection");
+        running_.pop_back();
+        std::lock_guard lock(mutex_);
+        counters_.refused++;
+        return {};
+    }
+    std::lock_guard lock(mutex_);
+    counters_.connections++;
     return {};
+}
+
+// By errno. Said at each time, which is once a second at most.
+void Server::wait_for_room(const char* what) {
+    spdlog::error("{}: {}: new connections have to wait", what, errno_text(errno));
+    no_room_ = true;
 }
 
 void Server::reap(bool all) {
@@ -319,9 +333,12 @@ Result<std::shared_ptr<Camera>> Server::claim(const Hello& hello, Connection& co
     Gateway::Entry& entry = at->second.cameras[hello.camera];
     if (entry.camera == nullptr) entry.camera = std::make_shared<Camera>(shared_, hello.gateway, hello.camera);
     if (entry.holder != nullptr) {
+        // In this order: a packet that comes in between must not make it heard in the future.
+        const uint64_t heard_ns = entry.holder->heard_ns();
+        const uint64_t silent_ns = now_ns() - heard_ns;
         // A gateway whose link went away comes back on a new connection before this end knows that the old one is dead.
         // But one that speaks is alive, and is not to be pushed out by whoever says its name.
-        if (now_ns() - entry.holder->heard_ns() < options_.dead_ms * ms)
+        if (silent_ns < options_.dead_ms * ms)
             return Error{
                 fmt::format("refused: that camera is connected from {}, and was heard just now", entry.holder->peer())};
         entry.holder->replace();
@@ -338,10 +355,11 @@ void Server::release(const Hello& hello, Connection& connection) {
     std::lock_guard lock(mutex_);
     const auto at = gateways_.find(hello.gateway);
     if (at == gateways_.end()) return;
-    Gateway::Entry& entry = at->second.cameras[hello.camera];
-    if (entry.holder != &connection) return;  // replaced
-    entry.camera->end();
-    entry.holder = nullptr;
+    const auto entry = at->second.cameras.find(hello.camera);
+    // Replaced; or the gateway was forgotten after that, and is here again without this camera.
+    if (entry == at->second.cameras.end() || entry->second.holder != &connection) return;
+    entry->second.camera->end();
+    entry->second.holder = nullptr;
     at->second.connected--;
     at->second.left_ns = now_ns();
 }

@@ -85,6 +85,7 @@ private:
     Server(const ServerOptions& options, Camera::Shared& shared, video::Fd socket, video::Fd over,
            const std::stop_token& stop);
     Status accept_one();
+    void wait_for_room(const char* what);
     void reap(bool all);
     Result<std::shared_ptr<Camera>> claim(const Hello& hello, Connection& connection);
     void release(const Hello& hello, Connection& connection);
@@ -95,8 +96,8 @@ private:
     video::Fd over_event_;  // written by a connection's thread as it ends
     std::stop_token stop_;
     video::StopWake wake_;
-    std::list<Running> running_;       // of the accepting thread
-    bool out_of_descriptors_ = false;  // likewise
+    std::list<Running> running_;  // of the accepting thread
+    bool no_room_ = false;        // likewise: accept() has to wait
 
     mutable std::mutex mutex_;
     std::map<std::string, Gateway> gateways_;

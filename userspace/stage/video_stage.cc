@@ -29,6 +29,15 @@ void append(std::vector<std::string>& to, const std::vector<std::string>& more) 
 
 }  // namespace
 
+Status make_stage_certificates(const std::string& script, const std::string& directory,
+                               const std::vector<std::string>& names) {
+    std::vector<std::string> argv = {"/bin/bash", script, "--server", uplink_server_address, directory};
+    append(argv, names);
+    Result<std::string> made =
+        run_program({.name = "certificates", .argv = std::move(argv), .log = directory + ".log"}, milliseconds(60'000));
+    return made ? Status() : Status(made.error());
+}
+
 VideoStage::VideoStage(const VideoStageOptions& options, StopToken& stop) : options_(options), stop_(stop) {
     files_.log = options_.work + "/log";
     files_.state = options_.work + "/state";
@@ -36,7 +45,7 @@ VideoStage::VideoStage(const VideoStageOptions& options, StopToken& stop) : opti
     files_.server = options_.work + "/server.jsonl";
     files_.camera_log = log_of("adapath-camera");
     config_ = options_.work + "/adapathd.conf";
-    pins_ = "/sys/fs/bpf/" + unique_cc_name("adpsel");
+    pins_ = "/sys/fs/bpf/" + unique_cc_name(options_.uplink.prefix);
 }
 
 milliseconds VideoStage::patient(double seconds) const {

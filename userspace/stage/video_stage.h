@@ -28,7 +28,7 @@ struct VideoStageOptions {
     std::string bin;             // directory of Adapath's programs
     std::string work;            // directory for logs, state and results; emptied
     std::string certificates;    // directory of scripts/certificates.sh: for the server, and a gateway of this name
-    UplinkOptions uplink;
+    UplinkOptions uplink;        // its prefix: also of the name of adapathd's pins
     uint32_t cameras = 4;
     std::string congestion_control = "cubic";  // of the relay's connections
     double patience = 1;                       // factor on every wait for a program
@@ -42,6 +42,11 @@ struct VideoStageOptions {
     std::string snapshot;                        // bytes; decides from the start. Empty: the fallback does
     std::vector<std::string> trainer_arguments;  // of adapath-trainer; empty: none runs
 };
+
+// Certificates for stages with these names, by scripts/certificates.sh (`script`), into `directory`: VideoStageOptions
+// has it then. What the script says goes to DIRECTORY.log.
+Status make_stage_certificates(const std::string& script, const std::string& directory,
+                               const std::vector<std::string>& names);
 
 // Where the programs put what they measured.
 struct VideoStageFiles {

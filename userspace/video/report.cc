@@ -57,7 +57,7 @@ Result<std::unique_ptr<LineFile>> LineFile::open(const std::string& path) {
     if (file == nullptr) {
         return Error{fmt::format("cannot write {}: {}", path, errno_text(errno))};
     }
-    return std::unique_ptr<LineFile>(new LineFile(path, file));
+    return std::unique_ptr<LineFile>(new LineFile(path == "-" ? "standard output" : path, file));
 }
 
 LineFile::~LineFile() {
