@@ -9,6 +9,8 @@
 
 #include <fmt/format.h>
 
+#include "userspace/video/luma_difference.h"
+
 namespace adapath::video {
 
 namespace {
@@ -23,31 +25,37 @@ constexpr int cell = 4;
 constexpr int most_movement = 8;
 constexpr int movement_stride = 4;
 constexpr int still_mean = 2;  // levels of difference that a still camera has
+// The search compares rows in such steps, so that it soon has seen something of all parts of the picture.
+constexpr int row_steps = 8;
+// What is known of a canvas: one flag for so many pixels each way. Everything on it keeps to even places.
+constexpr int known_cell = 2;
 // Of a note: bits that a distance between runs always has.
 constexpr int distance_bits = 3;
 
-// alike() for a block that the picture's edge does not cut: loops of fixed length, which compilers turn into vectors.
+// alike() for a block that the picture's edge does not cut.
 bool whole_alike(const uint8_t* a, int a_stride, const uint8_t* b, int b_stride) {
-    int all = 0;
+    BlockDifference difference = block_difference(a, a_stride, b, b_stride);
+    if (difference.sum > same_mean * side * side) {
+        return false;
+    }
+    // A cell's sum is no more than its absolute differences, nor than those of the piece that it is in.
+    if (difference.most <= same_cell * cell * cell) {
+        return true;
+    }
     for (int y = 0; y < side; y += cell) {
-        int16_t sums[side] = {};
-        int16_t absolute[side] = {};
+        int sums[side] = {};
         for (int j = 0; j < cell; j++, a += a_stride, b += b_stride) {
             for (int x = 0; x < side; x++) {
-                auto difference = static_cast<int16_t>(a[x] - b[x]);
-                sums[x] = static_cast<int16_t>(sums[x] + difference);
-                absolute[x] = static_cast<int16_t>(absolute[x] + (difference < 0 ? -difference : difference));
+                sums[x] += a[x] - b[x];
             }
         }
         for (int x = 0; x < side; x += cell) {
-            int sum = sums[x] + sums[x + 1] + sums[x + 2] + sums[x + 3];
-            all += absolute[x] + absolute[x + 1] + absolute[x + 2] + absolute[x + 3];
-            if (std::abs(sum) > same_cell * cell * cell) {
+            if (std::abs(sums[x] + sums[x + 1] + sums[x + 2] + sums[x + 3]) > same_cell * cell * cell) {
                 return false;
             }
         }
     }
-    return all <= same_mean * side * side;
+    return true;
 }
 
 // Are two blocks of luma the same but for noise?
@@ -81,12 +89,6 @@ void copy(const uint8_t* from, int from_stride, uint8_t* to, int to_stride, int 
         std::memcpy(to + static_cast<std::ptrdiff_t>(y) * to_stride,
                     from + static_cast<std::ptrdiff_t>(y) * from_stride, static_cast<size_t>(width));
     }
-}
-
-Picture picture_of(const std::vector<uint8_t>& i420, Size size) {
-    const uint8_t* y = i420.data();
-    const uint8_t* u = y + static_cast<std::ptrdiff_t>(size.width) * size.height;
-    return {y, u, u + static_cast<std::ptrdiff_t>(size.width) * size.height / 4};
 }
 
 // A block that was remembered is recalled from then on, if nothing changes.
@@ -200,20 +202,28 @@ Canvas::Canvas(Size picture) : picture_(picture), size_{picture.width * 3, pictu
     luma_.resize(pixels);
     u_.resize(pixels / 4);
     v_.resize(pixels / 4);
-    known_.resize(pixels);
+    known_.resize(pixels / (known_cell * known_cell));
+    known_blocks_.resize(static_cast<size_t>(blocks()));
     forget();
 }
 
 void Canvas::forget() {
     std::fill(known_.begin(), known_.end(), uint8_t{0});
+    std::fill(known_blocks_.begin(), known_blocks_.end(), uint8_t{0});
     x_ = picture_.width / 2 * 2;
     y_ = picture_.height / 2 * 2;
 }
 
 bool Canvas::move(int right, int down) {
+    if (right == 0 && down == 0) {
+        return false;
+    }
     x_ += right;
     y_ += down;
     if (x_ >= 0 && y_ >= 0 && x_ + picture_.width <= size_.width && y_ + picture_.height <= size_.height) {
+        for (int block = 0; block < blocks(); block++) {
+            known_blocks_[static_cast<size_t>(block)] = all_known(box_of(block)) ? 1 : 0;
+        }
         return false;
     }
     forget();
@@ -226,16 +236,21 @@ Canvas::Box Canvas::box_of(int block) const {
     return {x, y, std::min(picture_.width, x + side), std::min(picture_.height, y + side)};
 }
 
-bool Canvas::known(int block) const {
-    Box box = box_of(block);
-    for (int y = box.y0; y < box.y1; y++) {
-        const uint8_t* row = known_.data() + static_cast<std::ptrdiff_t>(y_ + y) * size_.width + x_;
-        if (std::memchr(row + box.x0, 0, static_cast<size_t>(box.x1 - box.x0)) != nullptr) {
+std::ptrdiff_t Canvas::known_at(int x, int y) const {
+    return static_cast<std::ptrdiff_t>((y_ + y) / known_cell) * (size_.width / known_cell) + (x_ + x) / known_cell;
+}
+
+bool Canvas::all_known(const Box& box) const {
+    for (int y = box.y0; y < box.y1; y += known_cell) {
+        if (std::memchr(known_.data() + known_at(box.x0, y), 0, static_cast<size_t>(box.x1 - box.x0) / known_cell) !=
+            nullptr) {
             return false;
         }
     }
     return true;
 }
+
+bool Canvas::known(int block) const { return known_blocks_[static_cast<size_t>(block)] != 0; }
 
 bool Canvas::like(int block, const Picture& picture) const {
     Box box = box_of(block);
@@ -255,10 +270,10 @@ void Canvas::remember(int block, const Picture& picture) {
     to = static_cast<std::ptrdiff_t>((y_ + box.y0) / 2) * (size_.width / 2) + (x_ + box.x0) / 2;
     copy(picture.u + from, picture_.width / 2, u_.data() + to, size_.width / 2, width / 2, height / 2);
     copy(picture.v + from, picture_.width / 2, v_.data() + to, size_.width / 2, width / 2, height / 2);
-    for (int y = box.y0; y < box.y1; y++) {
-        std::fill_n(known_.begin() + static_cast<std::ptrdiff_t>(y_ + y) * size_.width + x_ + box.x0, width,
-                    uint8_t{1});
+    for (int y = box.y0; y < box.y1; y += known_cell) {
+        std::fill_n(known_.begin() + known_at(box.x0, y), width / known_cell, uint8_t{1});
     }
+    known_blocks_[static_cast<size_t>(block)] = 1;
 }
 
 void Canvas::show(int block, std::span<uint8_t> i420) const {
@@ -360,38 +375,103 @@ Result<PictureNote> read_note(std::span<const uint8_t> bytes, int columns, int r
     return note;
 }
 
-Movement movement(const Picture& before, const Picture& now, Size size) {
-    auto difference = [&](int right, int down) {
-        uint64_t sum = 0;
-        for (int y = most_movement; y < size.height - most_movement; y += movement_stride) {
-            const uint8_t* a = now.y + static_cast<std::ptrdiff_t>(y) * size.width;
-            const uint8_t* b = before.y + static_cast<std::ptrdiff_t>(y + down) * size.width + right;
-            for (int x = most_movement; x < size.width - most_movement; x += movement_stride) {
-                sum += static_cast<uint64_t>(std::abs(a[x] - b[x]));
-            }
+namespace {
+
+// The pixels of a picture that the search compares: columns and rows from most_movement on, movement_stride apart.
+int looked_at(int length) { return std::max(0, (length - 2 * most_movement + movement_stride - 1) / movement_stride); }
+
+std::vector<uint8_t> sample(const uint8_t* luma, Size size) {
+    int columns = looked_at(size.width);
+    int rows = looked_at(size.height);
+    std::vector<uint8_t> all(static_cast<size_t>(columns) * static_cast<size_t>(rows));
+    for (int row = 0; row < rows; row++) {
+        every_fourth(
+            luma + static_cast<std::ptrdiff_t>(most_movement + row * movement_stride) * size.width + most_movement,
+            columns, all.data() + static_cast<std::ptrdiff_t>(row) * columns);
+    }
+    return all;
+}
+
+// Of the picture before, what a movement by even numbers may compare with: its even rows, and of each first the
+// columns 0, 4, ..., then the columns 2, 6, ...
+class EvenPixels {
+public:
+    EvenPixels(const uint8_t* luma, Size size) : columns_((size.width + 3) / movement_stride) {
+        pixels_.resize(static_cast<size_t>(size.height + 1) / 2 * 2 * static_cast<size_t>(columns_));
+        for (int y = 0; y < size.height; y += 2) {
+            const uint8_t* row = luma + static_cast<std::ptrdiff_t>(y) * size.width;
+            uint8_t* to = pixels_.data() + static_cast<std::ptrdiff_t>(y) * columns_;
+            every_fourth(row, columns_, to);
+            every_fourth(row + 2, (size.width + 1) / movement_stride, to + columns_);
         }
-        return sum;
-    };
-    const uint64_t still = difference(0, 0);
-    uint64_t looked_at = static_cast<uint64_t>(std::max(0, size.width - 2 * most_movement)) *
-                         static_cast<uint64_t>(std::max(0, size.height - 2 * most_movement)) /
-                         (movement_stride * movement_stride);
-    if (still <= looked_at * still_mean) {
+    }
+    // From the pixel at even x and y on, every fourth to the right.
+    [[nodiscard]] const uint8_t* from(int x, int y) const {
+        return pixels_.data() + static_cast<std::ptrdiff_t>(y + (x % movement_stride == 0 ? 0 : 1)) * columns_ +
+               x / movement_stride;
+    }
+
+private:
+    int columns_;
+    std::vector<uint8_t> pixels_;
+};
+
+// movement(), of samples of both pictures. `likely` is compared first: after a good one, bad ones are soon out.
+Movement movement(const std::vector<uint8_t>& sample_before, const std::vector<uint8_t>& sample_now,
+                  const uint8_t* luma_before, Size size, const Movement& likely) {
+    const int columns = looked_at(size.width);
+    const int rows = looked_at(size.height);
+    uint64_t still = 0;
+    for (int row = 0; row < rows; row++) {
+        std::ptrdiff_t at = static_cast<std::ptrdiff_t>(row) * columns;
+        still += sum_of_differences(sample_before.data() + at, sample_now.data() + at, columns);
+    }
+    uint64_t area = static_cast<uint64_t>(std::max(0, size.width - 2 * most_movement)) *
+                    static_cast<uint64_t>(std::max(0, size.height - 2 * most_movement)) /
+                    (movement_stride * movement_stride);
+    if (still <= area * still_mean) {
         return {};
     }
+    const EvenPixels before(luma_before, size);
+    constexpr int ways = most_movement + 1;  // even numbers from -most_movement to most_movement
     Movement best;
-    uint64_t least = still;
-    for (int down = -most_movement; down <= most_movement; down += 2) {
-        for (int right = -most_movement; right <= most_movement; right += 2) {
-            uint64_t one = difference(right, down);
-            if (one < least) {
-                least = one;
-                best = {right, down};
+    // What moves in the picture must not look like a movement of it: less than half of the difference remains. Of equal
+    // movements the first one counts.
+    uint64_t least = (still - 1) / 2;
+    int best_way = ways * ways;
+    auto compare = [&](int way) {
+        Movement one{way % ways * 2 - most_movement, way / ways * 2 - most_movement};
+        uint64_t sum = 0;
+        for (int start = 0; start < row_steps; start++) {
+            for (int row = start; row < rows; row += row_steps) {
+                sum += sum_of_differences(
+                    sample_now.data() + static_cast<std::ptrdiff_t>(row) * columns,
+                    before.from(most_movement + one.right, most_movement + row * movement_stride + one.down), columns);
+                if (sum > least) {
+                    return;
+                }
             }
         }
+        if (sum < least || way < best_way) {
+            least = sum;
+            best_way = way;
+            best = one;
+        }
+    };
+    int first = (likely.down + most_movement) / 2 * ways + (likely.right + most_movement) / 2;
+    compare(first);
+    for (int way = 0; way < ways * ways; way++) {
+        if (way != first) {
+            compare(way);
+        }
     }
-    // What moves in the picture must not look like a movement of it.
-    return least * 2 < still ? best : Movement{};
+    return best;
+}
+
+}  // namespace
+
+Movement movement(const Picture& before, const Picture& now, Size size) {
+    return movement(sample(before.y, size), sample(now.y, size), before.y, size, {});
 }
 
 BackgroundPlan::BackgroundPlan(Size size) : BackgroundPlan(size, Options{}) {}
@@ -401,47 +481,46 @@ BackgroundPlan::BackgroundPlan(Size size, const Options& options) : size_(size),
 PictureNote BackgroundPlan::next(const Picture& picture, bool idr) {
     PictureNote note;
     note.blocks.assign(static_cast<size_t>(canvas_.blocks()), BlockUse::shown);
-    Picture before;
-    if (!before_.empty()) {
-        before = picture_of(before_, size_);
-        Movement moved = movement(before, picture, size_);
+    const bool first = before_.empty();
+    // The copy comes first: it brings the picture from memory in the fastest way, and all else finds it in the cache.
+    now_.assign(picture.y, picture.y + static_cast<std::ptrdiff_t>(size_.width) * size_.height);
+    std::vector<uint8_t> sampled = sample(picture.y, size_);
+    if (!first) {
+        Movement moved = movement(sampled_before_, sampled, before_.data(), size_, moved_);
         note.right = moved.right;
         note.down = moved.down;
         canvas_.move(note.right, note.down);
+        moved_ = moved;
     }
-    auto still = [&](int block) {
-        int columns = (size_.width + side - 1) / side;
-        int x0 = block % columns * side;
-        int y0 = block / columns * side;
+    sampled_before_ = std::move(sampled);
+    auto still = [&](int x0, int y0) {
         int width = std::min(size_.width - x0, side);
         int height = std::min(size_.height - y0, side);
         int then_x = x0 + note.right;
         int then_y = y0 + note.down;
         // What has just come into the picture was not there before: nothing says that it moves.
-        if (before_.empty() || then_x < 0 || then_y < 0 || then_x + width > size_.width ||
-            then_y + height > size_.height) {
+        if (first || then_x < 0 || then_y < 0 || then_x + width > size_.width || then_y + height > size_.height) {
             return true;
         }
-        return alike(before.y + static_cast<std::ptrdiff_t>(then_y) * size_.width + then_x, size_.width,
+        return alike(before_.data() + static_cast<std::ptrdiff_t>(then_y) * size_.width + then_x, size_.width,
                      picture.y + static_cast<std::ptrdiff_t>(y0) * size_.width + x0, size_.width, width, height);
     };
-    for (int block = 0; block < canvas_.blocks(); block++) {
-        auto turn = static_cast<uint64_t>(block) * 7919 + idrs_;
-        bool renewed = idr && options_.renew > 0 && turn % static_cast<uint64_t>(options_.renew) == 0;
-        BlockUse& use = note.blocks[static_cast<size_t>(block)];
-        if (!renewed && canvas_.like(block, picture)) {
-            use = BlockUse::recalled;
-        } else if ((idr || !canvas_.known(block)) && still(block)) {
-            use = BlockUse::remembered;
-            canvas_.remember(block, picture);
+    int block = 0;
+    for (int y0 = 0; y0 < size_.height; y0 += side) {
+        for (int x0 = 0; x0 < size_.width; x0 += side, block++) {
+            auto turn = static_cast<uint64_t>(block) * 7919 + idrs_;
+            bool renewed = idr && options_.renew > 0 && turn % static_cast<uint64_t>(options_.renew) == 0;
+            BlockUse& use = note.blocks[static_cast<size_t>(block)];
+            if (!renewed && canvas_.like(block, picture)) {
+                use = BlockUse::recalled;
+            } else if ((idr || !canvas_.known(block)) && still(x0, y0)) {
+                use = BlockUse::remembered;
+                canvas_.remember(block, picture);
+            }
         }
     }
+    std::swap(before_, now_);
     idrs_ += idr ? 1 : 0;
-    before_.resize(picture_bytes(size_));
-    size_t luma = static_cast<size_t>(size_.width) * static_cast<size_t>(size_.height);
-    std::memcpy(before_.data(), picture.y, luma);
-    std::memcpy(before_.data() + luma, picture.u, luma / 4);
-    std::memcpy(before_.data() + luma + luma / 4, picture.v, luma / 4);
     return note;
 }
 
