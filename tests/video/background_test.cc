@@ -124,6 +124,26 @@ TEST(PictureNote, HostileBytesAreRefused) {
     }
 }
 
+// A server that has lost a note expects something else than the sender meant, and does not remember what was not meant.
+TEST(PictureNote, AfterAnotherNoteIsRefused) {
+    std::mt19937 random(3);
+    int refused = 0;
+    constexpr int rounds = 500;
+    for (int i = 0; i < rounds; i++) {
+        std::vector<BlockUse> before(blocks, BlockUse::recalled);
+        for (int n = 0; n < 10; n++) {
+            before[random() % blocks] = BlockUse::shown;
+        }
+        PictureNote note{0, 0, before};
+        note.blocks[random() % blocks] = BlockUse::remembered;
+        std::vector<uint8_t> bytes = write_note(note, columns, before);
+        before[random() % blocks] = i % 2 == 0 ? BlockUse::shown : BlockUse::recalled;
+        Result<PictureNote> read = read_note(bytes, columns, rows, before);
+        refused += read.ok() && *read != note ? 0 : 1;
+    }
+    EXPECT_GT(refused, rounds * 98 / 100);
+}
+
 TEST(Movement, OfTheCameraNotOfThings) {
     std::vector<uint8_t> before = window(40, 40);
     for (auto [right, down] : {std::pair{4, 2}, {-6, 0}, {8, -8}}) {

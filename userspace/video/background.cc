@@ -21,6 +21,7 @@ constexpr int side = BlockMask::block;
 constexpr int same_mean = 5;
 constexpr int same_cell = 9;
 constexpr int cell = 4;
+constexpr int coarse_shown = 44;
 // The search for the camera's movement, and how many pixels of a row or column it leaves out.
 constexpr int most_movement = 8;
 constexpr int movement_stride = 4;
@@ -29,8 +30,6 @@ constexpr int still_mean = 2;  // levels of difference that a still camera has
 constexpr int row_steps = 8;
 // What is known of a canvas: one flag for so many pixels each way. Everything on it keeps to even places.
 constexpr int known_cell = 2;
-// Of a note: bits that a distance between runs always has.
-constexpr int distance_bits = 3;
 
 // alike() for a block that the picture's edge does not cut.
 bool whole_alike(const uint8_t* a, int a_stride, const uint8_t* b, int b_stride) {
@@ -107,83 +106,74 @@ std::array<BlockUse, 2> others(BlockUse use) {
     return {BlockUse::shown, BlockUse::remembered};
 }
 
-// People are taller than wide: columns make longer runs than rows. The block's number at that place of the walk.
-size_t walk(size_t place, size_t columns, size_t blocks) {
-    size_t rows = blocks / columns;
-    return place % rows * columns + place / rows;
-}
-
-class BitWriter {
+// A binary arithmetic coder: each bit takes as little as it was probable.
+constexpr uint32_t certain = 1 << 16;
+class ArithmeticWriter {
 public:
-    void bit(uint32_t value) {
-        if (used_ % 8 == 0) {
+    // `one`: the probability that the bit is 1, of `certain`.
+    void bit(bool value, uint32_t one) {
+        uint32_t middle = low_ + static_cast<uint32_t>((uint64_t{high_ - low_} * one) >> 16);
+        (value ? high_ : low_) = value ? middle : middle + 1;
+        while ((low_ ^ high_) >> 24 == 0) {
+            bytes_.push_back(static_cast<uint8_t>(low_ >> 24));
+            low_ <<= 8;
+            high_ = high_ << 8 | 0xff;
+        }
+    }
+    // The shortest bytes that mean this if zeros follow; at least one.
+    std::vector<uint8_t> take() {
+        for (int rest = 24; low_ != 0; rest -= 8) {
+            uint64_t ending = (uint64_t{low_} + (uint64_t{1} << rest) - 1) >> rest << rest;
+            if (ending <= high_) {
+                for (int shift = 24; shift >= rest; shift -= 8) {
+                    bytes_.push_back(static_cast<uint8_t>(ending >> shift));
+                }
+                break;
+            }
+        }
+        while (bytes_.size() > 1 && bytes_.back() == 0) {
+            bytes_.pop_back();
+        }
+        if (bytes_.empty()) {
             bytes_.push_back(0);
         }
-        bytes_.back() = static_cast<uint8_t>(bytes_.back() | (value & 1) << (7 - used_ % 8));
-        used_++;
+        return std::move(bytes_);
     }
-    // Exp-Golomb, as in H.264, with `low` bits of the number as they are.
-    void number(uint32_t value, int low = 0) {
-        for (int i = 0; i < low; i++) {
-            bit(value >> i);
-        }
-        value >>= low;
-        int length = 0;
-        while ((uint64_t{value} + 1) >> (length + 1) != 0) {
-            length++;
-        }
-        for (int i = 0; i < length; i++) {
-            bit(0);
-        }
-        for (int i = length; i >= 0; i--) {
-            bit(static_cast<uint32_t>((uint64_t{value} + 1) >> i));
-        }
-    }
-    std::vector<uint8_t> take() { return std::move(bytes_); }
 
 private:
     std::vector<uint8_t> bytes_;
-    size_t used_ = 0;
+    uint32_t low_ = 0;
+    uint32_t high_ = UINT32_MAX;
 };
 
-// Reads zeros behind the end, and remembers that it did.
-class BitReader {
+// Reads zeros behind the end.
+class ArithmeticReader {
 public:
-    explicit BitReader(std::span<const uint8_t> bytes) : bytes_(bytes) {}
-    uint32_t bit() {
-        if (next_ >= bytes_.size() * 8) {
-            failed_ = true;
-            return 0;
+    explicit ArithmeticReader(std::span<const uint8_t> bytes) : bytes_(bytes) {
+        for (int i = 0; i < 4; i++) {
+            value_ = value_ << 8 | next();
         }
-        uint32_t value = bytes_[next_ / 8] >> (7 - next_ % 8) & 1;
-        next_++;
+    }
+    bool bit(uint32_t one) {
+        uint32_t middle = low_ + static_cast<uint32_t>((uint64_t{high_ - low_} * one) >> 16);
+        bool value = value_ <= middle;
+        (value ? high_ : low_) = value ? middle : middle + 1;
+        while ((low_ ^ high_) >> 24 == 0) {
+            low_ <<= 8;
+            high_ = high_ << 8 | 0xff;
+            value_ = value_ << 8 | next();
+        }
         return value;
     }
-    uint32_t number(int low = 0) {
-        uint32_t rest = 0;
-        for (int i = 0; i < low; i++) {
-            rest |= bit() << i;
-        }
-        int length = 0;
-        while (bit() == 0) {
-            if (++length > 24 || failed_) {  // no number here has so many digits
-                failed_ = true;
-                return 0;
-            }
-        }
-        uint32_t value = 1;
-        for (int i = 0; i < length; i++) {
-            value = value << 1 | bit();
-        }
-        return (value - 1) << low | rest;
-    }
-    [[nodiscard]] bool failed() const { return failed_; }
-    [[nodiscard]] size_t bytes_read() const { return (next_ + 7) / 8; }
 
 private:
+    uint8_t next() { return at_ < bytes_.size() ? bytes_[at_++] : uint8_t{0}; }
+
     std::span<const uint8_t> bytes_;
-    size_t next_ = 0;
-    bool failed_ = false;
+    size_t at_ = 0;
+    uint32_t low_ = 0;
+    uint32_t high_ = UINT32_MAX;
+    uint32_t value_ = 0;
 };
 
 // Signed even numbers: 0, 2, -2, 4, ...
@@ -192,6 +182,105 @@ int unfolded(uint32_t value) {
     int number = static_cast<int>(value);
     return number % 2 != 0 ? number + 1 : -number;
 }
+
+// The note's bits one after the other, in both directions: what a bit is, and how probable it was thought to be. The
+// probabilities begin as they were in the clip and follow what the note itself has.
+template <typename Bit>
+class NoteCode {
+public:
+    // `code(bit, one)`: writes the bit and gives it back, or gives the one that it reads.
+    NoteCode(Bit code, bool nothing_before) : code_(std::move(code)) {
+        constexpr std::array<uint32_t, neighbours + 1> changes{certain / 200, certain / 24, certain / 8, certain / 4,
+                                                               certain / 2};
+        for (size_t n = 0; n <= neighbours; n++) {
+            changed_[n].fill(nothing_before ? certain / 2 : changes[n]);
+        }
+        for (auto& row : second_) {
+            row.fill(certain / 2);
+        }
+    }
+
+    // All of it, note.blocks being what was expected when it is read. False: what was read is no note.
+    bool note(PictureNote& note, const std::vector<BlockUse>& foreseen, int columns) {
+        if (!code_(note.right != 0 || note.down != 0 || note.blocks != foreseen, certain / 2)) {
+            return true;
+        }
+        movement(note);
+        blocks(note.blocks, foreseen, columns);
+        uint32_t sum = sum_of(note);
+        uint32_t number = 0;
+        for (int i = sum_bits - 1; i >= 0; i--) {
+            number |= static_cast<uint32_t>(code_((sum >> i & 1) != 0, certain / 2)) << i;
+        }
+        return number == sum;
+    }
+
+private:
+    static constexpr size_t neighbours = 4;
+    // A server that expected something else than the sender meant, or has not got all bytes, would read another note:
+    // these say so, but for one in 256.
+    static constexpr int sum_bits = 8;
+
+    static uint32_t sum_of(const PictureNote& note) {
+        uint32_t sum = 2166136261;  // FNV-1a
+        auto add = [&](uint32_t number) { sum = (sum ^ number) * 16777619; };
+        add(folded(note.right));
+        add(folded(note.down));
+        for (BlockUse use : note.blocks) {
+            add(static_cast<uint32_t>(use));
+        }
+        return sum >> (32 - sum_bits);
+    }
+
+    void movement(PictureNote& note) {
+        bool moved = code_(note.right != 0 || note.down != 0, certain / 16);
+        for (int* way : {&note.right, &note.down}) {
+            uint32_t number = 0;
+            for (int i = 3; moved && i >= 0; i--) {
+                number |= static_cast<uint32_t>(code_((folded(*way) >> i & 1) != 0, certain / 2)) << i;
+            }
+            *way = unfolded(number);
+        }
+    }
+
+    // `blocks` holds what was expected of those that are still to come when they are read, and all of them when they
+    // are written; `foreseen` all of what was expected.
+    void blocks(std::vector<BlockUse>& blocks, std::span<const BlockUse> foreseen, int columns) {
+        auto width = static_cast<size_t>(columns);
+        for (size_t i = 0; i < blocks.size(); i++) {
+            const bool left = i % width != 0;
+            const bool right = i % width != width - 1;
+            const bool above = i >= width;
+            const bool below = i + width < blocks.size();
+            // How many neighbours are something else than this one should be, and how many of those that are known are
+            // new: changes keep together.
+            const BlockUse use = foreseen[i];
+            size_t others_near = (left && blocks[i - 1] != use ? 1 : 0) + (above && blocks[i - width] != use ? 1 : 0) +
+                                 (right && foreseen[i + 1] != use ? 1 : 0) +
+                                 (below && foreseen[i + width] != use ? 1 : 0);
+            size_t new_near = (left && blocks[i - 1] == BlockUse::remembered ? 1 : 0) +
+                              (above && blocks[i - width] == BlockUse::remembered ? 1 : 0);
+            const std::array<BlockUse, 2> other = others(use);
+            if (!follow(blocks[i] != use, changed_[others_near][new_near + (use == BlockUse::shown ? 3 : 0)])) {
+                blocks[i] = use;
+                continue;
+            }
+            bool second = follow(blocks[i] == other[1], second_[use == BlockUse::shown ? 1 : 0][new_near]);
+            blocks[i] = other[second ? 1 : 0];
+        }
+    }
+
+    bool follow(bool value, uint32_t& one) {
+        bool bit = code_(value, one);
+        // Never nearer to a certainty than 1 in 256 bits.
+        one = bit ? one + ((certain - one) >> 4) : one - ((one - certain / 256) >> 4);
+        return bit;
+    }
+
+    Bit code_;
+    std::array<std::array<uint32_t, 6>, neighbours + 1> changed_;
+    std::array<std::array<uint32_t, 3>, 2> second_;
+};
 
 }  // namespace
 
@@ -294,6 +383,13 @@ void Canvas::show(int block, std::span<uint8_t> i420) const {
     copy(v_.data() + from, size_.width / 2, v + to, picture_.width / 2, width / 2, height / 2);
 }
 
+BackgroundQuality background_quality(int shown) {
+    BackgroundQuality quality;
+    quality.shown = shown;
+    quality.remembered = std::min(shown, std::max(quality.remembered, quality.remembered + (shown - coarse_shown) * 6));
+    return quality;
+}
+
 QuantiserMap quantisers(const PictureNote& note, Size size, const BackgroundQuality& quality) {
     QuantiserMap map{(size.width + side - 1) / side, (size.height + side - 1) / side, {}};
     for (BlockUse use : note.blocks) {
@@ -304,36 +400,26 @@ QuantiserMap quantisers(const PictureNote& note, Size size, const BackgroundQual
     return map;
 }
 
+namespace {
+
+std::vector<BlockUse> foreseen(std::span<const BlockUse> before, size_t count) {
+    std::vector<BlockUse> uses(count, BlockUse::shown);
+    std::transform(before.begin(), before.end(), uses.begin(), expected);
+    return uses;
+}
+
+}  // namespace
+
 std::vector<uint8_t> write_note(const PictureNote& note, int columns, std::span<const BlockUse> before) {
-    BitWriter out;
-    bool moved = note.right != 0 || note.down != 0;
-    out.bit(moved ? 1 : 0);
-    if (moved) {
-        out.number(folded(note.right));
-        out.number(folded(note.down));
-    }
-    size_t count = note.blocks.size();
-    auto use = [&](size_t i) { return note.blocks[walk(i, static_cast<size_t>(columns), count)]; };
-    auto foreseen = [&](size_t i) {
-        return before.empty() ? BlockUse::shown : expected(before[walk(i, static_cast<size_t>(columns), count)]);
-    };
-    size_t done = 0;
-    for (size_t i = 0; i < count;) {
-        if (use(i) == foreseen(i)) {
-            i++;
-            continue;
-        }
-        size_t end = i + 1;
-        while (end < count && use(end) == use(i) && foreseen(end) == foreseen(i)) {
-            end++;
-        }
-        out.bit(1);  // one more run
-        out.number(static_cast<uint32_t>(i - done), distance_bits);
-        out.bit(use(i) == others(foreseen(i))[1] ? 1 : 0);
-        out.number(static_cast<uint32_t>(end - i - 1));
-        done = i = end;
-    }
-    out.bit(0);
+    ArithmeticWriter out;
+    PictureNote as_written = note;
+    NoteCode code(
+        [&](bool bit, uint32_t one) {
+            out.bit(bit, one);
+            return bit;
+        },
+        before.empty());
+    code.note(as_written, foreseen(before, note.blocks.size()), columns);
     return out.take();
 }
 
@@ -342,35 +428,21 @@ Result<PictureNote> read_note(std::span<const uint8_t> bytes, int columns, int r
     if (columns <= 0 || rows <= 0 || (!before.empty() && before.size() != count)) {
         return Error{fmt::format("a note on {}x{} blocks after one on {}", columns, rows, before.size())};
     }
-    BitReader in(bytes);
+    ArithmeticReader in(bytes);
     PictureNote note;
-    if (in.bit() != 0) {
-        note.right = unfolded(in.number());
-        note.down = unfolded(in.number());
-        if (std::abs(note.right) > most_movement || std::abs(note.down) > most_movement || note.right % 2 != 0 ||
-            note.down % 2 != 0) {
-            return Error{fmt::format("a note of a picture that moved by {} and {} pixels", note.right, note.down)};
-        }
+    const std::vector<BlockUse> as_expected = foreseen(before, count);
+    note.blocks = as_expected;
+    NoteCode code([&](bool, uint32_t one) { return in.bit(one); }, before.empty());
+    if (!code.note(note, as_expected, columns)) {
+        return Error{fmt::format("{} bytes that are no note after the one before", bytes.size())};
     }
-    for (size_t i = 0; i < count; i++) {
-        note.blocks.push_back(before.empty() ? BlockUse::shown : expected(before[i]));
+    if (std::abs(note.right) > most_movement || std::abs(note.down) > most_movement) {
+        return Error{fmt::format("a note of a picture that moved by {} and {} pixels", note.right, note.down)};
     }
-    size_t done = 0;
-    while (in.bit() != 0) {
-        uint64_t start = done + uint64_t{in.number(distance_bits)};
-        size_t second = in.bit();
-        uint64_t end = start + in.number() + 1;
-        if (in.failed() || end > count) {
-            return Error{"a note with more blocks than the picture has"};
-        }
-        BlockUse use = others(note.blocks[walk(start, static_cast<size_t>(columns), count)])[second];
-        for (size_t i = start; i < end; i++) {
-            note.blocks[walk(i, static_cast<size_t>(columns), count)] = use;
-        }
-        done = end;
-    }
-    if (in.failed() || in.bytes_read() != bytes.size()) {
-        return Error{fmt::format("a note of {} bytes that ends elsewhere", bytes.size())};
+    // What is read is one only if the same bytes are written of it: so none is too long.
+    std::vector<uint8_t> again = write_note(note, columns, before);
+    if (!std::equal(again.begin(), again.end(), bytes.begin(), bytes.end())) {
+        return Error{fmt::format("a note of {} bytes that takes {}", bytes.size(), again.size())};
     }
     return note;
 }

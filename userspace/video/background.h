@@ -84,13 +84,16 @@ struct BackgroundQuality {
     int remembered = 30;  // sent seldom, seen always
     int recalled = 51;    // never seen
 };
+// What goes with that quantiser (1 to 51) of what is shown.
+[[nodiscard]] BackgroundQuality background_quality(int shown);
 // Of a picture of that size, which the note is about.
 [[nodiscard]] QuantiserMap quantisers(const PictureNote& note, Size size, const BackgroundQuality& quality);
 
-// As bytes: the movement, then the blocks as runs of equal use, against the note before it (whose blocks may be none,
-// at an IDR picture: then against all shown). A still background costs one or two bytes a picture.
+// As bytes: the movement, then the blocks against the note before it (whose blocks may be none, at an IDR picture: then
+// against all shown), arithmetically coded by what the neighbours are. What was expected costs a byte.
 [[nodiscard]] std::vector<uint8_t> write_note(const PictureNote& note, int columns, std::span<const BlockUse> before);
-// Hostile bytes are an error: numbers out of range, runs that do not add up, bytes left over.
+// Hostile bytes are an error or a note of that many blocks. Bytes that were cut off, and those of a note that came
+// after another one than `before`, are an error 255 times in 256; bytes that are left over, always.
 Result<PictureNote> read_note(std::span<const uint8_t> bytes, int columns, int rows, std::span<const BlockUse> before);
 
 // How far the picture's window has moved since `before`, in even pixels, at most 8 each way; nothing if that does not
@@ -118,8 +121,8 @@ public:
 private:
     Size size_;
     Options options_;
-    Canvas canvas_;                        // of pictures as they were before encoding
-    std::vector<uint8_t> before_;          // the picture before, luma
+    Canvas canvas_;                // of pictures as they were before encoding
+    std::vector<uint8_t> before_;  // the picture before, luma
     std::vector<uint8_t> now_;
     std::vector<uint8_t> sampled_before_;  // the pixels of it that the search for movement compares
     Movement moved_;
