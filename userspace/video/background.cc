@@ -21,7 +21,8 @@ constexpr int side = BlockMask::block;
 constexpr int same_mean = 5;
 constexpr int same_cell = 9;
 constexpr int cell = 4;
-constexpr int coarse_shown = 44;
+// background_quality(): so much finer than what is shown, but no finer than BackgroundQuality{} says.
+constexpr int finer_remembered = 10;
 // The search for the camera's movement, and how many pixels of a row or column it leaves out.
 constexpr int most_movement = 8;
 constexpr int movement_stride = 4;
@@ -386,7 +387,7 @@ void Canvas::show(int block, std::span<uint8_t> i420) const {
 BackgroundQuality background_quality(int shown) {
     BackgroundQuality quality;
     quality.shown = shown;
-    quality.remembered = std::min(shown, std::max(quality.remembered, quality.remembered + (shown - coarse_shown) * 6));
+    quality.remembered = std::min(shown, std::max(quality.remembered, shown - finer_remembered));
     return quality;
 }
 
