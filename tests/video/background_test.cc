@@ -511,6 +511,19 @@ double error(const std::vector<uint8_t>& seen, const uint8_t* decoded) {
     return sum / (small.width * small.height);
 }
 
+TEST(BackgroundQuality, OfTheRememberedGoesDownWithTheShown) {
+    for (int shown = 1; shown <= 51; shown++) {
+        BackgroundQuality quality = background_quality(shown);
+        EXPECT_EQ(quality.shown, shown);
+        EXPECT_LE(quality.remembered, shown);  // never coarser than what is seen beside it
+        EXPECT_EQ(quality.recalled, BackgroundQuality{}.recalled);
+        EXPECT_GE(quality.remembered, background_quality(std::max(1, shown - 1)).remembered);
+    }
+    EXPECT_EQ(background_quality(20).remembered, 20);
+    EXPECT_EQ(background_quality(38).remembered, BackgroundQuality{}.remembered);
+    EXPECT_GT(background_quality(46).remembered, BackgroundQuality{}.remembered);
+}
+
 // Through x264 and libav: what is seen is as good as all of the picture in the background's quality, for less than a
 // third of the bytes.
 TEST(Background, SavesTheStillPartOfEveryGroup) {

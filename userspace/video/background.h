@@ -84,7 +84,8 @@ struct BackgroundQuality {
     int remembered = 30;  // sent seldom, seen always
     int recalled = 51;    // never seen
 };
-// What goes with that quantiser (1 to 51) of what is shown.
+// What goes with that quantiser (1 to 51) of what is shown: where that is coarse, a fine background costs more than it
+// brings (docs/qp.md), and where it is finer than BackgroundQuality{}'s background, this is as fine.
 [[nodiscard]] BackgroundQuality background_quality(int shown);
 // Of a picture of that size, which the note is about.
 [[nodiscard]] QuantiserMap quantisers(const PictureNote& note, Size size, const BackgroundQuality& quality);
