@@ -110,6 +110,22 @@ void background_plan(benchmark::State& state, Camera kind) {
     }
 }
 
+// The plan's notes as bytes, for the server.
+void background_note(benchmark::State& state) {
+    auto video = camera(Camera::still);
+    if (!video) return fail(state, video.error());
+    video::BackgroundPlan plan(size);
+    std::vector<video::PictureNote> notes;
+    for (uint64_t i = 0; i < pictures; i++) notes.push_back(plan.next(video->picture(i), i % group == 0));
+    const int columns = video::empty_block_mask(size).columns;
+    uint64_t i = 0;
+    for (auto _ : state) {
+        const uint64_t at = 1 + i++ % (pictures - 1);
+        const std::vector<uint8_t> bytes = video::write_note(notes[at], columns, notes[at - 1].blocks);
+        benchmark::DoNotOptimize(bytes.data());
+    }
+}
+
 void encode(benchmark::State& state, const char* preset) {
     const video::Clip* video = clip(state);
     if (video == nullptr) return;
@@ -135,6 +151,7 @@ BENCHMARK(selector_torch_floats)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(background_plan, still, Camera::still)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(background_plan, pan, Camera::pan)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(background_plan, noisy, Camera::noisy)->Unit(benchmark::kMicrosecond);
+BENCHMARK(background_note)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(encode, ultrafast, "ultrafast")->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(encode, veryfast, "veryfast")->Unit(benchmark::kMicrosecond);
 
