@@ -126,9 +126,9 @@ void background_note(benchmark::State& state) {
     }
 }
 
-void encode(benchmark::State& state, const char* preset) {
-    const video::Clip* video = clip(state);
-    if (video == nullptr) return;
+void encode(benchmark::State& state, const char* preset, Camera kind) {
+    auto video = camera(kind);
+    if (!video) return fail(state, video.error());
     auto encoder = video::RegionEncoder::open(size, {.preset = preset});
     if (!encoder) return fail(state, encoder.error());
     uint64_t i = 0;
@@ -152,7 +152,11 @@ BENCHMARK_CAPTURE(background_plan, still, Camera::still)->Unit(benchmark::kMicro
 BENCHMARK_CAPTURE(background_plan, pan, Camera::pan)->Unit(benchmark::kMicrosecond);
 BENCHMARK_CAPTURE(background_plan, noisy, Camera::noisy)->Unit(benchmark::kMicrosecond);
 BENCHMARK(background_note)->Unit(benchmark::kMicrosecond);
-BENCHMARK_CAPTURE(encode, ultrafast, "ultrafast")->Unit(benchmark::kMicrosecond);
-BENCHMARK_CAPTURE(encode, veryfast, "veryfast")->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(encode, ultrafast, "ultrafast", Camera::still)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(encode, veryfast, "veryfast", Camera::still)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(encode, pan_ultrafast, "ultrafast", Camera::pan)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(encode, pan_veryfast, "veryfast", Camera::pan)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(encode, noisy_ultrafast, "ultrafast", Camera::noisy)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(encode, noisy_veryfast, "veryfast", Camera::noisy)->Unit(benchmark::kMicrosecond);
 
 BENCHMARK_MAIN();

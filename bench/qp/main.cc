@@ -457,13 +457,14 @@ std::string fallback_row(const std::vector<TrialChunk>& trial) {
         const auto held = turned ? all.first(middle) : all.subspan(middle);
         const Verdict verdict = judge_trial(seen);
         auto then = saving(held);
-        text += fmt::format(" {} (saved {}, sure {:.2f}): {} |", verdict.pays ? "regions" : "uniform",
-                            percent(verdict.saving), verdict.certainty,
+        text += fmt::format(" {} (saved {}, worst third {}, sure {:.2f}): {} |", verdict.pays ? "regions" : "uniform",
+                            percent(verdict.saving), percent(verdict.worst), verdict.certainty,
                             !verdict.pays ? "0 %"
                             : then        ? percent(then->median)
                                           : "no common F1");
     }
-    return text;
+    const Verdict verdict = judge_trial(all);
+    return text + fmt::format(" {} (sure {:.2f}) |", verdict.pays ? "regions" : "uniform", verdict.certainty);
 }
 
 void report(const std::vector<std::pair<Regime, uint32_t>>& measured, const Options& options,
@@ -472,8 +473,8 @@ void report(const std::vector<std::pair<Regime, uint32_t>>& measured, const Opti
     std::string savings =
         "| regime | blocks by | chunks | saving, median | at each F1 level, low to high |\n|---|---|---|---|---|\n";
     std::string fallback =
-        "| regime | blocks by | seen first half: then on the second | seen second half: then on the first |\n"
-        "|---|---|---|---|\n";
+        "| regime | blocks by | seen first half: then on the second | seen second half: then on the first | seen all "
+        "|\n|---|---|---|---|---|\n";
     for (const auto& [regime, pictures] : measured) {
         bool uniform_shown = false;
         for (const std::string& mask : options.masks) {
