@@ -50,7 +50,8 @@ struct Options {
     double share = 0.2;
     std::vector<double> scores{0.3};
     std::vector<double> limits;  // AccuracyOptions: score, found, sure; empty: those of `scores`
-    int background_qp = video::BackgroundQuality{}.remembered;
+    std::vector<int> shown;      // empty: first_shown_qp to last_shown_qp
+    int background_qp = 0;       // 0: background_quality()'s
     bool late = false;
     bool fixed_high = false;
     int gap = 8;
@@ -147,7 +148,9 @@ std::vector<Setting> settings_of(const Regime& regime, const std::string& mask, 
     }
     if (mask == "background") {
         for (int qp = first_shown_qp; qp <= last_shown_qp; qp += high_qp_step)
-            settings.push_back({mask, {qp, video::BackgroundQuality{}.recalled}});
+            if (options.shown.empty() ||
+                std::find(options.shown.begin(), options.shown.end(), qp) != options.shown.end())
+                settings.push_back({mask, {qp, video::background_quality(qp).recalled}});
         return settings;
     }
     if (options.fixed_high) {
@@ -158,6 +161,12 @@ std::vector<Setting> settings_of(const Regime& regime, const std::string& mask, 
     for (int qp = first_high_qp; qp <= last_high_qp; qp += high_qp_step)
         settings.push_back({mask, {qp, std::min(most_qp, qp + options.gap)}});
     return settings;
+}
+
+video::BackgroundQuality background_of(const Setting& setting, const Options& options) {
+    video::BackgroundQuality quality = video::background_quality(setting.quality.high);
+    if (options.background_qp != 0) quality.remembered = options.background_qp;
+    return quality;
 }
 
 // Every which picture of a chunk is looked at: neighbours are much alike.
@@ -172,7 +181,8 @@ std::string key_of(const Regime& regime, uint64_t first, const Setting& setting,
                            options.dilation);
     if (setting.mask == "gradient") key += fmt::format("({})", options.share);
     // What is remembered comes from the chunks before.
-    if (setting.mask == "background") key += fmt::format("({},{})", options.background_qp, options.chunks);
+    if (setting.mask == "background")
+        key += fmt::format("({},{})", background_of(setting, options).remembered, options.chunks);
     return key + fmt::format(" {}/{}", setting.quality.high, setting.quality.low);
 }
 
@@ -278,8 +288,7 @@ private:
 
     Result<video::CodedChunk> chunk(video::RegionEncoder& encoder, const Setting& setting) {
         if (setting.mask == "background") {
-            auto chunk = video::code_chunk(encoder, clip_, first_, notes_.first,
-                                           {setting.quality.high, options_.background_qp, setting.quality.low},
+            auto chunk = video::code_chunk(encoder, clip_, first_, notes_.first, background_of(setting, options_),
                                            stream_.view(setting.quality));
             if (chunk) chunk->bytes += notes_.second;
             return chunk;
@@ -448,13 +457,14 @@ std::string fallback_row(const std::vector<TrialChunk>& trial) {
         const auto held = turned ? all.first(middle) : all.subspan(middle);
         const Verdict verdict = judge_trial(seen);
         auto then = saving(held);
-        text += fmt::format(" {} (saved {}, sure {:.2f}): {} |", verdict.pays ? "regions" : "uniform",
-                            percent(verdict.saving), verdict.certainty,
+        text += fmt::format(" {} (saved {}, worst third {}, sure {:.2f}): {} |", verdict.pays ? "regions" : "uniform",
+                            percent(verdict.saving), percent(verdict.worst), verdict.certainty,
                             !verdict.pays ? "0 %"
                             : then        ? percent(then->median)
                                           : "no common F1");
     }
-    return text;
+    const Verdict verdict = judge_trial(all);
+    return text + fmt::format(" {} (sure {:.2f}) |", verdict.pays ? "regions" : "uniform", verdict.certainty);
 }
 
 void report(const std::vector<std::pair<Regime, uint32_t>>& measured, const Options& options,
@@ -463,8 +473,8 @@ void report(const std::vector<std::pair<Regime, uint32_t>>& measured, const Opti
     std::string savings =
         "| regime | blocks by | chunks | saving, median | at each F1 level, low to high |\n|---|---|---|---|---|\n";
     std::string fallback =
-        "| regime | blocks by | seen first half: then on the second | seen second half: then on the first |\n"
-        "|---|---|---|---|\n";
+        "| regime | blocks by | seen first half: then on the second | seen second half: then on the first | seen all "
+        "|\n|---|---|---|---|---|\n";
     for (const auto& [regime, pictures] : measured) {
         bool uniform_shown = false;
         for (const std::string& mask : options.masks) {
@@ -568,9 +578,12 @@ int main(int argc, char** argv) {
         ->expected(3)
         ->check(CLI::Range(0.3, 1.0));
     app.add_option("--background-qp", options.background_qp,
-                   "Quantiser of background that the server is to remember (--masks background)")
-        ->check(CLI::Range(1, most_qp))
-        ->capture_default_str();
+                   "Quantiser of background that the server is to remember (--masks background), the same for all "
+                   "qualities (default: that which goes with each)")
+        ->check(CLI::Range(1, most_qp));
+    app.add_option("--shown", options.shown,
+                   "Of the settings of --masks background only these quantisers of what moves")
+        ->check(CLI::Range(first_shown_qp, last_shown_qp));
     app.add_flag("--late", options.late,
                  "Chunks of the later half, which the selector was trained on: to choose settings");
     app.add_option("--gap", options.gap, "Quantisers from the high quality to the low one")

@@ -35,6 +35,7 @@ TEST_F(QpCameras, PanIsAWindowThatWanders) {
                     << index << " " << row << " " << column;
         EXPECT_EQ(pan->picture(index).u[0], native->picture(index).u[y / 2 * (width / 2) + x / 2]);
     }
+    EXPECT_FALSE(panned(*native, {width + 2, 64}).ok());
 }
 
 TEST_F(QpCameras, SelectorSeesTheChangeSinceTheChunkBefore) {

@@ -1,6 +1,8 @@
 // See cameras.h.
 #include "userspace/qp/cameras.h"
 
+#include <fmt/format.h>
+
 #include <cstring>
 
 #include "userspace/detect/pictures.h"
@@ -25,9 +27,13 @@ void copy_window(const uint8_t* from, int from_width, int x, int y, video::Size 
     }
 }
 
-Result<video::Clip> pan(const video::Clip& clip) {
+}  // namespace
+
+Result<video::Clip> panned(const video::Clip& clip, video::Size window) {
     const video::Size whole = clip.size();
-    const video::Size window{whole.width / 4 * 2, whole.height / 4 * 2};
+    if (window.width > whole.width || window.height > whole.height)
+        return Error{fmt::format("a window of {}x{} in pictures of {}x{}", window.width, window.height, whole.width,
+                                 whole.height)};
     std::vector<uint8_t> bytes;
     bytes.reserve(video::picture_bytes(window) * clip.pictures());
     for (uint32_t i = 0; i < clip.pictures(); i++) {
@@ -43,8 +49,6 @@ Result<video::Clip> pan(const video::Clip& clip) {
     return video::Clip::from_i420(std::move(bytes), window);
 }
 
-}  // namespace
-
 const std::vector<Regime>& regimes() {
     static const std::vector<Regime> all{{"half-10", Regime::View::half, 10},
                                          {"pan-10", Regime::View::pan, 10},
@@ -56,9 +60,9 @@ const std::vector<Regime>& regimes() {
 Result<video::Clip> open_camera(const std::string& path, Regime::View view) {
     auto native = video::Clip::load(path, {}, clip_memory);
     if (!native || view == Regime::View::native) return native;
-    if (view == Regime::View::pan) return pan(*native);
-    const video::Size whole = native->size();
-    return video::Clip::load(path, {whole.width / 4 * 2, whole.height / 4 * 2}, clip_memory);
+    const video::Size half{native->size().width / 4 * 2, native->size().height / 4 * 2};
+    if (view == Regime::View::pan) return panned(*native, half);
+    return video::Clip::load(path, half, clip_memory);
 }
 
 Result<std::vector<Image>> images(const video::Clip& clip, uint64_t first, uint64_t count) {

@@ -26,8 +26,11 @@ struct Regime {
 // half-10, pan-10, native-10, native-30.
 [[nodiscard]] const std::vector<Regime>& regimes();
 
-// The whole clip as the regime's camera sees it. Sides of half and pan are cut to even numbers. The pan moves
-// 4 pixels a picture to the side and 2 up or down, whatever the clip's frame rate.
+// A window that wanders over the clip: 4 pixels a picture to the side and 2 up or down, whatever the clip's frame rate,
+// to and fro within the clip's pictures. The window's sides are even.
+Result<video::Clip> panned(const video::Clip& clip, video::Size window);
+
+// The whole clip as the regime's camera sees it. Sides of half and pan are cut to even numbers.
 Result<video::Clip> open_camera(const std::string& clip, Regime::View view);
 
 // Pictures `first` to `first + count - 1` for the detector.

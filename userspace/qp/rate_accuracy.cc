@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <random>
 
 namespace adapath {
@@ -96,6 +97,9 @@ Result<Saving> saving(const RateCurve& uniform, const RateCurve& region, int lev
     std::sort(values.begin(), values.end());
     const size_t middle = values.size() / 2;
     result.median = values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+    const size_t third = (values.size() + 2) / 3;
+    result.worst = std::accumulate(values.begin(), values.begin() + static_cast<ptrdiff_t>(third), 0.0) /
+                   static_cast<double>(third);
     return result;
 }
 
@@ -109,17 +113,19 @@ Verdict judge_trial(std::span<const TrialChunk> chunks, const TrialOptions& opti
     Verdict verdict;
     auto whole = saving(chunks);
     if (!whole || options.resamples == 0) return verdict;
+    const auto good = [&](const Saving& s) { return s.median >= options.margin && s.worst >= -options.cost; };
     verdict.saving = whole->median;
+    verdict.worst = whole->worst;
     std::mt19937_64 random(options.seed);
     uint32_t over = 0;
     std::vector<const TrialChunk*> drawn(chunks.size());
     for (uint32_t i = 0; i < options.resamples; i++) {
         for (const TrialChunk*& chunk : drawn) chunk = &chunks[random() % chunks.size()];
         auto one = saving_of(drawn);
-        over += one.ok() && one->median >= options.margin ? 1 : 0;
+        over += one.ok() && good(*one) ? 1 : 0;
     }
     verdict.certainty = static_cast<double>(over) / options.resamples;
-    verdict.pays = verdict.saving >= options.margin && verdict.certainty >= options.confidence;
+    verdict.pays = good(*whole) && verdict.certainty >= options.confidence && chunks.size() >= options.least_chunks;
     return verdict;
 }
 

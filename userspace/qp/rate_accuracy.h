@@ -49,6 +49,7 @@ struct Saving {
     };
     std::vector<Level> levels;
     double median = 0;
+    double worst = 0;  // mean of that third of the levels that saves least
 };
 
 // At that many F1 levels, evenly over what both curves reach. An error where they have no F1 in common.
@@ -65,17 +66,21 @@ Result<Saving> saving(std::span<const TrialChunk> chunks);
 
 struct TrialOptions {
     double margin = 0.02;      // region quality has to save at least that
+    double cost = 0.02;        // and at the worst third of the levels, costs at most that
     double confidence = 0.9;   // in at least that share of the resampled trials
+    size_t least_chunks = 6;   // fewer are too much alike to be resampled
     uint32_t resamples = 200;  // trials of as many chunks, drawn from these with replacement
     uint64_t seed = 1;
 };
 
 // The fallback: does region quality pay for this camera? A few chunks tell little, and one or two of them can turn the
-// figure; so not the saving decides but how surely it is over the margin.
+// figure; so not the saving decides but how surely it is over the margin. A median alone may hide that it costs at some
+// levels, which are the ones that another part of the day, or another bit budget, asks for.
 struct Verdict {
     bool pays = false;
-    double saving = 0;     // of all chunks
-    double certainty = 0;  // share of resampled trials whose saving is at least the margin
+    double saving = 0;     // of all chunks: the median over the levels
+    double worst = 0;      // and that of the worst third
+    double certainty = 0;  // share of resampled trials in which both are good enough
 };
 // A trial that cannot be judged (curves without a common F1) does not pay.
 [[nodiscard]] Verdict judge_trial(std::span<const TrialChunk> chunks, const TrialOptions& options = {});

@@ -9,6 +9,7 @@
 // picture, and the note says how far the picture has moved on it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -22,8 +23,8 @@ namespace adapath::video {
 // A place that pictures are windows of. 4:2:0, a pixel known or not. Windows keep to even places.
 class Canvas {
 public:
-    // Room for the picture to move by its own size each way; a picture that leaves it starts a new canvas. 22.5 bytes
-    // for each of the picture's pixels.
+    // Room for the picture to move by its own size each way; a picture that leaves it starts a new canvas. 16 bytes for
+    // each of the picture's pixels.
     explicit Canvas(Size picture);
 
     // The picture moves that many pixels to the right and down, even numbers. True if it left the canvas, and all was
@@ -46,6 +47,8 @@ private:
         int x0, y0, x1, y1;  // in the picture
     };
     [[nodiscard]] Box box_of(int block) const;
+    [[nodiscard]] bool all_known(const Box& box) const;
+    [[nodiscard]] std::ptrdiff_t known_at(int x, int y) const;  // in known_, of the picture's pixel
 
     Size picture_;
     Size size_;
@@ -56,7 +59,8 @@ private:
     std::vector<uint8_t> luma_;
     std::vector<uint8_t> u_;
     std::vector<uint8_t> v_;
-    std::vector<uint8_t> known_;  // one a pixel
+    std::vector<uint8_t> known_;         // one for 2x2 pixels
+    std::vector<uint8_t> known_blocks_;  // of the picture where it is now
 };
 
 // What the server does with one picture's macroblocks.
@@ -80,13 +84,17 @@ struct BackgroundQuality {
     int remembered = 30;  // sent seldom, seen always
     int recalled = 51;    // never seen
 };
+// What goes with that quantiser (1 to 51) of what is shown: where that is coarse, a fine background costs more than it
+// brings (docs/qp.md), and where it is finer than BackgroundQuality{}'s background, this is as fine.
+[[nodiscard]] BackgroundQuality background_quality(int shown);
 // Of a picture of that size, which the note is about.
 [[nodiscard]] QuantiserMap quantisers(const PictureNote& note, Size size, const BackgroundQuality& quality);
 
-// As bytes: the movement, then the blocks as runs of equal use, against the note before it (whose blocks may be none,
-// at an IDR picture: then against all shown). A still background costs one or two bytes a picture.
+// As bytes: the movement, then the blocks against the note before it (whose blocks may be none, at an IDR picture: then
+// against all shown), arithmetically coded by what the neighbours are. What was expected costs a byte.
 [[nodiscard]] std::vector<uint8_t> write_note(const PictureNote& note, int columns, std::span<const BlockUse> before);
-// Hostile bytes are an error: numbers out of range, runs that do not add up, bytes left over.
+// Hostile bytes are an error or a note of that many blocks. Bytes that were cut off, and those of a note that came
+// after another one than `before`, are an error 255 times in 256; bytes that are left over, always.
 Result<PictureNote> read_note(std::span<const uint8_t> bytes, int columns, int rows, std::span<const BlockUse> before);
 
 // How far the picture's window has moved since `before`, in even pixels, at most 8 each way; nothing if that does not
@@ -115,7 +123,10 @@ private:
     Size size_;
     Options options_;
     Canvas canvas_;                // of pictures as they were before encoding
-    std::vector<uint8_t> before_;  // the picture before, I420
+    std::vector<uint8_t> before_;  // the picture before, luma
+    std::vector<uint8_t> now_;
+    std::vector<uint8_t> sampled_before_;  // the pixels of it that the search for movement compares
+    Movement moved_;
     uint64_t idrs_ = 0;
 };
 
