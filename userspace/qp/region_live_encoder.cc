@@ -253,7 +253,8 @@ private:
         budget_ = kbps * 125 * options_.group / fps_;
         chunk_ = {};
         if (options_.background) {
-            chunk_ = options_.always ? BackgroundTrials::Chunk{.background = true} : trials_.next();
+            // The first chunk is uniform in any case: what it costs says how good a background there is room for.
+            chunk_ = options_.always ? BackgroundTrials::Chunk{.background = chunks_ > 0} : trials_.next();
         }
         if (Status begun = chunk_.background ? begin_background(picture) : begin_uniform(picture, decision); !begun) {
             return begun;
@@ -273,7 +274,11 @@ private:
             background_.epochs++;
         }
         const PictureNote& note = sent_->next(picture, true, asked_ ? &*asked_ : nullptr);
-        choose_background(quantiser_, note, begins ? budget_ * first_of_epoch : budget_);
+        background_shares_ = shares_of(note);
+        background_quality_ =
+            quantiser_.choose(begins ? budget_ * first_of_epoch : budget_, options_.group, background_shares_);
+        quality_ = {asked_ ? std::max(1, background_quality_.shown - options_.gap) : background_quality_.shown,
+                    background_quality_.shown};
         background_.chunks++;
         if (Status begun = encoder_.begin_chunk(quantisers_of(note)); !begun) {
             return begun;
@@ -281,19 +286,17 @@ private:
         return chunk_.both ? begin_other() : Status{};
     }
 
-    void choose_background(const ChunkQuantiser& quantiser, const PictureNote& note, double budget) {
-        background_shares_ = {share_of(note, BlockUse::shown), 0, share_of(note, BlockUse::remembered)};
+    [[nodiscard]] BackgroundShares shares_of(const PictureNote& note) const {
+        BackgroundShares shares{share_of(note, BlockUse::shown), 0, share_of(note, BlockUse::remembered)};
         if (asked_) {
             size_t high = 0;
             for (size_t i = 0; i < note.blocks.size(); i++) {
                 high += asked_->high[i] != 0 && note.blocks[i] == BlockUse::shown ? 1 : 0;
             }
-            background_shares_.high = static_cast<double>(high) / static_cast<double>(note.blocks.size());
-            background_shares_.shown -= background_shares_.high;
+            shares.high = static_cast<double>(high) / static_cast<double>(note.blocks.size());
+            shares.shown -= shares.high;
         }
-        background_quality_ = quantiser.choose(budget, options_.group, background_shares_);
-        quality_ = {asked_ ? std::max(1, background_quality_.shown - options_.gap) : background_quality_.shown,
-                    background_quality_.shown};
+        return shares;
     }
 
     // One quality, or two by the selector's mask and what the server asked for.
@@ -320,7 +323,7 @@ private:
             tried_.emplace(size_);
         }
         background_quality_ = quality_of_background(quality_.low);
-        tried_->next(picture, true, asked_ ? &*asked_ : nullptr);
+        background_shares_ = shares_of(tried_->next(picture, true, asked_ ? &*asked_ : nullptr));
         return begin_other();
     }
 
@@ -343,11 +346,16 @@ private:
     void end_chunk(const Picture& picture) {
         if (chunk_.background) {
             quantiser_.learn(background_quality_, background_shares_, pictures_, bytes_, budget_);
+            if (chunk_.both) {
+                quantiser_.observe(quality_, asked_ ? asked_->share() : 0, pictures_, other_bytes_);
+                trials_.learn(bytes_, other_bytes_);
+            }
         } else {
             quantiser_.learn(quality_, share_, pictures_, bytes_, budget_);
-        }
-        if (chunk_.both) {
-            trials_.learn(chunk_.background ? bytes_ : other_bytes_, chunk_.background ? other_bytes_ : bytes_);
+            if (chunk_.both) {
+                quantiser_.observe(background_quality_, background_shares_, pictures_, other_bytes_);
+                trials_.learn(other_bytes_, bytes_);
+            }
         }
         last_bytes_ = bytes_;
         last_budget_ = budget_;

@@ -8,8 +8,7 @@ namespace adapath::video {
 
 namespace {
 
-// Of what a look at one chunk says, in the logarithm; and above this ratio, the next look is soon.
-constexpr double trust = 0.5;
+// Above this ratio, the next look is soon.
 constexpr double little_saving = 0.9;
 
 }  // namespace
@@ -36,8 +35,11 @@ void BackgroundTrials::learn(double background, double uniform) {
         return;
     }
     if (sending_) {
-        ratio_ = ratio_ == 0 ? background / uniform : ratio_ * std::pow(background / uniform / ratio_, trust);
-        wait_ = ratio_ > little_saving ? options_.soon : options_.every;
+        // One chunk may be an odd one; two are believed.
+        const double look = background / uniform;
+        ratio_ = std::sqrt(last_ * look);
+        last_ = look;
+        wait_ = look > little_saving ? options_.soon : options_.every;
         if (ratio_ > 1) {
             stop(options_.every);
         }
@@ -60,6 +62,7 @@ void BackgroundTrials::learn(double background, double uniform) {
     ratio_ = after == 0 ? first_[0] / first_[1] : (rest_[0] / after + once) / (rest_[1] / after);
     if (ratio_ <= 1 - options_.margin) {
         sending_ = anew_ = true;
+        last_ = ratio_;
         age_ = 0;
         pause_ = 0;
         wait_ = options_.every;

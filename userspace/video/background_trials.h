@@ -44,8 +44,8 @@ public:
 
     [[nodiscard]] bool sending() const { return sending_; }
     [[nodiscard]] uint64_t trials() const { return trials_; }  // ended
-    // The background's bytes over uniform quality's, as measured (the last trial, then the mean of the looks with the
-    // newest half of it); 0: not yet.
+    // The background's bytes over uniform quality's, as measured: by the last trial, then the geometric mean of the
+    // last two looks; 0: not yet.
     [[nodiscard]] double ratio() const { return ratio_; }
 
 private:
@@ -61,6 +61,7 @@ private:
     double first_[2] = {};   // bytes of its first chunk: background, uniform
     double rest_[2] = {};    // of those after it
     double ratio_ = 0;
+    double last_ = 0;  // of the last look
     uint64_t trials_ = 0;
 };
 

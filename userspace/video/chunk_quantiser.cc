@@ -21,7 +21,9 @@ constexpr double pay_back_most = 0.5;
 // it. From the clip of pedestrians (the IDR picture is 57 % of a group's bytes, of it half is background).
 constexpr double still = 0.1;
 // So a picture whose blocks mostly stand still costs so much less than one of shown blocks: until the first chunk.
-constexpr double shown_over_mixed = 5;
+constexpr double shown_over_mixed = 8;
+
+void move(double& cost, double seen) { cost = cost == 0 ? seen : cost * std::pow(seen / cost, trust); }
 
 }  // namespace
 
@@ -76,7 +78,8 @@ BackgroundQuality ChunkQuantiser::choose(double budget_bytes, unsigned pictures,
     const double wanted_units = wanted(budget_bytes, pictures, cost);
     BackgroundQuality best = quality_of_background(options_.worst);
     double least = std::abs(std::log(units(best, shares) / wanted_units));
-    for (int shown = options_.worst - 1; shown >= std::min(options_.best + options_.gap, options_.worst); shown--) {
+    for (int shown = options_.worst - 1;
+         shown >= std::min(options_.best + (shares.high > 0 ? options_.gap : 0), options_.worst); shown--) {
         const BackgroundQuality quality = quality_of_background(shown);
         const double off = std::abs(std::log(units(quality, shares) / wanted_units));
         if (off < least) {
@@ -87,24 +90,37 @@ BackgroundQuality ChunkQuantiser::choose(double budget_bytes, unsigned pictures,
     return best;
 }
 
+void ChunkQuantiser::observe(const QualityPair& quality, double share, unsigned pictures, double bytes) {
+    if (pictures != 0 && bytes > 0) {
+        move(cost_[quality.high != quality.low ? 1 : 0], bytes / (pictures * units(quality, share)));
+    }
+}
+
+void ChunkQuantiser::observe(const BackgroundQuality& quality, const BackgroundShares& shares, unsigned pictures,
+                             double bytes) {
+    if (pictures != 0 && bytes > 0) {
+        move(background_cost_, bytes / (pictures * units(quality, shares)));
+    }
+}
+
 void ChunkQuantiser::learn(const QualityPair& quality, double share, unsigned pictures, double bytes,
                            double budget_bytes) {
     if (pictures != 0 && bytes > 0) {
-        learn(cost_[quality.high != quality.low ? 1 : 0], bytes / (pictures * units(quality, share)), bytes,
-              budget_bytes);
+        observe(quality, share, pictures, bytes);
+        owe(bytes, budget_bytes);
     }
 }
 
 void ChunkQuantiser::learn(const BackgroundQuality& quality, const BackgroundShares& shares, unsigned pictures,
                            double bytes, double budget_bytes) {
     if (pictures != 0 && bytes > 0) {
-        learn(background_cost_, bytes / (pictures * units(quality, shares)), bytes, budget_bytes);
+        observe(quality, shares, pictures, bytes);
+        owe(bytes, budget_bytes);
     }
 }
 
-void ChunkQuantiser::learn(double& cost, double seen, double bytes, double budget_bytes) {
-    cost = cost == 0 ? seen : cost * std::pow(seen / cost, trust);
-    // A link that carried nothing for long is not made up for: one budget is the most that anything is owed.
+// A link that carried nothing for long is not made up for: one budget is the most that anything is owed.
+void ChunkQuantiser::owe(double bytes, double budget_bytes) {
     owed_ = std::clamp(owed_ + bytes - budget_bytes, -budget_bytes, budget_bytes);
 }
 

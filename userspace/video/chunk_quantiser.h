@@ -44,14 +44,16 @@ public:
     void learn(const QualityPair& quality, double share, unsigned pictures, double bytes, double budget_bytes);
     void learn(const BackgroundQuality& quality, const BackgroundShares& shares, unsigned pictures, double bytes,
                double budget_bytes);
+    // The same of a chunk that was not sent: nothing is owed for it.
+    void observe(const QualityPair& quality, double share, unsigned pictures, double bytes);
+    void observe(const BackgroundQuality& quality, const BackgroundShares& shares, unsigned pictures, double bytes);
 
 private:
-    [[nodiscard]] double units(const BackgroundQuality& quality, const BackgroundShares& shares) const;
-    [[nodiscard]] double wanted(double budget_bytes, unsigned pictures, double cost) const;
-    void learn(double& cost, double seen, double bytes, double budget_bytes);
-
     // A picture's bytes at these qualities, where one at quantiser 0 takes 1.
     [[nodiscard]] static double units(const QualityPair& quality, double share);
+    [[nodiscard]] double units(const BackgroundQuality& quality, const BackgroundShares& shares) const;
+    [[nodiscard]] double wanted(double budget_bytes, unsigned pictures, double cost) const;
+    void owe(double bytes, double budget_bytes);
 
     ChunkQuantiserOptions options_;
     double cost_[2] = {0, 0};  // a picture's bytes by the above, without regions and with; 0: not known
