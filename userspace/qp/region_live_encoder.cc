@@ -17,6 +17,14 @@ using namespace video;
 // A chunk that sends the whole background may take this much of its budget: the later ones pay it back.
 constexpr double first_of_epoch = 1.5;
 
+// The rate controller tries out more by the frame, and takes it back by the frame where the link does not carry it. A
+// chunk cannot be taken back: from one to the next the rate rises by this much at most. It falls as the controller
+// says.
+constexpr double rise = 1.25;
+
+// Of what past chunks still leave waiting when one begins, so much of its budget is no surprise.
+constexpr double carried = 0.25;
+
 // The blocks that the regions touch.
 BlockMask mask_of(std::span<const EncoderRequests::Region> regions, Size size) {
     BlockMask mask = empty_block_mask(size);
@@ -110,7 +118,7 @@ public:
     Result<EncodedFrame> encode(const Picture& picture, double kbps, uint64_t now_ns) override {
         const bool first = pictures_ == 0;
         if (first) {
-            if (Status begun = begin_chunk(picture, kbps); !begun) {
+            if (Status begun = begin_chunk(picture, kbps, now_ns); !begun) {
                 return begun.error();
             }
         }
@@ -135,7 +143,12 @@ public:
             background_.remembered += share_of(sent_->note(), BlockUse::remembered);
         }
         bytes_ += bytes;
-        waiting_ = static_cast<double>(planned_backlog(kbps, now_ns)) + bytes;
+        waiting_ = static_cast<double>(planned_backlog(kbps, now_ns));
+        if (first) {
+            // What a chunk before took beyond its budget was not meant: the rate controller is to see it.
+            waiting_ = std::min(waiting_, budget_ * carried);
+        }
+        waiting_ += bytes;
         waited_ns_ = now_ns;
         if (++pictures_ == options_.group) {
             end_chunk(picture);
@@ -243,14 +256,15 @@ private:
         }
     }
 
-    Status begin_chunk(const Picture& picture, double kbps) {
+    Status begin_chunk(const Picture& picture, double kbps, uint64_t /*now_ns*/) {
         heed(requests_.take());
         LiveSelector::Decision decision;
         if (selector_) {
             decision = selector_->decide(luma(picture.y), luma(before_.empty() ? nullptr : before_.data()));
         }
         shares_ += decision.mask ? decision.share : 0;
-        budget_ = kbps * 125 * options_.group / fps_;
+        kbps_ = kbps_ == 0 ? kbps : std::min(kbps, kbps_ * rise);
+        budget_ = kbps_ * 125 * options_.group / fps_;
         chunk_ = {};
         if (options_.background) {
             // The first chunk is uniform in any case: what it costs says how good a background there is room for.
@@ -394,6 +408,7 @@ private:
     std::optional<BlockMask> asked_;  // where the server wants to see better; never empty
     double bytes_ = 0;
     double other_bytes_ = 0;
+    double kbps_ = 0;  // that the budget is of
     double budget_ = 0;
     double share_ = 0;
     QualityPair quality_{0, 0};
