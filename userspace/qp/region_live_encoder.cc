@@ -65,11 +65,21 @@ public:
         }
         begins_ = idr;
         note_ = plan_.next(picture, idr);
-        for (size_t i = 0; asked != nullptr && i < note_.blocks.size(); i++) {
+        const size_t blocks = note_.blocks.size();
+        size_t high = 0;
+        size_t high_still = 0;
+        shares_ = {share_of(note_, BlockUse::shown), 0, 0, share_of(note_, BlockUse::remembered)};
+        for (size_t i = 0; asked != nullptr && i < blocks; i++) {
             if (asked->high[i] != 0 && note_.blocks[i] == BlockUse::recalled) {
                 note_.blocks[i] = BlockUse::shown;
+                high_still++;
+            } else if (asked->high[i] != 0 && note_.blocks[i] == BlockUse::shown) {
+                high++;
             }
         }
+        shares_.high = static_cast<double>(high) / static_cast<double>(blocks);
+        shares_.high_still = static_cast<double>(high_still) / static_cast<double>(blocks);
+        shares_.shown -= shares_.high;
         return note_;
     }
     // The access unit with that note, valid until the next call.
@@ -86,6 +96,8 @@ public:
         return std::span<const uint8_t>(bytes_);
     }
     [[nodiscard]] const PictureNote& note() const { return note_; }
+    // Of it.
+    [[nodiscard]] const BackgroundShares& shares() const { return shares_; }
     [[nodiscard]] uint32_t number() const { return number_of_epoch_; }
 
 private:
@@ -95,6 +107,7 @@ private:
     uint32_t next_ = 0;
     bool begins_ = false;
     PictureNote note_;
+    BackgroundShares shares_;
     std::vector<BlockUse> before_;
     std::vector<uint8_t> bytes_;
 };
@@ -288,7 +301,7 @@ private:
             background_.epochs++;
         }
         const PictureNote& note = sent_->next(picture, true, asked_ ? &*asked_ : nullptr);
-        background_shares_ = shares_of(note);
+        background_shares_ = sent_->shares();
         background_quality_ =
             quantiser_.choose(begins ? budget_ * first_of_epoch : budget_, options_.group, background_shares_);
         quality_ = {asked_ ? std::max(1, background_quality_.shown - options_.gap) : background_quality_.shown,
@@ -298,19 +311,6 @@ private:
             return begun;
         }
         return chunk_.both ? begin_other() : Status{};
-    }
-
-    [[nodiscard]] BackgroundShares shares_of(const PictureNote& note) const {
-        BackgroundShares shares{share_of(note, BlockUse::shown), 0, share_of(note, BlockUse::remembered)};
-        if (asked_) {
-            size_t high = 0;
-            for (size_t i = 0; i < note.blocks.size(); i++) {
-                high += asked_->high[i] != 0 && note.blocks[i] == BlockUse::shown ? 1 : 0;
-            }
-            shares.high = static_cast<double>(high) / static_cast<double>(note.blocks.size());
-            shares.shown -= shares.high;
-        }
-        return shares;
     }
 
     // One quality, or two by the selector's mask and what the server asked for.
@@ -337,7 +337,8 @@ private:
             tried_.emplace(size_);
         }
         background_quality_ = quality_of_background(quality_.low);
-        background_shares_ = shares_of(tried_->next(picture, true, asked_ ? &*asked_ : nullptr));
+        tried_->next(picture, true, asked_ ? &*asked_ : nullptr);
+        background_shares_ = tried_->shares();
         return begin_other();
     }
 

@@ -58,8 +58,9 @@ QualityPair ChunkQuantiser::choose(double budget_bytes, unsigned pictures, bool 
 
 double ChunkQuantiser::units(const BackgroundQuality& quality, const BackgroundShares& shares) const {
     const auto at = [](int qp) { return std::exp2(-qp / halving); };
-    const double recalled = std::max(0.0, 1 - shares.shown - shares.high - shares.remembered);
-    return shares.shown * at(quality.shown) + shares.high * at(quality.shown - options_.gap) +
+    const double recalled = std::max(0.0, 1 - shares.shown - shares.high - shares.high_still - shares.remembered);
+    return shares.shown * at(quality.shown) +
+           (shares.high + still * shares.high_still) * at(quality.shown - options_.gap) +
            still * (shares.remembered * at(quality.remembered) + recalled * at(quality.recalled));
 }
 
@@ -72,14 +73,18 @@ double ChunkQuantiser::wanted(double budget_bytes, unsigned pictures, double cos
 
 BackgroundQuality ChunkQuantiser::choose(double budget_bytes, unsigned pictures, const BackgroundShares& shares) const {
     double cost = background_cost_;
-    if (cost == 0) {
-        cost = shown_over_mixed * (cost_[0] != 0 ? cost_[0] : options_.pixels * first_cost);
+    // What chunks cost that recall most of their blocks says little of one that sends them all, and too little would be
+    // many budgets.
+    if (cost == 0 || shares.remembered > 0.5) {
+        const double uniform = cost_[0] != 0 ? cost_[0] : cost_[1] != 0 ? cost_[1] : options_.pixels * first_cost;
+        cost = std::max(cost, shown_over_mixed * uniform);
     }
     const double wanted_units = wanted(budget_bytes, pictures, cost);
     BackgroundQuality best = quality_of_background(options_.worst);
     double least = std::abs(std::log(units(best, shares) / wanted_units));
     for (int shown = options_.worst - 1;
-         shown >= std::min(options_.best + (shares.high > 0 ? options_.gap : 0), options_.worst); shown--) {
+         shown >= std::min(options_.best + (shares.high + shares.high_still > 0 ? options_.gap : 0), options_.worst);
+         shown--) {
         const BackgroundQuality quality = quality_of_background(shown);
         const double off = std::abs(std::log(units(quality, shares) / wanted_units));
         if (off < least) {

@@ -24,7 +24,9 @@ struct ChunkQuantiserOptions {
 // recalled.
 struct BackgroundShares {
     double shown = 0;
-    double high = 0;  // shown in the high quality, because the server asked for it; not in `shown`
+    // In the high quality, because the server asked for it; not in `shown`.
+    double high = 0;        // of what would be shown
+    double high_still = 0;  // of what would be recalled
     double remembered = 0;
 };
 
