@@ -207,6 +207,31 @@ TEST_F(FeedbackTest, WhatIsOutOfRangeIsDroppedAndCounted) {
     EXPECT_EQ(feedback_->counters().forwarded, 1U);
 }
 
+TEST_F(FeedbackTest, AnEncoderIsToldAndTheDaemonSparedWhatIsNotItsOwn) {
+    const auto server = vision();
+    FakeDaemon daemon(socket());
+    std::mutex mutex;
+    std::vector<pb::CameraReport> told;
+    options_.on_report = [&](const pb::CameraReport& report) {
+        const std::lock_guard lock(mutex);
+        told.push_back(report);
+    };
+    start(server->port());
+    pb::CameraReport lost;
+    lost.set_camera(2);
+    lost.set_chunk_us(1000);
+    lost.mutable_background_lost()->set_epoch(77);
+    server->report(lost);
+    server->report(seen(9));  // there is no such camera
+    server->report(seen(3));
+    ASSERT_TRUE(wait_until([&] { return daemon.reports().size() == 1; }));
+    EXPECT_TRUE(daemon.reports()[0].has_seen());
+    feedback_.reset();
+    ASSERT_EQ(told.size(), 2U);
+    EXPECT_EQ(told[0].SerializeAsString(), lost.SerializeAsString());
+    EXPECT_EQ(told[1].camera(), 3U);
+}
+
 TEST_F(FeedbackTest, BothComeBack) {
     auto server = vision();
     const int port = server->port();

@@ -96,6 +96,7 @@ Status check_what(const pb::CameraReport& report) {
             return check(report.regions());
         case pb::CameraReport::kBlocks:
             return check(report.blocks());
+        case pb::CameraReport::kBackgroundLost:  // the encoder's business: never sent here
         case pb::CameraReport::WHAT_NOT_SET:
             break;
     }

@@ -16,7 +16,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include "userspace/relay/record.h"
+#include "userspace/relay/record_bytes.h"
 
 namespace adapath::relay {
 
@@ -28,36 +28,6 @@ constexpr int user_timeout_ms = 30'000;
 constexpr size_t picture_factor = 2;
 constexpr size_t packet_factor = 4;
 constexpr size_t records_at_once = 64;
-
-void put(uint8_t* to, uint64_t value, int bytes) {
-    for (int i = bytes - 1; i >= 0; i--) {
-        to[i] = static_cast<uint8_t>(value);
-        value >>= 8;
-    }
-}
-
-std::vector<uint8_t> hello_bytes(uint16_t camera, const std::string& gateway) {
-    adp_relay_hello hello{};
-    put(hello.magic, ADP_RELAY_MAGIC, 4);
-    hello.version = ADP_RELAY_VERSION;
-    put(hello.camera, camera, 2);
-    std::memcpy(hello.gateway, gateway.data(), std::min<size_t>(gateway.size(), ADP_RELAY_GATEWAY_BYTES - 1));
-    const auto* bytes = reinterpret_cast<const uint8_t*>(&hello);
-    return {bytes, bytes + sizeof hello};
-}
-
-std::vector<uint8_t> record_bytes(adp_select_rendition rendition, uint8_t flags, uint64_t received_us,
-                                  std::span<const uint8_t> packet) {
-    adp_relay_wire wire{};
-    put(wire.length, packet.size(), 2);
-    wire.rendition = static_cast<uint8_t>(rendition);
-    wire.flags = flags;
-    put(wire.received_us, received_us, 8);
-    std::vector<uint8_t> bytes(sizeof wire + packet.size());
-    std::memcpy(bytes.data(), &wire, sizeof wire);
-    std::ranges::copy(packet, bytes.begin() + sizeof wire);
-    return bytes;
-}
 
 // How long the peer's window has kept TCP from sending, us since the connection began; 0 where this kernel does not
 // tell.

@@ -104,6 +104,9 @@ bool Feedback::pause(const std::stop_token& stop, std::chrono::milliseconds time
 
 void Feedback::take(pb::CameraReport& report) {
     const std::string wrong = wrong_with(report, options_.cameras, video::now_ns() / 1000);
+    if (wrong.empty() && options_.on_report) {
+        options_.on_report(report);
+    }
     const std::lock_guard lock(mutex_);
     counters_.reports++;
     if (!wrong.empty()) {
@@ -112,7 +115,8 @@ void Feedback::take(pb::CameraReport& report) {
         }
         return;
     }
-    if (options_.daemon.empty()) {
+    // What only encoders can mend is none of the daemon's business.
+    if (options_.daemon.empty() || report.has_background_lost()) {
         return;
     }
     if (reports_.size() == reports_waiting) {

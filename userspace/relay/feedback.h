@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <stop_token>
@@ -28,6 +29,9 @@ struct FeedbackOptions {
     std::string ca;
     std::string certificate;
     std::string key;
+
+    // Each report that is believed; on a thread of this class, which waits for it. Empty: none is told.
+    std::function<void(const pb::CameraReport& report)> on_report;
 
     std::string daemon;  // gRPC target, "unix:/run/adapath/adapathd-select.sock"; empty: nobody gets anything
 

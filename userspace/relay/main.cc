@@ -17,7 +17,7 @@
 #include "userspace/common/notify.h"
 #include "userspace/relay/cameras.h"
 #include "userspace/relay/feedback.h"
-#include "userspace/relay/record.h"
+#include "userspace/relay/record_bytes.h"
 #include "userspace/relay/relay.h"
 #include "userspace/video/report.h"
 #include "userspace/video/tool.h"
@@ -52,20 +52,9 @@ struct Options {
     bool verbose = false;
 };
 
-// As the hello wants it (record.h).
-bool sound_name(const std::string& name) {
-    return !name.empty() && name.size() < ADP_RELAY_GATEWAY_BYTES &&
-           std::ranges::all_of(
-               name,
-               [](char c) {
-                   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-                          c == '_' || c == '-';
-               });
-}
-
 std::string host_name() {
     char name[ADP_RELAY_GATEWAY_BYTES] = "";
-    return gethostname(name, sizeof name - 1) == 0 && sound_name(name) ? name : "gateway";
+    return gethostname(name, sizeof name - 1) == 0 && is_gateway_name(name) ? name : "gateway";
 }
 
 Json feedback_json(const Feedback::Counters& counters) {
@@ -251,7 +240,7 @@ int main(int argc, char** argv) {
                    "NAME,ADDRESS,SUB_PORT,MAIN_PORT[,PAYLOAD_TYPE] of a camera, after those of --config; repeat it");
     app.add_option("--gateway", options.relay.connection.gateway, "This gateway's name: letters, digits, '.', '_', '-'")
         ->check([](const std::string& name) {
-            return sound_name(name) ? std::string() : "1 to 63 of letters, digits, '.', '_' and '-'";
+            return is_gateway_name(name) ? std::string() : "1 to 63 of letters, digits, '.', '_' and '-'";
         })
         ->capture_default_str();
     app.add_option("--listen", options.relay.listen, "Address that the cameras send to (default: all)");

@@ -93,6 +93,8 @@ std::string wrong_with(const pb::CameraReport& report, unsigned cameras, uint64_
             return wrong_with(report.regions());
         case pb::CameraReport::kBlocks:
             return wrong_with(report.blocks());
+        case pb::CameraReport::kBackgroundLost:  // any epoch may be ours
+            return {};
         case pb::CameraReport::WHAT_NOT_SET:
             break;
     }

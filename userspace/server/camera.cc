@@ -88,7 +88,8 @@ struct Camera::Rendition {
     uint64_t interval_us = 0;     // 0: not known yet
     uint64_t incomplete = 0;      // told, and in no chunk yet
     uint64_t incomplete_told = 0;
-    Depacketiser::Counters stream;  // of this connection
+    Depacketiser::Counters stream;              // of this connection
+    RememberedBackground::Counters background;  // likewise
     uint64_t sampled_ns = 0;
     struct Recent {
         uint64_t received_us;
@@ -267,6 +268,20 @@ void Camera::note_stream(uint32_t which, const Depacketiser::Counters& now) {
     if (const ChunkPtr open = r.open()) open->result.incomplete += std::exchange(r.incomplete, 0);
 }
 
+void Camera::note_background(uint32_t which, const RememberedBackground::Counters& now,
+                             const std::optional<RememberedBackground::Seen::Lost>& lost, uint64_t chunk_us) {
+    std::lock_guard lock(mutex_);
+    renditions_[which]->background = now;
+    if (!lost) return;
+    counters_.background_asked++;
+    pb::CameraReport report;
+    report.set_camera(number_);
+    report.set_chunk_us(chunk_us);
+    report.mutable_background_lost()->set_epoch(lost->epoch);
+    report.mutable_background_lost()->set_no_room(lost->no_room);
+    shared_.on_report(gateway_, std::move(report));
+}
+
 void Camera::silence() {
     std::lock_guard lock(mutex_);
     for (uint32_t which = 0; which < ADP_SELECT_RENDITIONS; which++) close(which);
@@ -280,6 +295,7 @@ void Camera::end() {
         Rendition& r = *renditions_[which];
         Depacketiser::Counters& sum = counters_.streams[which];
         sum += std::exchange(r.stream, {});
+        counters_.background += std::exchange(r.background, {});
         // The next connection begins anew.
         r.incomplete_told = 0;
         r.begun = r.any = false;
@@ -681,7 +697,10 @@ bool Camera::report_gradients(Chunk& chunk) {
 CameraCounters Camera::counters() const {
     std::lock_guard lock(mutex_);
     CameraCounters sum = counters_;
-    for (uint32_t which = 0; which < ADP_SELECT_RENDITIONS; which++) sum.streams[which] += renditions_[which]->stream;
+    for (uint32_t which = 0; which < ADP_SELECT_RENDITIONS; which++) {
+        sum.streams[which] += renditions_[which]->stream;
+        sum.background += renditions_[which]->background;
+    }
     return sum;
 }
 

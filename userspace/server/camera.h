@@ -28,6 +28,7 @@
 #include "models/detector/accuracy.h"
 #include "models/detector/box.h"
 #include "userspace/proto/select.pb.h"
+#include "userspace/server/background.h"
 #include "userspace/server/depacketiser.h"
 #include "userspace/server/detections.h"
 #include "userspace/server/regions.h"
@@ -99,6 +100,8 @@ struct CameraCounters {
     uint64_t left_out = 0;  // pictures
     uint64_t failed = 0;
     uint64_t measured = 0;  // chunks
+    RememberedBackground::Counters background;
+    uint64_t background_asked = 0;  // times that the sender was asked to start anew
 };
 
 // What the sub streams were worth when last measured, of all cameras that are known.
@@ -138,6 +141,9 @@ public:
     // A picture that was whole, and the decoder could make nothing of.
     void undecodable(uint32_t rendition, const AccessUnit& unit);
     void note_stream(uint32_t rendition, const Depacketiser::Counters& now);
+    // What the notes on the background came to, of this connection; where one is lost, its sender is told.
+    void note_background(uint32_t rendition, const RememberedBackground::Counters& now,
+                         const std::optional<RememberedBackground::Seen::Lost>& lost, uint64_t chunk_us);
     // Nothing came for so long that what is open is taken to be over.
     void silence();
     // The connection is over; its counters go into the sums.

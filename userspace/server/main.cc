@@ -47,6 +47,7 @@ struct Options {
     size_t queue = 8;
     VisionOptions vision;
     ServerOptions server;
+    size_t background_mb = 512;
     std::string results;
     bool boxes = false;
     std::string log_level = "info";
@@ -163,6 +164,7 @@ int run(Options& options) {
     };
 
     options.server.listen = *at;
+    options.server.background_bytes = options.background_mb << 20;
     options.server.gateways.insert(options.gateways.begin(), options.gateways.end());
     Result<std::unique_ptr<Server>> server = Server::listen(options.server, shared, stop.get_token());
     if (!server) return fail(server.error());
@@ -236,6 +238,11 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     app.add_option("--most-connections-a-peer", options.server.most_connections_a_peer, "Of them, from one address")
         ->check(CLI::Range(1, 65536))
+        ->capture_default_str();
+    app.add_option("--background-mb", options.background_mb,
+                   "Memory for the backgrounds that senders ask to be remembered, MB of all cameras together (23 bytes "
+                   "a pixel: 20 MB for a camera of 1280x720); one that finds no room is told")
+        ->check(CLI::Range(0, 65536))
         ->capture_default_str();
 
     app.add_option("--vision-listen", options.vision_listen, "ADDR:PORT for the gateways that listen to reports (gRPC)")

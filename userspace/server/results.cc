@@ -28,6 +28,10 @@ const char* look_text(Look look) {
 
 double thousandth(double value) { return std::round(value * 1000) / 1000; }
 
+double share(uint64_t part, uint64_t all) {
+    return all == 0 ? 0 : thousandth(static_cast<double>(part) / static_cast<double>(all));
+}
+
 Json picture_json(const PictureResult& picture, const ResultOptions& options) {
     Json json = {{"received_us", picture.received_us},
                  {"arrived_ns", picture.arrived_ns},
@@ -110,6 +114,15 @@ Json summary_json(const Server& server, const ReportHub& reports, const Detectio
                                {"from_cache", counters.cached},
                                {"left_out", counters.left_out},
                                {"failed", counters.failed},
+                               {"background",
+                                {{"notes", counters.background.notes},
+                                 {"epochs", counters.background.epochs},
+                                 {"lost", counters.background.lost},
+                                 {"asked", counters.background_asked},
+                                 {"as_decoded", counters.background.as_decoded},
+                                 {"malformed", counters.background.malformed},
+                                 {"no_room", counters.background.no_room},
+                                 {"recalled", share(counters.background.recalled, counters.background.blocks)}}},
                                {"sub", stream_json(counters.streams[ADP_SELECT_SUB])},
                                {"main", stream_json(counters.streams[ADP_SELECT_MAIN])}});
     json["cameras"] = std::move(cameras);

@@ -38,7 +38,8 @@ public:
           socket_(std::move(socket)),
           peer_(video::peer_of(socket_.get())),
           opened_ns_(now_ns()),
-          heard_ns_(opened_ns_) {}
+          heard_ns_(opened_ns_),
+          renditions_{Rendition(server.background_room_), Rendition(server.background_room_)} {}
 
     // Until it is over; on a thread of its own.
     void run(const std::stop_token& stop);
@@ -58,8 +59,10 @@ private:
         std::string why;
     };
     struct Rendition {
+        explicit Rendition(BackgroundRoom& room) : background(room) {}
         Depacketiser depacketiser;
         std::unique_ptr<video::Decoder> decoder;
+        RememberedBackground background;
         uint64_t units = 0;
     };
 
@@ -196,7 +199,10 @@ Status Server::Connection::take_record(const Record& record, uint64_t received_n
             std::lock_guard lock(server_.mutex_);
             server_.delays_.add(received_us > unit.first_us ? received_us - unit.first_us : 0);
         }
-        camera_->picture(record.rendition, unit, received_ns, **picture);
+        const RememberedBackground::Seen seen = rendition.background.picture(unit, **picture);
+        if (rendition.background.counters().any())
+            camera_->note_background(record.rendition, rendition.background.counters(), seen.lost, unit.first_us);
+        camera_->picture(record.rendition, unit, received_ns, seen.frame != nullptr ? *seen.frame : **picture);
     }
     camera_->note_stream(record.rendition, rendition.depacketiser.counters());
     return {};
@@ -214,6 +220,7 @@ Result<std::unique_ptr<Server>> Server::listen(const ServerOptions& options, Cam
 Server::Server(const ServerOptions& options, Camera::Shared& shared, Fd socket, Fd over, const std::stop_token& stop)
     : options_(options),
       shared_(shared),
+      background_room_(options.background_bytes),
       socket_(std::move(socket)),
       over_event_(std::move(over)),
       stop_(stop),

@@ -37,7 +37,8 @@ struct ServerOptions {
     uint64_t silence_ms = 2'000;           // what is open is then taken to be over
     uint64_t dead_ms = 3'000;              // a camera's connection that was silent for so long gives way to a new one
     uint64_t idle_ms = 120'000;            // and ends by itself after so long (a gateway lets a chunk pass every 10 s)
-    bool same_clock = false;               // the gateways are this machine: delays can be told
+    size_t background_bytes = size_t{512} << 20;  // all remembered backgrounds together (background.h)
+    bool same_clock = false;                      // the gateways are this machine: delays can be told
 };
 
 struct ServerCounters {
@@ -92,6 +93,7 @@ private:
 
     const ServerOptions options_;
     Camera::Shared& shared_;
+    BackgroundRoom background_room_;
     video::Fd socket_;
     video::Fd over_event_;  // written by a connection's thread as it ends
     std::stop_token stop_;

@@ -10,8 +10,6 @@
 
 #include <fmt/format.h>
 
-#include "userspace/video/framing.h"
-
 namespace adapath::video {
 
 namespace {
@@ -33,20 +31,26 @@ Result<std::unique_ptr<Camera>> Camera::connect(const CameraOptions& options, co
     if (!encoder) {
         return encoder.error();
     }
+    Result<std::unique_ptr<StreamFormat>> format = options.format(options.camera, clip.size());
+    if (!format) {
+        return format.error();
+    }
     Result<Fd> socket = connect_tcp(server, connection, stop);
     if (!socket) {
         return Error{fmt::format("camera {}: {}", options.camera, socket.error().message)};
     }
-    return std::unique_ptr<Camera>(
-        new Camera(options, clip, std::move(*socket), std::move(*encoder), stop, std::move(report)));
+    return std::unique_ptr<Camera>(new Camera(options, clip, std::move(*socket), std::move(*encoder),
+                                              std::move(*format), stop, std::move(report)));
 }
 
 Camera::Camera(const CameraOptions& options, const Clip& clip, Fd socket, std::unique_ptr<LiveEncoder> encoder,
-               const std::stop_token& stop, std::function<void(const CameraStats&)> report)
+               std::unique_ptr<StreamFormat> format, const std::stop_token& stop,
+               std::function<void(const CameraStats&)> report)
     : options_(options),
       clip_(clip),
       socket_(std::move(socket)),
       encoder_(std::move(encoder)),
+      format_(std::move(format)),
       rate_(options.rate),
       stop_(stop),
       wake_(stop),
@@ -67,6 +71,7 @@ Result<bool> Camera::step() {
         stats_.start_ns = now_ns();
         next_tick_ns_ = stats_.start_ns + options_.start_delay_ns;
         next_report_ns_ = stats_.start_ns + second_ns;
+        queue(format_->hello(), false);
     }
     Result<bool> more = step_phase();
     if (!more || !*more) {
@@ -149,7 +154,11 @@ Result<bool> Camera::frame() {
         header.skipped = static_cast<uint32_t>(stats_.frames_skipped + stats_.frames_overrun);
         header.picture = static_cast<uint32_t>(picture % clip_.pictures());
         header.flags = encoded->key ? ADP_VIDEO_KEY : 0;
-        queue(frame_bytes(header, encoded->bytes), true);
+        Result<std::vector<uint8_t>> record = format_->frame(header, encoded->bytes);
+        if (!record) {
+            return record.error();
+        }
+        queue(std::move(*record), true);
         stats_.frames_encoded++;
         stats_.qp_sum += static_cast<uint64_t>(std::max(encoded->qp, 0));
         if (Status sent = flush(); !sent) {
@@ -295,7 +304,7 @@ void Camera::queue_end() {
     header.capture_ns = now_ns();
     header.skipped = static_cast<uint32_t>(stats_.frames_skipped + stats_.frames_overrun);
     header.flags = ADP_VIDEO_END;
-    queue(frame_bytes(header, {}), false);
+    queue(format_->end(header), false);
     ending_ = true;
 }
 

@@ -15,6 +15,7 @@
 #include "userspace/video/live_encoder.h"
 #include "userspace/video/net.h"
 #include "userspace/video/rate_controller.h"
+#include "userspace/video/stream_format.h"
 
 namespace adapath::video {
 
@@ -25,6 +26,7 @@ struct CameraOptions {
     uint64_t start_delay_ns = 0;  // before the first frame: spreads the cameras over a frame time
     uint64_t duration_ns = 0;     // 0: until stopped
     LiveEncoderFactory encoder = open_plain_encoder;
+    StreamFormatFactory format = open_framing;
 };
 
 // Counters since the start; the rest as last seen.
@@ -61,13 +63,16 @@ public:
     // record is delivered and the connection closed. An error ends the stream too.
     Result<bool> step();
     [[nodiscard]] const CameraStats& stats() const { return stats_; }
+    // The encoder's, as long as this camera; null where it heeds none. For any thread.
+    [[nodiscard]] EncoderRequests* requests() { return encoder_->requests(); }
 
 private:
     enum class Phase : uint8_t { streaming, draining, done };
     enum class Wake : uint8_t { time, writable, stopped };
 
     Camera(const CameraOptions& options, const Clip& clip, Fd socket, std::unique_ptr<LiveEncoder> encoder,
-           const std::stop_token& stop, std::function<void(const CameraStats&)> report);
+           std::unique_ptr<StreamFormat> format, const std::stop_token& stop,
+           std::function<void(const CameraStats&)> report);
 
     Result<bool> step_phase();
     Result<bool> frame();
@@ -84,6 +89,7 @@ private:
     const Clip& clip_;
     Fd socket_;
     std::unique_ptr<LiveEncoder> encoder_;
+    std::unique_ptr<StreamFormat> format_;
     RateController rate_;
     std::stop_token stop_;
     StopWake wake_;

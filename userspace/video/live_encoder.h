@@ -11,8 +11,22 @@
 #include "codegen/result.h"
 #include "userspace/video/clip.h"
 #include "userspace/video/encoder.h"
+#include "userspace/video/encoder_requests.h"
 
 namespace adapath::video {
+
+// What an encoder with a remembered background did so far.
+struct BackgroundStats {
+    bool sending = false;   // the last chunk; else it was uniform
+    uint64_t chunks = 0;    // sent with it
+    uint64_t epochs = 0;    // begun
+    uint64_t lost = 0;      // that the server asked to be begun anew
+    uint64_t trials = 0;    // ended
+    double ratio = 0;       // its bytes over uniform quality's, as last measured; 0: not yet
+    uint64_t also = 0;      // pictures that were encoded a second time, to be measured
+    double shown = 0;       // shares of the blocks, of all pictures that were sent with it
+    double remembered = 0;  // the rest: recalled
+};
 
 // What an encoder of regions did so far.
 struct RegionStats {
@@ -25,8 +39,11 @@ struct RegionStats {
     double share = 0;  // of the blocks that were high, over the chunks that a snapshot decided
     int qp_high = 0;   // of the last chunk
     int qp_low = 0;
-    double bytes_over_budget = 0;  // all chunks' bytes over all their budgets
-    std::string state;             // why nothing decides; empty where a snapshot does
+    double bytes_over_budget = 0;               // all chunks' bytes over all their budgets
+    std::string state;                          // why nothing decides; empty where a snapshot does
+    uint64_t asked = 0;                         // chunks with regions that the server asked for
+    double asked_share = 0;                     // of their blocks that are in those regions
+    std::optional<BackgroundStats> background;  // where the encoder may use it
 };
 
 class LiveEncoder {
@@ -38,6 +55,8 @@ public:
     // them to wait: a key frame of its own quality is many frames' worth, which those after it make up for.
     [[nodiscard]] virtual uint64_t planned_backlog(double /*kbps*/, uint64_t /*now_ns*/) const { return 0; }
     [[nodiscard]] virtual std::optional<RegionStats> regions() const { return std::nullopt; }
+    // Where the server's requests go; null where it heeds none.
+    [[nodiscard]] virtual EncoderRequests* requests() { return nullptr; }
 };
 
 using LiveEncoderFactory =

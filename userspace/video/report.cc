@@ -36,18 +36,38 @@ double mean_qp(const CameraStats& stats) {
                : std::round(10.0 * static_cast<double>(stats.qp_sum) / static_cast<double>(stats.frames_encoded)) / 10;
 }
 
+double thousandth(double value) { return std::round(value * 1000) / 1000; }
+
+Json background_json(const BackgroundStats& background) {
+    return {{"sending", background.sending},
+            {"chunks", background.chunks},
+            {"epochs", background.epochs},
+            {"lost", background.lost},
+            {"trials", background.trials},
+            {"bytes_over_uniform", thousandth(background.ratio)},
+            {"also_encoded", background.also},
+            {"shown", thousandth(background.shown)},
+            {"remembered", thousandth(background.remembered)}};
+}
+
 Json regions_json(const RegionStats& regions) {
-    return {{"generation", regions.generation},
-            {"chunks", regions.chunks},
-            {"decided", regions.decided},
-            {"uniform", regions.uniform},
-            {"switches", regions.switches},
-            {"samples_lost", regions.samples_lost},
-            {"share_high", std::round(regions.share * 1000) / 1000},
-            {"qp_high", regions.qp_high},
-            {"qp_low", regions.qp_low},
-            {"bytes_over_budget", std::round(regions.bytes_over_budget * 1000) / 1000},
-            {"state", regions.state}};
+    Json json = {{"generation", regions.generation},
+                 {"chunks", regions.chunks},
+                 {"decided", regions.decided},
+                 {"uniform", regions.uniform},
+                 {"switches", regions.switches},
+                 {"samples_lost", regions.samples_lost},
+                 {"share_high", thousandth(regions.share)},
+                 {"qp_high", regions.qp_high},
+                 {"qp_low", regions.qp_low},
+                 {"bytes_over_budget", thousandth(regions.bytes_over_budget)},
+                 {"state", regions.state},
+                 {"asked", regions.asked},
+                 {"asked_share", thousandth(regions.asked_share)}};
+    if (regions.background) {
+        json["background"] = background_json(*regions.background);
+    }
+    return json;
 }
 
 }  // namespace

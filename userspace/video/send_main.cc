@@ -1,15 +1,22 @@
-// adapath-video-send: N cameras that play a clip live over TCP.
+// adapath-video-send: N cameras that play a clip live over TCP, to adapath-video-recv or to adapath-server.
 #include <algorithm>
+#include <array>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include <CLI/CLI.hpp>
+#include <grpc/support/log.h>
 #include <spdlog/spdlog.h>
 
 #include "codegen/version.h"
+#include "userspace/camera/record_stream.h"
+#include "userspace/common/file.h"
 #include "userspace/qp/region_live_encoder.h"
+#include "userspace/relay/feedback.h"
+#include "userspace/relay/record_bytes.h"
 #include "userspace/video/camera.h"
 #include "userspace/video/clip.h"
 #include "userspace/video/report.h"
@@ -39,12 +46,58 @@ struct Options {
     int lowat_kb = 16;
     uint64_t memory_mb = 600;
     bool verbose = false;
-    RegionLiveOptions qp;  // an empty directory: one quality, as the bitrate asks for
+    RegionLiveOptions qp;             // neither directory nor background: one quality, as the bitrate asks for
+    relay::FeedbackOptions feedback;  // its gateway empty: our own framing, for adapath-video-recv
+    std::string ca;
+    std::string certificate;
+    std::string key;
 };
+
+Status read_keys(const Options& options, relay::FeedbackOptions& to) {
+    const std::array<std::pair<const std::string*, std::string*>, 3> files = {
+        {{&options.ca, &to.ca}, {&options.certificate, &to.certificate}, {&options.key, &to.key}}};
+    for (const auto& [path, text] : files) {
+        Result<std::string> read = read_file(*path);
+        if (!read) {
+            return read.error();
+        }
+        *text = std::move(*read);
+    }
+    return {};
+}
+
+// A report is the encoder's of that camera.
+void hand_on(const pb::CameraReport& report, unsigned first_camera,
+             const std::vector<std::unique_ptr<Camera>>& cameras) {
+    if (report.camera() < first_camera || report.camera() - first_camera >= cameras.size()) {
+        return;
+    }
+    EncoderRequests* requests = cameras[report.camera() - first_camera]->requests();
+    if (requests == nullptr) {
+        return;
+    }
+    if (report.has_regions()) {
+        std::vector<EncoderRequests::Region> regions;
+        for (const pb::Regions::Region& region : report.regions().regions()) {
+            regions.push_back({region.x0(), region.y0(), region.x1(), region.y1()});
+        }
+        requests->ask(std::move(regions));
+    } else if (report.has_background_lost()) {
+        requests->lost({report.background_lost().epoch(), report.background_lost().no_room()});
+    }
+}
+
+Json feedback_json(const relay::Feedback::Counters& counters) {
+    return {{"server", counters.server_there}, {"daemon", counters.daemon_there}, {"reports", counters.reports},
+            {"refused", counters.refused},     {"forwarded", counters.forwarded}, {"lost", counters.lost},
+            {"watches", counters.watches},     {"feeds", counters.feeds}};
+}
 
 int run(const Options& options) {
     SignalStop signals;
     setup_logging("adapath-video-send", options.verbose);
+    // gRPC has its own words for each attempt that fails; ours are said once.
+    gpr_set_log_function([](gpr_log_func_args* said) { spdlog::debug("gRPC: {}", said->message); });
     auto fail = [](const Error& error, int code = exit_failed) {
         spdlog::error("{}", error.message);
         return code;
@@ -87,8 +140,19 @@ int run(const Options& options) {
             stats->write(second_json(camera, now_ns()).dump());
         }
     };
-    const LiveEncoderFactory encoder =
-        options.qp.directory.empty() ? LiveEncoderFactory(open_plain_encoder) : region_encoders(options.qp);
+    const bool regions = !options.qp.directory.empty() || options.qp.background;
+    const LiveEncoderFactory encoder = regions ? region_encoders(options.qp) : LiveEncoderFactory(open_plain_encoder);
+    relay::FeedbackOptions feedback_options = options.feedback;
+    feedback_options.cameras = options.first_camera + options.cameras;
+    if (!feedback_options.vision.empty()) {
+        Result<HostPort> vision = parse_host_port(feedback_options.vision, "--vision");
+        if (!vision) {
+            return fail(vision.error(), exit_usage);
+        }
+        if (Status read = read_keys(options, feedback_options); !read) {
+            return fail(read.error());
+        }
+    }
     std::vector<std::unique_ptr<Camera>> cameras;
     for (unsigned i = 0; i < options.cameras; i++) {
         CameraOptions camera;
@@ -103,6 +167,9 @@ int run(const Options& options) {
         // Real cameras don't take their pictures at the same moment.
         camera.start_delay_ns = static_cast<uint64_t>(i * 1e9 / options.fps / options.cameras);
         camera.encoder = encoder;
+        if (!options.feedback.gateway.empty()) {
+            camera.format = camera::record_streams(options.feedback.gateway);
+        }
         camera.duration_ns = static_cast<uint64_t>(options.duration_s * 1e9);
         Result<std::unique_ptr<Camera>> connected =
             Camera::connect(camera, *clip, *server, connection, signals.token(), report);
@@ -117,6 +184,14 @@ int run(const Options& options) {
                  : options.adaptive ? fmt::format("{} to {} kbit/s each", options.min_kbps, options.max_kbps)
                                     : fmt::format("{} kbit/s each", options.start_kbps));
 
+    // Ends before the cameras that its reports go to.
+    feedback_options.on_report = [&cameras, first = options.first_camera](const pb::CameraReport& told) {
+        hand_on(told, first, cameras);
+    };
+    std::optional<relay::Feedback> feedback;
+    if (!feedback_options.vision.empty()) {
+        feedback.emplace(feedback_options);
+    }
     {
         std::vector<std::jthread> threads;
         for (const std::unique_ptr<Camera>& camera : cameras) {
@@ -135,6 +210,9 @@ int run(const Options& options) {
         }
     }
 
+    const relay::Feedback::Counters told = feedback ? feedback->counters() : relay::Feedback::Counters{};
+    const bool watched = feedback.has_value();
+    feedback.reset();
     std::vector<CameraStats> all;
     bool failed = false;
     for (const std::unique_ptr<Camera>& camera : cameras) {
@@ -142,6 +220,9 @@ int run(const Options& options) {
         failed = failed || !camera->stats().error.empty();
     }
     Json summary = summary_json(all);
+    if (watched) {
+        summary["feedback"] = feedback_json(told);
+    }
     summary["cpu_seconds"] = cpu_seconds();
     summary["fps"] = options.fps;
     summary["width"] = clip->size().width;
@@ -170,13 +251,19 @@ int main(int argc, char** argv) {
         "Plays a clip as N live cameras: H.264 (x264, zero latency) over one TCP connection each. The bitrate follows "
         "what "
         "each socket delivers; a frame that the socket does not want in time is skipped before it is encoded.\n"
+        "To adapath-video-recv, or with --gateway to adapath-server as that gateway's cameras; with --vision the "
+        "server's "
+        "reports come back: regions that it wants to see better, and lost backgrounds.\n"
         "Exit codes: 0 done (also after SIGINT or SIGTERM), 1 a stream or file failed, 2 wrong usage."};
     app.set_version_flag("--version", adapath::kVersion);
     Options options;
+    std::vector<const CLI::Option*> needing_either;  // --qp or --qp-background
     app.add_option("--clip", options.clip,
                    "Video file, anything that libav reads; played in a loop, one picture a frame")
         ->required();
-    app.add_option("--server", options.server, "Receiver's HOST:PORT")->required();
+    app.add_option("--server", options.server,
+                   "HOST:PORT of adapath-video-recv; with --gateway, of adapath-server (its --listen)")
+        ->required();
     app.add_option("--cameras", options.cameras, "Number of cameras; each starts elsewhere in the clip")
         ->check(CLI::Range(1, 256))
         ->capture_default_str();
@@ -215,20 +302,59 @@ int main(int argc, char** argv) {
     app.add_option("--memory-mb", options.memory_mb, "Memory for the decoded clip, MB; pictures beyond it are left out")
         ->check(CLI::Range(1, 65536))
         ->capture_default_str();
+    CLI::Option* gateway =
+        app.add_option("--gateway", options.feedback.gateway,
+                       "Send to adapath-server, under this gateway's name (letters, digits, '.', '_', '-'): RTP in the "
+                       "relay's records, the main rendition")
+            ->check([](const std::string& name) {
+                return relay::is_gateway_name(name) ? std::string() : "1 to 63 of letters, digits, '.', '_' and '-'";
+            });
+    CLI::Option* vision = app.add_option("--vision", options.feedback.vision,
+                                         "adapath-server's HOST:PORT for reports (its --vision-listen; gRPC, mutual "
+                                         "TLS)")
+                              ->needs(gateway);
+    CLI::Option* ca = app.add_option("--ca", options.ca, "PEM file: who signs the server's certificate");
+    CLI::Option* certificate = app.add_option("--certificate", options.certificate, "PEM file: this gateway's");
+    CLI::Option* key = app.add_option("--key", options.key, "PEM file: its private key");
+    for (CLI::Option* option : {ca, certificate, key}) {
+        option->needs(vision);
+        vision->needs(option);
+    }
+    app.add_option("--server-name", options.feedback.server_name,
+                   "Name that the server's certificate must have (default: --vision's HOST)")
+        ->needs(vision);
+    app.add_option("--daemon", options.feedback.daemon,
+                   "unix:PATH of adapathd's socket: it gets the server's reports too, to learn from")
+        ->needs(vision);
     CLI::Option* qp = app.add_option("--qp", options.qp.directory,
                                      "Regions of two qualities: the directory that adapathd's app qp shares "
                                      "(host_directory). Without a snapshot there, "
                                      "each chunk has one quality");
+    CLI::Option* background =
+        app.add_flag("--qp-background", options.qp.background,
+                     "The server remembers the background (adapath-server only): what stands still is sent once, what "
+                     "moves gets the bytes. Where that does not save bytes, chunks are of one quality; some are "
+                     "encoded "
+                     "twice to find out (at first 5 of 35, then ever fewer; while it saves, 1 of 30)")
+            ->needs(gateway);
+    app.add_flag("--qp-background-always", options.qp.always, "Without finding out: the background, saving or not")
+        ->needs(background);
     const auto with_qp = [&](CLI::Option* option) { option->needs(qp)->capture_default_str(); };
+    const auto with_either = [&](CLI::Option* option) {
+        option->capture_default_str();
+        needing_either.push_back(option);
+    };
     with_qp(app.add_option("--qp-threshold", options.qp.threshold,
                            "Macroblocks with at least this logit get the high quality")
                 ->check(CLI::Range(-1000.0, 1000.0)));
     with_qp(app.add_option("--qp-dilation", options.qp.dilation, "And those so many macroblocks away")
                 ->check(CLI::Range(0, 255)));
-    with_qp(
-        app.add_option("--qp-gap", options.qp.gap, "Quantisers between the two qualities")->check(CLI::Range(1, 30)));
-    with_qp(app.add_option("--qp-group", options.qp.group, "Pictures a chunk, the first of them a key frame")
-                ->check(CLI::Range(1, 1000)));
+    with_either(app.add_option("--qp-gap", options.qp.gap,
+                               "Quantisers between the two qualities; with --qp-background, between what is shown and "
+                               "regions that the server asks for")
+                    ->check(CLI::Range(1, 30)));
+    with_either(app.add_option("--qp-group", options.qp.group, "Pictures a chunk, the first of them a key frame")
+                    ->check(CLI::Range(1, 1000)));
     app.add_flag("--verbose", options.verbose, "Debug messages, x264's and libav's among them");
     try {
         app.parse(argc, argv);
@@ -239,6 +365,11 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "adapath-video-send: %s\n", message);
         return static_cast<int>(exit_usage);
     };
+    for (const CLI::Option* option : needing_either) {
+        if (option->count() > 0 && qp->count() == 0 && background->count() == 0) {
+            return usage((option->get_name() + " needs --qp or --qp-background").c_str());
+        }
+    }
     if (options.saturate && !options.adaptive) {
         return usage("--saturate and --no-adaptive exclude each other");
     }
