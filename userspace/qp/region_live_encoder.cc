@@ -25,7 +25,7 @@ public:
 
     Result<EncodedFrame> encode(const Picture& picture, double kbps, uint64_t now_ns) override {
         if (pictures_ == 0) {
-            if (Status begun = begin_chunk(picture, kbps); !begun) {
+            if (Status begun = begin_chunk(picture, kbps, now_ns); !begun) {
                 return begun.error();
             }
         }
@@ -70,9 +70,9 @@ private:
         return {y, width, static_cast<uint32_t>(size_.height), width};
     }
 
-    Status begin_chunk(const Picture& picture, double kbps) {
+    Status begin_chunk(const Picture& picture, double kbps, uint64_t now_ns) {
         const LiveSelector::Decision decision =
-            selector_.decide(luma(picture.y), luma(before_.empty() ? nullptr : before_.data()));
+            selector_.decide(luma(picture.y), luma(before_.empty() ? nullptr : before_.data()), now_ns / 1000);
         const double budget = kbps * 125 * options_.group / fps_;
         // Nothing or all in high quality is one quality, and the encoder is spared its offsets.
         const bool regions = decision.mask && decision.share > 0 && decision.share < 1;
