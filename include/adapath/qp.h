@@ -13,7 +13,7 @@
 
 #include "types.h"
 
-#define ADP_QP_SCHEMA 1
+#define ADP_QP_SCHEMA 2
 #define ADP_QP_PLANES 2
 #define ADP_QP_CELL 4
 #define ADP_QP_CHANGE_GAIN 4
@@ -54,11 +54,11 @@ ADP_INLINE void adp_qp_change(const adp_u8 *now, const adp_u8 *before, adp_u32 c
 }
 
 /*
- * A decision's proof: one macroblock chosen at random, its logit, and the codes that this logit depends on. Run on this window
- * alone, the reference interpreter gives the logit at the block's place in it (codegen/image.h: window_of()): the window begins at
- * a whole macroblock, holds the block's receptive field, and ends early only where the picture does, so that the network's zero
- * padding is where the picture's is. The selector sees 15 codes to each side of a block's first one: 32 with those that come before
- * the first whole block.
+ * A decision's proof, and what is learned from: some macroblocks of the chunk, spread at random over the picture; of each its
+ * logit and the codes that this logit depends on. Run on this window alone, the reference interpreter gives the logit at the
+ * block's place in it (codegen/image.h: window_of()): the window begins at a whole macroblock, holds the block's receptive field,
+ * and ends early only where the picture does, so that the network's zero padding is where the picture's is. The selector sees 15
+ * codes to each side of a block's first one: 32 with those that come before the first whole block.
  */
 #define ADP_QP_WINDOW 32
 
@@ -70,15 +70,21 @@ enum adp_qp_flag {
 };
 #define ADP_QP_NOT_DECIDED (ADP_QP_UNIFORM | ADP_QP_COMPILING)
 
-/* One a chunk, whoever decided it. Without a decision there are no window, output and hash. */
+/*
+ * One a macroblock that is told of: `parts` of them a chunk, alike but for seq, part, block, output and window. Without a decision
+ * one a chunk, and there are no window, output and hash.
+ */
 struct adp_qp_sample {
 	adp_u64 time_us; /* CLOCK_MONOTONIC, when the decision was there */
 	adp_u64 flow;    /* the reader's number, given out one by one (host.h) */
-	adp_u32 seq;     /* of the flow's chunks, from 1, without gaps */
+	adp_u32 seq;     /* of the flow's samples, from 1, without gaps */
 	adp_u32 generation;
 	adp_u32 slot;
 	adp_u32 flags;       /* enum adp_qp_flag */
 	adp_u64 logits_hash; /* adp_qp_hash() over all logits, row by row */
+	/* The chunk's time: its first picture's, CLOCK_MONOTONIC as its encoder told the wire, so that what the server says of the
+	 * chunk (CameraReport.chunk_us) names the same number. */
+	adp_u64 chunk_us;
 	adp_u32 camera;      /* as its encoder numbers it */
 	adp_u16 width;       /* of the picture, pixels */
 	adp_u16 height;
@@ -92,14 +98,16 @@ struct adp_qp_sample {
 	adp_u8 qp_low;
 	adp_u8 window_width; /* codes */
 	adp_u8 window_height;
-	adp_u8 pad[3];
+	adp_u8 part; /* of the chunk's samples, from 0 */
+	adp_u8 parts;
+	adp_u8 pad;
 	adp_u32 decision_us;    /* from the first pixel that was looked at to the mask */
 	adp_u32 bytes_before;   /* what the chunk before took; 0: there was none */
 	adp_u32 budget_before;  /* what it was to take */
 	adp_u32 us_before;      /* from its decision to this one */
 	adp_u8 codes[ADP_QP_PLANES * ADP_QP_WINDOW * ADP_QP_WINDOW]; /* plane by plane, rows of window_width */
 };
-ADP_STATIC_ASSERT(sizeof(struct adp_qp_sample) == 88 + 2 * 32 * 32, "no padding");
+ADP_STATIC_ASSERT(sizeof(struct adp_qp_sample) == 96 + 2 * 32 * 32, "no padding");
 
 /* FNV-1a, 64 bits, over the numbers' bytes, least significant first: the same everywhere. */
 ADP_INLINE adp_u64 adp_qp_hash(const adp_s32 *values, adp_u32 count)

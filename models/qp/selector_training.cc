@@ -1,8 +1,6 @@
 // See selector_training.h.
 #include "models/qp/selector_training.h"
 
-#include <torch/torch.h>
-
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -11,53 +9,11 @@
 #include <utility>
 
 #include "models/qp/selector.h"
+#include "models/qp/selector_tensors.h"
 
 namespace adapath {
 
 namespace {
-
-// Each layer's weights and biases, in the order of the network's layers; pools have none.
-struct Parameters {
-    std::vector<torch::Tensor> weights;
-    std::vector<torch::Tensor> biases;
-};
-
-std::vector<int64_t> weight_shape(const ImageLayerShape& layer) {
-    const int64_t inputs = layer.kind == ImageLayerKind::depthwise ? 1 : layer.inputs;
-    return {layer.outputs, inputs, layer.kernel, layer.kernel};
-}
-
-torch::Tensor run(const ImageNetwork& network, const Parameters& parameters, torch::Tensor x) {
-    for (size_t i = 0; i < network.layers.size(); i++) {
-        const ImageLayerShape& layer = network.layers[i];
-        if (layer.kind == ImageLayerKind::pool) {
-            x = torch::avg_pool2d(x, 2, 2, 0, true, false);
-            continue;
-        }
-        const int64_t groups = layer.kind == ImageLayerKind::depthwise ? layer.inputs : 1;
-        x = torch::conv2d(x, parameters.weights[i], parameters.biases[i], layer.stride, layer.kernel / 2, 1, groups);
-        if (i + 1 < network.layers.size()) x = torch::relu(x);
-    }
-    return x;
-}
-
-// Codes as real numbers, [planes, height, width].
-torch::Tensor real(const ImageNetwork& network, const ImageCodes& codes) {
-    const auto planes = static_cast<int64_t>(network.inputs.size());
-    torch::Tensor x = torch::empty({planes, codes.size.height, codes.size.width});
-    auto* to = x.data_ptr<float>();
-    const size_t count = size_t{codes.size.width} * codes.size.height;
-    for (size_t c = 0; c < network.inputs.size(); c++)
-        for (size_t i = 0; i < count; i++)
-            to[c * count + i] =
-                network.inputs[c].scale * static_cast<float>(codes.codes[c * count + i] - network.inputs[c].zero_point);
-    return x;
-}
-
-std::vector<float> numbers(const torch::Tensor& tensor) {
-    const torch::Tensor flat = tensor.detach().contiguous();
-    return {flat.data_ptr<float>(), flat.data_ptr<float>() + flat.numel()};
-}
 
 struct Prepared {
     torch::Tensor input;
@@ -72,8 +28,8 @@ ImageFloatModel train_selector(const std::vector<SelectorSample>& samples, const
     std::mt19937_64 random(training.seed);
     const ImageNetwork network = selector_network();
 
-    Parameters parameters;
-    std::vector<torch::Tensor> all;
+    SelectorTensors parameters;
+    parameters.network = network;
     for (const ImageLayerShape& layer : network.layers) {
         torch::Tensor weights;
         torch::Tensor biases;
@@ -82,8 +38,6 @@ ImageFloatModel train_selector(const std::vector<SelectorSample>& samples, const
             const auto fan_in = static_cast<double>(shape[1] * shape[2] * shape[3]);
             weights = (torch::randn(shape) * std::sqrt(2 / fan_in)).requires_grad_();
             biases = torch::zeros({layer.outputs}).requires_grad_();
-            all.push_back(weights);
-            all.push_back(biases);
         }
         parameters.weights.push_back(weights);
         parameters.biases.push_back(biases);
@@ -97,13 +51,13 @@ ImageFloatModel train_selector(const std::vector<SelectorSample>& samples, const
         by_size[{sample.codes.size.width, sample.codes.size.height}].push_back(i);
         torch::Tensor truth = torch::empty({1, sample.truth.rows, sample.truth.columns});
         std::copy(sample.truth.values.begin(), sample.truth.values.end(), truth.data_ptr<float>());
-        prepared.push_back({real(network, sample.codes), truth});
+        prepared.push_back({real_codes(network, sample.codes), truth});
     }
     std::vector<const std::vector<size_t>*> size_of(samples.size());
     for (const auto& [size, members] : by_size)
         for (size_t i : members) size_of[i] = &members;
 
-    torch::optim::Adam optimiser(all, torch::optim::AdamOptions(training.rate));
+    torch::optim::Adam optimiser(parameters.parameters(), torch::optim::AdamOptions(training.rate));
     auto one_of = [&](size_t count) { return static_cast<size_t>(random() % count); };
     auto uniform = [&] { return static_cast<double>(random() >> 11) * 0x1p-53; };
     constexpr uint32_t report_every = 100;
@@ -130,7 +84,7 @@ ImageFloatModel train_selector(const std::vector<SelectorSample>& samples, const
             inputs.push_back(input);
             truths.push_back(truth);
         }
-        const torch::Tensor logits = run(network, parameters, torch::stack(inputs));
+        const torch::Tensor logits = parameters.run(torch::stack(inputs));
         const torch::Tensor loss = torch::binary_cross_entropy_with_logits(logits, torch::stack(truths));
         optimiser.zero_grad();
         loss.backward();
@@ -142,31 +96,12 @@ ImageFloatModel train_selector(const std::vector<SelectorSample>& samples, const
         }
     }
 
-    ImageFloatModel model;
-    model.network = network;
-    for (size_t i = 0; i < network.layers.size(); i++) {
-        const bool has = parameters.weights[i].defined();
-        model.weights.push_back(has ? numbers(parameters.weights[i]) : std::vector<float>{});
-        model.biases.push_back(has ? numbers(parameters.biases[i]) : std::vector<float>{});
-    }
-    return model;
+    return parameters.model();
 }
 
 std::vector<float> selector_torch(const ImageFloatModel& model, const ImageCodes& codes) {
     const torch::NoGradGuard no_gradients;
-    Parameters parameters;
-    for (size_t i = 0; i < model.network.layers.size(); i++) {
-        const ImageLayerShape& layer = model.network.layers[i];
-        torch::Tensor weights;
-        torch::Tensor biases;
-        if (layer.kind != ImageLayerKind::pool) {
-            weights = torch::tensor(model.weights[i]).reshape(weight_shape(layer));
-            biases = torch::tensor(model.biases[i]);
-        }
-        parameters.weights.push_back(weights);
-        parameters.biases.push_back(biases);
-    }
-    return numbers(run(model.network, parameters, real(model.network, codes).unsqueeze(0)));
+    return numbers_of(SelectorTensors::of(model, false).run(real_codes(model.network, codes).unsqueeze(0)));
 }
 
 }  // namespace adapath

@@ -230,15 +230,15 @@ SelectOnlineCounters SelectOnline::counters() const { return state_->counters; }
 
 bool SelectOnline::stable() const { return state_->settled >= std::max(state_->options.stable_batches, 1U); }
 
-double SelectOnline::fidelity_loss(const FloatModel& active) const {
+double SelectOnline::fidelity_loss(const LearnedModel& active) const {
     const State& s = *state_;
     if (s.recent.empty()) return 0;
     const std::vector<float> now = worths_of(s.network.model(), s.recent);
-    const std::vector<float> then = worths_of(active, s.recent);
+    const std::vector<float> then = worths_of(std::get<FloatModel>(active), s.recent);
     return mean_difference(now, then);  // the range of a worth is 1
 }
 
-bool SelectOnline::necessary(const FloatModel& active) const {
+bool SelectOnline::necessary(const LearnedModel& active) const {
     return fidelity_loss(active) > state_->options.necessary_loss;
 }
 
@@ -266,9 +266,9 @@ std::vector<InputCodes> SelectOnline::simulated_codes(const FloatModel& model, s
     return all;
 }
 
-void SelectOnline::restart_from(const FloatModel& model) {
+void SelectOnline::restart_from(const LearnedModel& model) {
     State& s = *state_;
-    s.network.assign(model);
+    s.network.assign(std::get<FloatModel>(model));
     s.make_optimiser();
     // What was learned from these was just undone; the newest are learned from again with others.
     s.labels.clear();

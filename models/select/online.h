@@ -71,6 +71,7 @@ public:
     void add(std::span<const adp_select_sample> samples, bool learn = true);
     SelectOnlineStats train();
     [[nodiscard]] SelectOnlineCounters counters() const;
+    [[nodiscard]] FloatModel current() const;
 
     [[nodiscard]] std::string_view app() const override { return "select"; }
     [[nodiscard]] uint32_t schema() const override { return ADP_SELECT_SCHEMA; }
@@ -79,13 +80,13 @@ public:
     void add_measured(uint64_t camera, uint64_t chunk_us, double sub_worth, double gain) override;
     std::string step() override;
     [[nodiscard]] bool stable() const override;
-    [[nodiscard]] double fidelity_loss(const FloatModel& active) const override;
-    [[nodiscard]] bool necessary(const FloatModel& active) const override;
-    [[nodiscard]] FloatModel current() const override;
+    [[nodiscard]] double fidelity_loss(const LearnedModel& active) const override;
+    [[nodiscard]] bool necessary(const LearnedModel& active) const override;
+    [[nodiscard]] LearnedModel model() const override { return current(); }
     [[nodiscard]] std::vector<InputCodes> recent_codes() const override;
     // Made up around what cameras are like: there are no measured chunks where only the trainer runs.
     [[nodiscard]] std::vector<InputCodes> simulated_codes(const FloatModel& model, size_t count) const override;
-    void restart_from(const FloatModel& model) override;
+    void restart_from(const LearnedModel& model) override;
     Status save(const std::string& directory) const override;
     [[nodiscard]] std::string progress() const override;
 

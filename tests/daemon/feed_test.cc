@@ -8,12 +8,15 @@
 #include <sstream>
 #include <thread>
 
+#include <adapath/qp.h>
+
 #include "tests/daemon/fake_feed.h"
 #include "tests/daemon/support.h"
 #include "userspace/adapathctl/commands.h"
 #include "userspace/adapathd/control_service.h"
 #include "userspace/common/clock.h"
 #include "userspace/common/stop.h"
+#include "userspace/host/host_reader.h"
 
 namespace adapath {
 namespace {
@@ -138,7 +141,8 @@ TEST_F(FeedTest, WhatIsSoundArrivesAndIsCounted) {
     EXPECT_GE(feed.market_age_s(), 0);
     std::ostringstream plain;
     ASSERT_TRUE(Client(socket_).status(plain, false).ok());
-    EXPECT_NE(plain.str().find("markets 2  reports 2 (seen 1, measured 1)"), std::string::npos) << plain.str();
+    EXPECT_NE(plain.str().find("markets 2  reports 2 (seen 1, measured 1, blocks 0)"), std::string::npos)
+        << plain.str();
     EXPECT_NE(plain.str().find("price 3.000"), std::string::npos) << plain.str();
 }
 
@@ -266,6 +270,150 @@ TEST_F(FeedTest, AStoppingDaemonEndsTheStreamAtOnce) {
     server_.reset();
     EXPECT_LT(monotonic_us() - begin_us, 1500000U);
     EXPECT_FALSE(writer->Finish().ok());
+}
+
+// The app qp: nothing but the trainer listens.
+class QpFeedTest : public ::testing::Test {
+protected:
+    void SetUp() override {
+        pb::DaemonConfig config;
+        config.set_app("qp");
+        config.set_backend("host");
+        config.set_interval_ms(5);
+        config.set_state_directory(directory_ / "state");
+        config.set_host_directory(directory_ / "host");
+        config.set_socket(socket_);
+        Result<std::unique_ptr<Daemon>> daemon = Daemon::open(config);
+        ASSERT_TRUE(daemon) << daemon.error().message;
+        daemon_ = std::move(*daemon);
+        Result<std::unique_ptr<ControlServer>> server = ControlServer::start(*daemon_, socket_, "no-such-group");
+        ASSERT_TRUE(server) << server.error().message;
+        server_ = std::move(*server);
+        thread_ = std::thread([this] { daemon_->run(stop_); });
+        channel_ = grpc::CreateChannel("unix:" + socket_, grpc::InsecureChannelCredentials());
+    }
+    void TearDown() override {
+        server_.reset();
+        stop_.request();
+        if (thread_.joinable()) {
+            thread_.join();
+        }
+    }
+    static pb::FeedRequest blocks(uint32_t camera, uint32_t columns, uint32_t rows) {
+        pb::FeedRequest request;
+        request.mutable_report()->set_camera(camera);
+        request.mutable_report()->set_chunk_us(monotonic_us());
+        pb::BlockWeights* weights = request.mutable_report()->mutable_blocks();
+        weights->set_columns(columns);
+        weights->set_rows(rows);
+        for (uint32_t i = 0; i < std::min<uint64_t>(uint64_t{columns} * rows, 1 << 17); i++) {
+            weights->add_weights(static_cast<float>(i));
+        }
+        return request;
+    }
+    grpc::Status send(const std::vector<pb::FeedRequest>& requests) {
+        pb::FeedReply reply;
+        grpc::ClientContext context;
+        auto stub = pb::SelectFeed::NewStub(channel_);
+        auto writer = stub->Feed(&context, &reply);
+        for (const pb::FeedRequest& request : requests) {
+            if (!writer->Write(request)) {
+                break;
+            }
+        }
+        writer->WritesDone();
+        return writer->Finish();
+    }
+    pb::StatusReply status() {
+        pb::StatusReply reply;
+        daemon_->fill_status(reply);
+        return reply;
+    }
+
+    test::TemporaryDirectory directory_;
+    std::string socket_ = directory_ / "s.sock";
+    std::unique_ptr<Daemon> daemon_;
+    std::unique_ptr<ControlServer> server_;
+    StopToken stop_;
+    std::thread thread_;
+    std::shared_ptr<grpc::Channel> channel_;
+};
+
+TEST_F(QpFeedTest, LabelsFollowTheSamplesToTheTrainer) {
+    grpc::ClientContext context;
+    pb::SamplesRequest request;
+    request.set_trainer(true);
+    auto control = pb::Control::NewStub(channel_);
+    auto reader = control->StreamSamples(&context, request);
+    pb::SampleBatch batch;
+    ASSERT_TRUE(reader->Read(&batch));  // the first one, empty
+    EXPECT_EQ(batch.schema(), uint32_t{ADP_QP_SCHEMA});
+    Result<std::unique_ptr<HostReader>> encoder =
+        HostReader::join(directory_ / "host", {"qp", ADP_QP_SCHEMA, sizeof(adp_qp_sample)}, 9);
+    ASSERT_TRUE(encoder) << encoder.error().message;
+    uint32_t reports = 0;
+    size_t samples = 0;
+    for (uint32_t i = 0; i < 10; i++) {
+        adp_qp_sample sample{};
+        sample.time_us = monotonic_us();
+        sample.flow = (*encoder)->flow();
+        sample.seq = i + 1;
+        sample.flags = ADP_QP_UNIFORM;
+        ASSERT_TRUE((*encoder)->put(std::as_bytes(std::span(&sample, 1))));
+        // The largest picture that there is: several of them fill a message of the stream.
+        const pb::FeedRequest label = blocks(65535, 256, 256);
+        ASSERT_TRUE(send({label, label, label, label, label}).ok());
+        while (reports < 5 * (i + 1) && reader->Read(&batch)) {
+            samples += batch.records().size() / sizeof(adp_qp_sample);
+            EXPECT_LT(batch.ByteSizeLong(), 4U << 20);
+            for (const pb::CameraReport& report : batch.reports()) {
+                EXPECT_GT(samples, i) << "a report before its sample";
+                EXPECT_EQ(report.camera_id(), 65535U);
+                EXPECT_EQ(report.chunk_us(), label.report().chunk_us());
+                EXPECT_EQ(report.blocks().weights_size(), 65536);
+                reports++;
+            }
+        }
+    }
+    context.TryCancel();
+    EXPECT_EQ(status().feed().reports(), 50U);
+    EXPECT_EQ(status().feed().blocks(), 50U);
+    EXPECT_EQ(status().feed().lost(), 0U);
+    std::ostringstream plain;
+    ASSERT_TRUE(Client(socket_).status(plain, false).ok());
+    EXPECT_NE(plain.str().find("blocks 50"), std::string::npos) << plain.str();
+    EXPECT_EQ(plain.str().find("market "), std::string::npos) << "there is no price to tell";
+}
+
+TEST_F(QpFeedTest, WhatIsNoLabelEndsTheStreamAndIsCounted) {
+    pb::FeedRequest negative = blocks(0, 4, 3);
+    negative.mutable_report()->mutable_blocks()->set_weights(5, -0.5F);
+    pb::FeedRequest infinite = blocks(0, 4, 3);
+    infinite.mutable_report()->mutable_blocks()->set_weights(0, std::numeric_limits<float>::infinity());
+    pb::FeedRequest few = blocks(0, 4, 3);
+    few.mutable_report()->mutable_blocks()->set_rows(4);
+    pb::FeedRequest wraps = blocks(0, 4, 3);  // columns * rows is 12 in 32 bits
+    wraps.mutable_report()->mutable_blocks()->set_columns(1U << 31);
+    wraps.mutable_report()->mutable_blocks()->set_rows(2);
+    const std::vector<std::pair<pb::FeedRequest, std::string>> wrong = {
+        {negative, "blocks.weights"},
+        {infinite, "blocks.weights"},
+        {few, "blocks.weights"},
+        {wraps, "blocks.columns"},
+        {blocks(0, 257, 1), "blocks.columns"},
+        {blocks(0, 1, 257), "blocks.rows"},
+        {blocks(0, 0, 4), "blocks.columns"},
+        {blocks(65536, 4, 3), "report.camera is 65536"},
+    };
+    for (const auto& [request, word] : wrong) {
+        const grpc::Status sent = send({request});
+        EXPECT_EQ(sent.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << word;
+        EXPECT_NE(sent.error_message().find(word), std::string::npos) << sent.error_message();
+    }
+    EXPECT_EQ(status().feed().refused(), wrong.size());
+    EXPECT_EQ(status().feed().reports(), 0U);
+    EXPECT_TRUE(send({blocks(0, 4, 3)}).ok());
+    EXPECT_EQ(status().feed().blocks(), 1U);
 }
 
 TEST(FeedOfAnotherApp, IsNotServed) {

@@ -193,7 +193,7 @@ TEST_F(SelectTrainerTest, WhatTheServerMeasuresDecidesAndOutlivesRestarts) {
     // Another trainer begins with what this one has saved.
     trainer.reset();
     trainer = this->trainer();
-    const FloatModel saved = trainer->learner().current();
+    const FloatModel saved = std::get<FloatModel>(trainer->learner().model());
     EXPECT_NE(saved.weights, read_float_model(ADAPATH_SELECT_CHECKPOINT "/policy.model")->weights);
     ASSERT_TRUE(step_until(*trainer, [&] { return trainer->counters().reports > 10; })) << trainer->progress();
 }

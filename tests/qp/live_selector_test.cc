@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <set>
+
 #include "tests/daemon/support.h"
 #include "tests/qp/selectors.h"
 #include "tests/support/patience.h"
@@ -22,6 +24,7 @@ using testing_support::selector_snapshot;
 
 constexpr uint32_t kWidth = 300;  // neither side is whole macroblocks
 constexpr uint32_t kHeight = 203;
+constexpr uint64_t kChunkUs = 7'000'000;  // of picture 0
 
 class LiveSelectorTest : public ::testing::Test {
 protected:
@@ -37,14 +40,14 @@ protected:
         ASSERT_TRUE(slot) << slot.error().message;
         ASSERT_TRUE(backend_->installer->switch_to(*slot).ok());
     }
-    LiveSelector selector(double threshold = 0, int dilation = 0) {
-        return LiveSelector({host_, 5, threshold, dilation, 11}, programs_);
+    LiveSelector selector(double threshold = 0, int dilation = 0, unsigned samples = 8) {
+        return LiveSelector({host_, 5, threshold, dilation, 11, samples}, programs_);
     }
     static LiveSelector::Decision decide(LiveSelector& selector, uint32_t picture = 1) {
         const std::vector<uint8_t> before = moving_luma(kWidth, kHeight, picture - 1);
         const std::vector<uint8_t> now = moving_luma(kWidth, kHeight, picture);
-        const LiveSelector::Decision decision =
-            selector.decide({now.data(), kWidth, kHeight, kWidth}, {before.data(), kWidth, kHeight, kWidth});
+        const LiveSelector::Decision decision = selector.decide(
+            {now.data(), kWidth, kHeight, kWidth}, {before.data(), kWidth, kHeight, kWidth}, kChunkUs + picture);
         selector.record({30, decision.mask ? 38 : 30, 1234, 1300});
         return decision;
     }
@@ -88,7 +91,7 @@ TEST_F(LiveSelectorTest, WithoutADaemonEverThePictureHasOneQuality) {
     EXPECT_EQ(alone.stats().generation, 1U);
 }
 
-TEST_F(LiveSelectorTest, TheMaskIsTheInterpretersAndTheSampleProvesIt) {
+TEST_F(LiveSelectorTest, TheMaskIsTheInterpretersAndEachSampleProvesIt) {
     open();
     install(3);
     const Snapshot snapshot = selector_snapshot(3);
@@ -102,16 +105,29 @@ TEST_F(LiveSelectorTest, TheMaskIsTheInterpretersAndTheSampleProvesIt) {
         return std::make_shared<const ImageQuantModel>(snapshot.image->model);
     });
     size_t blocks = 0;
-    for (uint32_t picture = 2; picture < 200; picture++) {
+    for (uint32_t picture = 2; picture < 40; picture++) {
         const LiveSelector::Decision decision = decide(live, picture);
         ASSERT_TRUE(decision.mask);
         const std::vector<std::vector<std::byte>> records = samples();
-        ASSERT_EQ(records.size(), 1U);
+        ASSERT_EQ(records.size(), 8U);
+        std::set<std::pair<uint32_t, uint32_t>> places;
+        std::set<uint32_t> seqs;
         adp_qp_sample sample;
-        memcpy(&sample, records[0].data(), sizeof(sample));
-        DecodedSample decoded = app.decode(records[0]);
-        EXPECT_TRUE(decoded.made_by_network);
-        ASSERT_EQ(verifier.explain(app, decoded), "") << "block " << sample.column << "," << sample.row;
+        for (size_t part = 0; part < records.size(); part++) {
+            memcpy(&sample, records[part].data(), sizeof(sample));
+            EXPECT_EQ(sample.chunk_us, kChunkUs + picture);
+            EXPECT_EQ(sample.camera, 5U);
+            EXPECT_EQ(sample.part, part);
+            EXPECT_EQ(sample.parts, 8U);
+            places.insert({sample.column, sample.row});
+            seqs.insert(sample.seq);
+            const DecodedSample decoded = app.decode(records[part]);
+            EXPECT_TRUE(decoded.made_by_network);
+            ASSERT_EQ(verifier.explain(app, decoded), "") << "block " << sample.column << "," << sample.row;
+            blocks += sample.column > 3 && sample.row > 3 && sample.column < 14 && sample.row < 8 ? 1 : 0;
+        }
+        EXPECT_EQ(places.size(), 8U) << "each another block";
+        EXPECT_EQ(*seqs.rbegin() - *seqs.begin(), 7U) << "and one after the other";
         if (picture < 12) {
             const std::vector<int32_t> logits = interpret(snapshot.image->model, codes(picture));
             EXPECT_EQ(sample.logits_hash, adp_qp_hash(logits.data(), static_cast<uint32_t>(logits.size())));
@@ -123,7 +139,6 @@ TEST_F(LiveSelectorTest, TheMaskIsTheInterpretersAndTheSampleProvesIt) {
             EXPECT_EQ(*decision.mask, *mask);
             EXPECT_EQ(sample.share_q16, static_cast<uint32_t>(std::lround(mask->share() * 65536)));
         }
-        blocks += sample.column > 3 && sample.row > 3 && sample.column < 14 && sample.row < 8 ? 1 : 0;
         // A bit of the output, of a code that counts, of the flag: each is noticed.
         const auto altered = [&](const auto& change) {
             adp_qp_sample other = sample;
@@ -140,6 +155,44 @@ TEST_F(LiveSelectorTest, TheMaskIsTheInterpretersAndTheSampleProvesIt) {
         EXPECT_NE(altered([](adp_qp_sample& s) { s.generation = 4; }), "");
     }
     EXPECT_GT(blocks, 10U) << "some blocks away from every edge";
+}
+
+TEST_F(LiveSelectorTest, WhatIsHighIsAmongTheSamplesWhereTheChunkHasAny) {
+    open();
+    install(3);
+    // So that a few of the blocks are high.
+    std::vector<int32_t> logits = interpret(selector_snapshot(3).image->model, codes(1));
+    std::ranges::sort(logits, std::greater<>());
+    LiveSelector live = selector(logits[2] / 65536.0, 0, 4);
+    ASSERT_TRUE(decides(live));
+    (void)samples();
+    for (int chunk = 0; chunk < 20; chunk++) {
+        ASSERT_TRUE(decide(live, 1).mask);
+        const std::vector<std::vector<std::byte>> records = samples();
+        ASSERT_EQ(records.size(), 4U);
+        size_t high = 0;
+        for (const std::vector<std::byte>& record : records) {
+            adp_qp_sample sample;
+            memcpy(&sample, record.data(), sizeof(sample));
+            high += (sample.flags & ADP_QP_BLOCK_HIGH) != 0 ? 1 : 0;
+        }
+        EXPECT_GE(high, 1U);
+    }
+}
+
+// A daemon that is away for long: what has no room is lost, counted on both sides, and costs the encoder nothing.
+TEST_F(LiveSelectorTest, AFullRingLosesSamplesAndCountsThem) {
+    open();
+    install(1);
+    LiveSelector live = selector(0, 0, kQpSamplesMost + 1);
+    ASSERT_TRUE(decides(live));
+    (void)samples();
+    const uint64_t before = live.stats().samples;
+    for (int chunk = 0; chunk < 5; chunk++) ASSERT_TRUE(decide(live).mask);
+    EXPECT_EQ(live.stats().samples - before, 5 * kQpSamplesMost);
+    EXPECT_EQ(live.stats().samples_lost, 5 * kQpSamplesMost - ADP_HOST_RING);
+    EXPECT_EQ(backend_->collector->stats().samples_lost, live.stats().samples_lost);
+    EXPECT_EQ(samples().size(), ADP_HOST_RING);
 }
 
 TEST_F(LiveSelectorTest, FollowsTheSwitchFromOneChunkToTheNext) {

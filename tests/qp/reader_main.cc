@@ -2,6 +2,8 @@
 // what is active until it is killed.
 //
 //   qp_switch_reader run DIRECTORY CHUNKS_PER_SECOND     a line every 50 chunks, and "done ..." at the end
+//                                                        (a chunk's time modulo 1000: which of moving_luma()'s
+//                                                        pictures)
 //   qp_switch_reader hold DIRECTORY                      "holding SLOT"
 #include <fmt/format.h>
 #include <signal.h>
@@ -14,6 +16,7 @@
 #include <thread>
 
 #include "tests/qp/selectors.h"
+#include "userspace/common/clock.h"
 #include "userspace/qp/live_selector.h"
 
 namespace {
@@ -40,24 +43,28 @@ int hold(const std::string& directory) {
 int run(const std::string& directory, double rate) {
     constexpr uint32_t kWidth = 168;  // not whole macroblocks
     constexpr uint32_t kHeight = 120;
+    constexpr uint32_t kPictures = 1000;
     LiveSelector selector({directory, 3, 0.0, 1, 0}, std::make_shared<ProgramCache>());
     auto next = std::chrono::steady_clock::now();
     std::vector<uint8_t> before;
-    for (uint32_t picture = 0; !g_stop; picture++) {
+    for (uint32_t chunk = 0; !g_stop; chunk++) {
+        const uint32_t picture = chunk % kPictures;
         const std::vector<uint8_t> now = testing_support::moving_luma(kWidth, kHeight, picture);
         selector.decide({now.data(), kWidth, kHeight, kWidth},
-                        {before.empty() ? nullptr : before.data(), kWidth, kHeight, kWidth});
+                        {before.empty() ? nullptr : before.data(), kWidth, kHeight, kWidth},
+                        monotonic_us() / kPictures * kPictures + picture);
         selector.record({30, 38, 1000, 1100});
         before = now;
-        if (picture % 50 == 0) {
-            fmt::print("at {} generation {} {}\n", picture, selector.stats().generation, selector.stats().state);
+        if (chunk % 50 == 0) {
+            fmt::print("at {} generation {} {}\n", chunk, selector.stats().generation, selector.stats().state);
             std::fflush(stdout);
         }
         next += std::chrono::microseconds(static_cast<int64_t>(1e6 / rate));
         std::this_thread::sleep_until(next);
     }
     const LiveSelectorStats& stats = selector.stats();
-    fmt::print("done {} {} {} {}\n", stats.decisions, stats.uniform, stats.samples_lost, stats.switches);
+    fmt::print("done {} {} {} {} {}\n", stats.decisions, stats.uniform, stats.samples_lost, stats.switches,
+               stats.samples);
     return 0;
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <set>
 
 #include "tests/server/frames.h"
 #include "tests/server/sender.h"
@@ -347,6 +348,54 @@ TEST_F(CameraTest, LabelsForTheQualitySelector) {
     // The renditions differ by one in luma; the fake gradient is all on the left.
     EXPECT_GT(blocks[0].blocks().weights(0), 0);
     EXPECT_EQ(blocks[0].blocks().weights(3), 0);
+}
+
+// A camera of the app qp: its pictures against what a low quality makes of them.
+TEST_F(CameraTest, LabelsForTheQualitySelectorWhereOneRenditionComes) {
+    shared_.vision.gradients = 0.5;
+    start(2, 256);
+    const auto play_textured = [&](uint64_t from_us, size_t pictures) {
+        for (size_t i = 0; i < pictures; i++) {
+            AccessUnit unit;
+            unit.bytes.resize(100);
+            unit.idr = i % 10 == 0;
+            unit.first_us = unit.begins_us = from_us + i * 100'000;
+            unit.timestamp = static_cast<uint32_t>(unit.first_us * 9 / 100);
+            const video::AvFrame frame = grey_frame(main_width, main_width, 100, 128);
+            // What a coarse quantiser loses, in the left half only.
+            for (int y = 0; y < main_width; y++)
+                for (int x = 0; x < main_width; x++)
+                    frame->data[0][y * frame->linesize[0] + x] = static_cast<uint8_t>(
+                        x < main_width / 2 ? 90 + (x * 7 + y * 13 + static_cast<int>(i)) % 23 : 100);
+            camera_->picture(ADP_SELECT_MAIN, unit, unit.first_us * 1000, *frame);
+        }
+    };
+    play_textured(start_us, 40);
+    camera_->end();
+    ASSERT_TRUE(wait_until([&] { return chunks() == 4 && reports(pb::CameraReport::kBlocks).size() == 2; }));
+    pool_->stop();
+    const auto blocks = reports(pb::CameraReport::kBlocks);
+    ASSERT_EQ(blocks.size(), 2U);  // of four chunks
+    std::set<uint64_t> times;
+    for (const ChunkResult& chunk : of(ADP_SELECT_MAIN)) times.insert(chunk.chunk_us);
+    for (const pb::CameraReport& report : blocks) {
+        EXPECT_TRUE(times.contains(report.chunk_us())) << "the chunk's time, as the encoder knows it";
+        ASSERT_EQ(report.blocks().weights_size(), 16);
+        EXPECT_GT(report.blocks().weights(0), 0);
+        EXPECT_LT(report.blocks().weights(3), report.blocks().weights(0) / 10);
+    }
+    EXPECT_TRUE(reports(pb::CameraReport::kMeasured).empty());
+}
+
+TEST_F(CameraTest, WithoutObjectsNothingMattersAndThatIsALabelToo) {
+    shared_.vision.gradients = 1;
+    main_boxes_ = 0;
+    start(2, 256);
+    play(start_us, 10, false, true);
+    camera_->end();
+    ASSERT_TRUE(wait_until([&] { return reports(pb::CameraReport::kBlocks).size() == 1; }));
+    const auto blocks = reports(pb::CameraReport::kBlocks);
+    for (const float weight : blocks[0].blocks().weights()) EXPECT_EQ(weight, 0);
 }
 
 TEST_F(CameraTest, WhatTheNetworkFailsAtIsCountedAndSaidNothingOf) {

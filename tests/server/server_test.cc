@@ -280,6 +280,52 @@ TEST_F(ServerTest, WhatBothRenditionsAreWorthReachesTheGateway) {
     EXPECT_EQ(watching.finish().error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
+// The app qp's sender: main alone, and what the network says of its blocks comes back under the chunk's time.
+TEST_F(ServerTest, AChunkOfOneRenditionIsLabelled) {
+    if (!std::filesystem::exists(weights) || !std::filesystem::exists(clip_file))
+        GTEST_SKIP() << "the vision network's weights or the clip are not there: scripts/deps.sh fetches them";
+    prepare_process(1);
+    Result<video::Clip> clip = video::Clip::load(clip_file, {512, 384}, group * video::picture_bytes({512, 384}));
+    ASSERT_TRUE(clip.ok());
+    const std::vector<Encoded> main = encode(*clip, 600, group);
+    Result<std::unique_ptr<VisionPool>> pool =
+        VisionPool::start({.threads = 1, .queue = 64, .open = [] { return open_detector(weights); }});
+    ASSERT_TRUE(pool.ok()) << pool.error().message;
+    pool_ = std::move(*pool);
+    detections_ = std::move(*Detections::open({.model = *model_hash(weights)}));
+    shared_.pool = pool_.get();
+    shared_.network = true;
+    shared_.detections = detections_.get();
+    shared_.vision.gradients = 1;
+    shared_.vision.gradient_pictures = 2;
+    start();
+    start_vision(hub_);
+    Watching watching(channel_to(vision_->port(), "ours/roof"), "roof");
+    ASSERT_TRUE(wait_until([&] { return hub_.watchers("roof") == 1; }));
+    Line line(port());
+    ASSERT_TRUE(line.send(hello_bytes("roof", 2)));
+    RtpSender rtp(2);
+    for (size_t i = 0; i < group; i++)
+        ASSERT_TRUE(line.send_packets(ADP_SELECT_MAIN, start_us + i * picture_us, rtp.packets(main[i].bytes)));
+    ASSERT_TRUE(line.send_end());
+    ASSERT_TRUE(line.wait_closed());
+    pb::CameraReport report;
+    do {
+        ASSERT_TRUE(watching.read(report));
+    } while (!report.has_blocks());
+    EXPECT_EQ(report.camera(), 2U);
+    EXPECT_EQ(report.chunk_us(), start_us);
+    EXPECT_EQ(report.blocks().columns(), 32U);
+    EXPECT_EQ(report.blocks().rows(), 24U);
+    // Some blocks matter far more than most: those of the people.
+    std::vector<float> values(report.blocks().weights().begin(), report.blocks().weights().end());
+    ASSERT_EQ(values.size(), 32U * 24);
+    std::ranges::sort(values);
+    EXPECT_GE(values.front(), 0);
+    EXPECT_GT(values.back(), 10 * values[values.size() / 2]);
+    stop();
+}
+
 TEST_F(ServerTest, OnlyAGatewayItselfIsTold) {
     start_vision(hub_);
     const int at = vision_->port();

@@ -165,9 +165,14 @@ Result<int> Client::status(std::ostream& out, bool json) {
     }
     if (reply.has_feed()) {
         const pb::FeedStatus& feed = reply.feed();
-        fmt::print(out, "feed       {}  markets {}  reports {} (seen {}, measured {})  refused {}{}\n",
-                   feed.connected() ? "relay connected" : "no relay", feed.markets(), feed.reports(), feed.seen(),
-                   feed.measured(), feed.refused(), feed.refused() > 0 ? "; last: " + feed.last_refusal() : "");
+        fmt::print(out,
+                   "feed       {}  markets {}  reports {} (seen {}, measured {}, blocks {})  lost {}  refused {}{}\n",
+                   feed.connected() ? "connected" : "not connected", feed.markets(), feed.reports(), feed.seen(),
+                   feed.measured(), feed.blocks(), feed.lost(), feed.refused(),
+                   feed.refused() > 0 ? "; last: " + feed.last_refusal() : "");
+    }
+    if (reply.has_feed() && reply.app() == "select") {
+        const pb::FeedStatus& feed = reply.feed();
         fmt::print(out, "market     {}\n",
                    feed.market_age_s() < 0
                        ? std::string("never told: bytes cost nothing")

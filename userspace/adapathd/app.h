@@ -89,6 +89,10 @@ public:
     [[nodiscard]] virtual Status accepts(const ImageNetwork& network) const;
     [[nodiscard]] Status accepts(const Snapshot& snapshot) const;
 
+    // The daemon takes the server's reports (SelectFeed) on cameras with numbers below this; 0: on those alone that the
+    // backend has a feed for.
+    [[nodiscard]] virtual uint32_t reported_cameras() const { return 0; }
+
     // Why no snapshot of this app can be on trial; empty where one can.
     [[nodiscard]] virtual std::string_view no_trials() const { return {}; }
 

@@ -74,10 +74,10 @@ Status Daemon::start() {
     loop_options.trial = trial_options(config_.canary());
     loop_options.trials_possible = !backend_.flow_consistency;
     loop_ = std::make_unique<Loop>(*app_, *backend_.collector, *manager_, std::move(*log), samples, loop_options, sink);
-    if (backend_.select_feed != nullptr) {
+    if (const uint32_t any = app_->reported_cameras(); backend_.select_feed != nullptr || any > 0) {
         feed_intake_ = std::make_unique<FeedIntake>(
-            *backend_.select_feed, static_cast<uint32_t>(config_.select().camera_size()),
-            [this](const pb::CameraReport& report) { loop_->add_report(report.SerializeAsString()); });
+            backend_.select_feed.get(), any > 0 ? any : static_cast<uint32_t>(config_.select().camera_size()),
+            [this](const pb::CameraReport& report) { return loop_->add_report(report.SerializeAsString()); });
     }
     if (Status status = start_objective(); !status) {
         return status;

@@ -64,7 +64,7 @@ public:
     [[nodiscard]] uint32_t train_now_count() const { return train_now_; }
     [[nodiscard]] bool trainer_connected() const { return trainer_connected_; }
 
-    // Where the relay's messages go; null for other apps than select.
+    // Where the server's reports come in; null for apps that have none (cc).
     FeedIntake* feed_intake() { return feed_intake_.get(); }
 
     using Events = Fanout<DaemonEvent>;

@@ -103,9 +103,26 @@ Status check_what(const pb::CameraReport& report) {
     return Error{"report: it says nothing (or something that this adapathd does not know)"};
 }
 
+// To the kernel side; the camera's id there.
+Result<uint64_t> tell(SelectFeed& feed, const pb::CameraReport& report) {
+    Result<adp_select_camera> state = feed.camera(report.camera());
+    if (!state) {
+        return state.error();
+    }
+    Status set;
+    if (report.has_seen()) {
+        const pb::Seen& seen = report.seen();
+        set = feed.set_seen(report.camera(), static_cast<uint32_t>(std::lround(seen.objects())), seen.confidence(),
+                            seen.accuracy());
+    } else if (report.has_measured()) {
+        set = feed.set_measured(report.camera(), report.measured().sub_worth(), report.measured().gain());
+    }
+    return set ? Result<uint64_t>(state->id) : Result<uint64_t>(set.error());
+}
+
 }  // namespace
 
-FeedIntake::FeedIntake(SelectFeed& feed, uint32_t cameras, Reports reports)
+FeedIntake::FeedIntake(SelectFeed* feed, uint32_t cameras, Reports reports)
     : feed_(feed), cameras_(cameras), reports_(std::move(reports)) {}
 
 bool FeedIntake::claim() {
@@ -149,8 +166,11 @@ Status FeedIntake::take(const pb::Market& market) {
             return status;
         }
     }
-    if (Status set = feed_.set_market(market.price(), market.main_limit(), market.used(), market.cameras()); !set) {
-        return set;
+    if (feed_ != nullptr) {
+        if (Status set = feed_->set_market(market.price(), market.main_limit(), market.used(), market.cameras());
+            !set) {
+            return set;
+        }
     }
     std::lock_guard lock(mutex_);
     counters_.set_markets(counters_.markets() + 1);
@@ -163,7 +183,8 @@ Status FeedIntake::take(const pb::Market& market) {
 
 Status FeedIntake::take(const pb::CameraReport& report) {
     if (report.camera() >= cameras_) {
-        return Error{fmt::format("report.camera is {}: {} are configured, from 0", report.camera(), cameras_)};
+        return Error{fmt::format("report.camera is {}: {} {}, from 0", report.camera(), cameras_,
+                                 feed_ != nullptr ? "are configured" : "are possible")};
     }
     const uint64_t now_us = monotonic_us();
     if (report.chunk_us() == 0 || report.chunk_us() > now_us + kClockSlackUs) {
@@ -173,25 +194,19 @@ Status FeedIntake::take(const pb::CameraReport& report) {
     if (Status status = check_what(report); !status) {
         return status;
     }
-    Result<adp_select_camera> state = feed_.camera(report.camera());
-    if (!state) {
-        return state.error();
-    }
-    Status set;
-    if (report.has_seen()) {
-        const pb::Seen& seen = report.seen();
-        set = feed_.set_seen(report.camera(), static_cast<uint32_t>(std::lround(seen.objects())), seen.confidence(),
-                             seen.accuracy());
-    } else if (report.has_measured()) {
-        set = feed_.set_measured(report.camera(), report.measured().sub_worth(), report.measured().gain());
-    }
-    if (!set) {
-        return set;
-    }
     pb::CameraReport named = report;
-    named.set_camera_id(state->id);
-    reports_(named);
+    named.set_camera_id(report.camera());
+    if (feed_ != nullptr) {
+        Result<uint64_t> id = tell(*feed_, report);
+        if (!id) {
+            return id.error();
+        }
+        named.set_camera_id(*id);
+    }
+    const bool room = reports_(named);
     std::lock_guard lock(mutex_);
+    counters_.set_lost(counters_.lost() + (room ? 0 : 1));
+    counters_.set_blocks(counters_.blocks() + (report.has_blocks() ? 1 : 0));
     counters_.set_reports(counters_.reports() + 1);
     counters_.set_seen(counters_.seen() + (report.has_seen() ? 1 : 0));
     counters_.set_measured(counters_.measured() + (report.has_measured() ? 1 : 0));

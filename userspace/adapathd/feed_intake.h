@@ -1,5 +1,6 @@
-// Where the relay's messages come in: every field is checked, what is sound goes to the kernel side and to the
-// trainer's stream, and all is counted. The gRPC service (feed_service.h) and the tests call this.
+// Where the messages of a relay (app select) or a sender (app qp) come in: every field is checked, what is sound goes
+// to the kernel side, where there is one, and to the trainer's stream, and all is counted. The gRPC service
+// (feed_service.h) and the tests call this.
 #pragma once
 
 #include <atomic>
@@ -17,11 +18,11 @@ namespace adapath {
 
 class FeedIntake {
 public:
-    // With the camera's id (adp_select_sample.camera) filled in.
-    using Reports = std::function<void(const pb::CameraReport& report)>;
+    // With the camera's id (adp_select_sample.camera, adp_qp_sample.camera) filled in. False: there was no room for it.
+    using Reports = std::function<bool(const pb::CameraReport& report)>;
 
-    // `cameras`: how many are configured. `feed` outlives this.
-    FeedIntake(SelectFeed& feed, uint32_t cameras, Reports reports);
+    // `cameras`: their numbers are below this. `feed` outlives this; null where only the trainer wants to know.
+    FeedIntake(SelectFeed* feed, uint32_t cameras, Reports reports);
 
     // One stream at a time. False: there is one already.
     bool claim();
@@ -36,7 +37,7 @@ private:
     Status take(const pb::Market& market);
     Status take(const pb::CameraReport& report);
 
-    SelectFeed& feed_;
+    SelectFeed* feed_;
     const uint32_t cameras_;
     const Reports reports_;
     std::atomic<bool> claimed_{false};

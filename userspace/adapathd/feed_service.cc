@@ -8,7 +8,7 @@ namespace adapath {
 grpc::Status FeedService::Feed(grpc::ServerContext* context, grpc::ServerReader<pb::FeedRequest>* reader,
                                pb::FeedReply* reply) {
     if (!intake_.claim()) {
-        return {grpc::StatusCode::ALREADY_EXISTS, "another relay feeds already: one at a time"};
+        return {grpc::StatusCode::ALREADY_EXISTS, "another relay or sender feeds already: one at a time"};
     }
     bool closed = false;
     {
@@ -16,12 +16,12 @@ grpc::Status FeedService::Feed(grpc::ServerContext* context, grpc::ServerReader<
         streaming_ = context;
         closed = closed_;
     }
-    spdlog::info("a relay feeds the market and the server's reports");
+    spdlog::info("a feed of the server's reports began");
     grpc::Status status = grpc::Status::OK;
     pb::FeedRequest request;
     while (!closed && reader->Read(&request)) {
         if (Status taken = intake_.take(request); !taken) {
-            spdlog::warn("the relay's stream is ended: {}", taken.error().message);
+            spdlog::warn("the feed is ended: {}", taken.error().message);
             status = {grpc::StatusCode::INVALID_ARGUMENT, taken.error().message};
             break;
         }
@@ -38,7 +38,7 @@ grpc::Status FeedService::Feed(grpc::ServerContext* context, grpc::ServerReader<
     }
     intake_.release();
     if (status.ok()) {
-        spdlog::info("the relay is gone: the last price stays in force");
+        spdlog::info("the feed is over: the last price, where one was told, stays in force");
     }
     return closed ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "adapathd is stopping") : status;
 }

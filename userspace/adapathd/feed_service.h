@@ -17,7 +17,7 @@ public:
     grpc::Status Feed(grpc::ServerContext* context, grpc::ServerReader<pb::FeedRequest>* reader,
                       pb::FeedReply* reply) override;
 
-    // Ends the stream, so that the server can shut down: a relay never ends it by itself.
+    // Ends the stream, so that the server can shut down: who feeds never ends it by itself.
     void close();
 
 private:

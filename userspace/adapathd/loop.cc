@@ -22,6 +22,7 @@ constexpr size_t kFlowsTold = 8;                  // new ones of one batch that 
 constexpr uint64_t kFlowLiveUs = 10 * kSecondUs;  // an outage of the link does not make a flow idle
 constexpr size_t kPastRewards = 32768;
 constexpr size_t kReportsWaiting = 4096;
+constexpr size_t kReportBytesWaiting = 16 << 20;  // a label for the app qp may have 256 KiB
 
 }  // namespace
 
@@ -75,6 +76,7 @@ Status Loop::step() {
     {
         std::lock_guard lock(reports_mutex_);
         reports.swap(reports_);
+        report_bytes_ = 0;
     }
     Result<size_t> collected = collector_.collect(options_.interval, [this](std::span<const std::byte> record) {
         if (record.size() == app_.record_bytes()) {
@@ -221,23 +223,26 @@ void Loop::publish(std::span<const std::byte> records, std::vector<std::string> 
         batch->records.assign(reinterpret_cast<const char*>(part.data()), part.size());
         samples_.publish(batch, part.size(), part.size() / app_.record_bytes());
     }
-    if (!reports.empty()) {
+    for (size_t at = 0; at < reports.size();) {
         auto batch = std::make_shared<Batch>();
         size_t bytes = 0;
-        for (const std::string& report : reports) {
-            bytes += report.size();
+        for (; at < reports.size() && (bytes == 0 || bytes + reports[at].size() <= kStreamChunkBytes); at++) {
+            bytes += reports[at].size();
+            batch->reports.push_back(std::move(reports[at]));
         }
-        batch->reports = std::move(reports);
         samples_.publish(batch, bytes, 0);
     }
 }
 
-void Loop::add_report(std::string report) {
+bool Loop::add_report(std::string report) {
     std::lock_guard lock(reports_mutex_);
     // A feed that floods a daemon whose loop stands still.
-    if (reports_.size() < kReportsWaiting) {
-        reports_.push_back(std::move(report));
+    if (reports_.size() >= kReportsWaiting || report_bytes_ + report.size() > kReportBytesWaiting) {
+        return false;
     }
+    report_bytes_ += report.size();
+    reports_.push_back(std::move(report));
+    return true;
 }
 
 void Loop::announce() { samples_.publish(std::make_shared<const Batch>(), 0, 0); }

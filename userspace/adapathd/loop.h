@@ -92,8 +92,8 @@ public:
         SampleLog::Position log_end;  // what the log holds up to here, the reader will not get
     };
     Subscription subscribe();
-    // Goes to the readers behind all samples that are in the ring now. Any thread.
-    void add_report(std::string report);
+    // Goes to the readers behind all samples that are in the ring now. False: too many wait already. Any thread.
+    bool add_report(std::string report);
     // Wakes every reader with an empty batch: something about training changed.
     void announce();
     void close_streams() { samples_.close(); }
@@ -141,6 +141,7 @@ private:
 
     std::mutex reports_mutex_;
     std::vector<std::string> reports_;  // since the last step() began
+    size_t report_bytes_ = 0;           // of them
 
     mutable std::mutex
         publish_mutex_;  // log and fan-out together, so that a new reader misses nothing and gets nothing twice

@@ -27,6 +27,9 @@ public:
     // What the selector aims for is in its training's labels.
     [[nodiscard]] std::span<const ObjectiveWeight> objective() const override { return {}; }
 
+    // As encoders number them; no configuration lists them.
+    [[nodiscard]] uint32_t reported_cameras() const override { return 1U << 16; }
+
     [[nodiscard]] std::string_view no_trials() const override {
         return "app qp has no trials: its samples carry no reward that two snapshots could be compared by, since the "
                "server's accuracy comes chunks later; it decides for all encoders at once";

@@ -298,7 +298,7 @@ std::string qp_section(const QpRecording& r) {
                 grouped(r.frames_sent) + " sent by two cameras of one encoder",
                 r.frames_sent > 0 && r.frames_decoded == r.frames_sent);
     out += card(r.verification.ran ? grouped(r.verification.unexplained) : "?", "decisions unexplained",
-                grouped(r.verification.decisions) + " chunks decided in the encoder's process",
+                grouped(r.verification.decisions) + " blocks of chunks decided in the encoder's process",
                 r.verification.ran && r.verification.unexplained == 0);
     out += card(grouped(r.counters.switches_parameter + r.counters.switches_network), "switches under the encoder",
                 "forced, two a second", std::nullopt);

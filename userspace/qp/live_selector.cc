@@ -45,6 +45,7 @@ LiveSelector::LiveSelector(LiveSelectorOptions options, std::shared_ptr<ProgramC
       programs_(std::move(programs)),
       random_(options_.seed != 0 ? options_.seed : std::random_device{}()) {
     options_.dilation = std::clamp(options_.dilation, 0, 255);
+    options_.samples = std::clamp(options_.samples, 1U, kQpSamplesMost);
 }
 
 LiveSelector::~LiveSelector() = default;
@@ -107,6 +108,33 @@ const LiveSelector::Loaded* LiveSelector::load(const HostReader::Hold& hold) {
     return loaded_.get();
 }
 
+// One of each stretch of the blocks, row by row, so that they are all over the picture. Where none of them is high and
+// one of the picture is, one of these takes a place: seldom is what is high, and it is what labels are about.
+std::vector<uint32_t> LiveSelector::choose_blocks(size_t blocks) {
+    const size_t count = std::min<size_t>(options_.samples, blocks);
+    std::vector<uint32_t> chosen;
+    bool any = false;
+    for (size_t i = 0; i < count; i++) {
+        const size_t begin = i * blocks / count;
+        const size_t end = (i + 1) * blocks / count;
+        chosen.push_back(static_cast<uint32_t>(begin + random_() % (end - begin)));
+        any = any || logits_[chosen.back()] >= sample_.threshold;
+    }
+    if (any) {
+        return chosen;
+    }
+    std::vector<uint32_t> high;
+    for (size_t i = 0; i < blocks; i++) {
+        if (logits_[i] >= sample_.threshold) {
+            high.push_back(static_cast<uint32_t>(i));
+        }
+    }
+    if (!high.empty()) {
+        chosen[random_() % count] = high[random_() % high.size()];
+    }
+    return chosen;
+}
+
 void LiveSelector::run(const HostReader::Hold& hold, const Loaded& loaded, const QpPicture& first,
                        const QpPicture& before, Decision& decision) {
     const ImageCodes codes = codes_of(first, before);
@@ -134,24 +162,28 @@ void LiveSelector::run(const HostReader::Hold& hold, const Loaded& loaded, const
     sample_.slot = hold.number();
     sample_.logits_hash = adp_qp_hash(logits_.data(), static_cast<uint32_t>(logits_.size()));
     sample_.share_q16 = static_cast<uint32_t>(std::lround(decision.share * 65536));
-    const auto block = static_cast<uint32_t>(random_() % logits_.size());
     const auto columns = static_cast<uint32_t>(mask.columns);
-    sample_.column = static_cast<uint16_t>(block % columns);
-    sample_.row = static_cast<uint16_t>(block / columns);
-    sample_.output = logits_[block];
-    sample_.flags |= sample_.output >= sample_.threshold ? ADP_QP_BLOCK_HIGH : 0;
-    const ImageWindow window = window_of(loaded.model.network, codes.size, sample_.column, sample_.row);
-    sample_.window_width = static_cast<uint8_t>(window.size.width);
-    sample_.window_height = static_cast<uint8_t>(window.size.height);
-    const ImageCodes part = cut(loaded.model.network, codes, window);
-    memcpy(sample_.codes, part.codes.data(), std::min(part.codes.size(), sizeof(sample_.codes)));
+    for (const uint32_t block : choose_blocks(logits_.size())) {
+        adp_qp_sample& sample = samples_.emplace_back();
+        sample.column = static_cast<uint16_t>(block % columns);
+        sample.row = static_cast<uint16_t>(block / columns);
+        sample.output = logits_[block];
+        sample.flags = sample.output >= sample_.threshold ? ADP_QP_BLOCK_HIGH : 0;
+        const ImageWindow window = window_of(loaded.model.network, codes.size, sample.column, sample.row);
+        sample.window_width = static_cast<uint8_t>(window.size.width);
+        sample.window_height = static_cast<uint8_t>(window.size.height);
+        const ImageCodes part = cut(loaded.model.network, codes, window);
+        memcpy(sample.codes, part.codes.data(), std::min(part.codes.size(), sizeof(sample.codes)));
+    }
 }
 
-LiveSelector::Decision LiveSelector::decide(const QpPicture& first, const QpPicture& before) {
+LiveSelector::Decision LiveSelector::decide(const QpPicture& first, const QpPicture& before, uint64_t chunk_us) {
     const uint64_t begin_us = monotonic_us();
     connect();
     Decision decision;
     sample_ = {};
+    samples_.clear();
+    sample_.chunk_us = chunk_us;
     sample_.camera = options_.camera;
     sample_.width = static_cast<uint16_t>(first.width);
     sample_.height = static_cast<uint16_t>(first.height);
@@ -200,9 +232,9 @@ void LiveSelector::record(const Outcome& outcome) {
         return;
     }
     pending_ = false;
-    const bool decided = (sample_.flags & ADP_QP_NOT_DECIDED) == 0;
+    const uint32_t common_flags = sample_.flags;
+    const bool decided = (common_flags & ADP_QP_NOT_DECIDED) == 0;
     sample_.flow = reader_->flow();
-    sample_.seq = ++seq_;
     sample_.qp_high = static_cast<uint8_t>(outcome.qp_high);
     sample_.qp_low = static_cast<uint8_t>(outcome.qp_low);
     sample_.bytes_before = static_cast<uint32_t>(std::min<uint64_t>(outcome.bytes_before, UINT32_MAX));
@@ -212,8 +244,25 @@ void LiveSelector::record(const Outcome& outcome) {
     } else {
         reader_->count_fallback(failed_);
     }
-    if (!reader_->put(std::as_bytes(std::span(&sample_, 1)))) {
-        stats_.samples_lost++;
+    if (samples_.empty()) {
+        samples_.emplace_back();
+    }
+    sample_.parts = static_cast<uint8_t>(samples_.size());
+    for (size_t i = 0; i < samples_.size(); i++) {
+        const adp_qp_sample& own = samples_[i];
+        sample_.seq = ++seq_;
+        sample_.part = static_cast<uint8_t>(i);
+        sample_.column = own.column;
+        sample_.row = own.row;
+        sample_.output = own.output;
+        sample_.flags = common_flags | own.flags;
+        sample_.window_width = own.window_width;
+        sample_.window_height = own.window_height;
+        memcpy(sample_.codes, own.codes, sizeof(sample_.codes));
+        stats_.samples++;
+        if (!reader_->put(std::as_bytes(std::span(&sample_, 1)))) {
+            stats_.samples_lost++;
+        }
     }
 }
 

@@ -269,11 +269,12 @@ private:
         }
     }
 
-    Status begin_chunk(const Picture& picture, double kbps, uint64_t /*now_ns*/) {
+    Status begin_chunk(const Picture& picture, double kbps, uint64_t now_ns) {
         heed(requests_.take());
         LiveSelector::Decision decision;
         if (selector_) {
-            decision = selector_->decide(luma(picture.y), luma(before_.empty() ? nullptr : before_.data()));
+            decision =
+                selector_->decide(luma(picture.y), luma(before_.empty() ? nullptr : before_.data()), now_ns / 1000);
         }
         shares_ += decision.mask ? decision.share : 0;
         kbps_ = kbps_ == 0 ? kbps : std::min(kbps, kbps_ * rise);

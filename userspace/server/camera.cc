@@ -10,7 +10,6 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include "models/detector/block_map.h"
 #include "userspace/detect/draw.h"
 #include "userspace/detect/pictures.h"
 #include "userspace/video/clip.h"
@@ -33,6 +32,10 @@ constexpr uint64_t most_samples = 1000;
 // The sub stream's last pictures, among which a main picture's counterpart is looked for.
 constexpr size_t recent_frames = 8;
 constexpr unsigned pick_distance = 5;  // pictures between two that are labelled
+// Of the low quality that pictures without a counterpart are held against: as in models/qp/train_qp.cc, so that a label
+// means what it meant there. Not so many steps above the picture's own quantiser, which a chunk does not say of itself
+// and which differs from block to block: the same scene would matter more or less with the link's rate.
+constexpr int low_quantiser = 45;
 
 uint64_t distance(uint64_t a, uint64_t b) { return a > b ? a - b : b - a; }
 
@@ -46,6 +49,12 @@ std::vector<Box> scaled_boxes(std::vector<Box> boxes, const PictureResult& from,
         box.y1 *= y;
     }
     return boxes;
+}
+
+std::vector<Box> surely(const std::vector<Box>& boxes, double score) {
+    std::vector<Box> result;
+    std::ranges::copy_if(boxes, std::back_inserter(result), [&](const Box& box) { return box.score >= score; });
+    return result;
 }
 
 video::AvFrame reference_to(const AVFrame& frame) { return video::AvFrame(av_frame_clone(&frame)); }
@@ -66,6 +75,7 @@ struct Camera::Chunk {
     bool reported = false;
     size_t waiting = 0;
     bool labelled = false;  // chosen for gradients
+    bool only = false;      // when it began, its camera had no other rendition
     std::vector<Pick> picks;
 
     [[nodiscard]] uint64_t first_us() const {
@@ -189,7 +199,8 @@ Camera::ChunkPtr Camera::open_chunk(uint32_t which, const AccessUnit& unit) {
     r.begun = true;
     open->result.chunk_us = r.chunk_us;
     if (which == ADP_SELECT_MAIN && shared_.vision.gradients > 0) {
-        // As if both renditions will come of it; report() takes back what did not.
+        // As if it can be labelled; report() takes back what could not.
+        open->only = !renditions_[ADP_SELECT_SUB]->any;
         gradient_share_ += shared_.vision.gradients;
         open->labelled = gradient_share_ >= 1;
         gradient_share_ -= open->labelled ? 1 : 0;
@@ -548,8 +559,11 @@ void Camera::report(const ChunkPtr& chunk) {
         if (shared_.vision.regions && (main || !result.measured)) report_regions(*chunk);
     }
     if (main && shared_.vision.gradients > 0) {
-        const bool labelled = chunk->labelled && result.measured && report_gradients(*chunk);
-        gradient_share_ -= result.measured ? 0 : shared_.vision.gradients;
+        const bool only = chunk->only && std::ranges::all_of(chunk->picks, [](const Pick& p) { return !p.sub; });
+        const bool labelled = chunk->labelled && (result.measured ? report_gradients(*chunk)
+                                                  : only          ? report_own_gradients(*chunk)
+                                                                  : false);
+        gradient_share_ -= result.measured || only ? 0 : shared_.vision.gradients;
         gradient_share_ = std::clamp(gradient_share_ + (chunk->labelled && !labelled ? 1 : 0), -1.0, 2.0);
     }
     chunk->picks.clear();
@@ -648,10 +662,7 @@ bool Camera::report_gradients(Chunk& chunk) {
         if (pick.main == nullptr || pick.sub == nullptr) continue;
         const PictureResult& picture = chunk.result.pictures[pick.index];
         Pair& pair = pairs->emplace_back(Pair{std::move(pick.main), std::move(pick.sub), std::nullopt});
-        if (picture.look != Look::seen) continue;
-        pair.reference.emplace();
-        std::ranges::copy_if(picture.boxes, std::back_inserter(*pair.reference),
-                             [&](const Box& box) { return box.score >= shared_.vision.score; });
+        if (picture.look == Look::seen) pair.reference = surely(picture.boxes, shared_.vision.score);
     }
     if (pairs->empty()) return false;
     VisionPool::Work work;
@@ -681,17 +692,83 @@ bool Camera::report_gradients(Chunk& chunk) {
                 for (size_t i = 0; i < all.values.size(); i++) all.values[i] = std::max(all.values[i], one->values[i]);
             }
         }
-        pb::CameraReport report;
-        report.set_camera(self->number_);
-        report.set_chunk_us(chunk_us);
-        pb::BlockWeights& blocks = *report.mutable_blocks();
-        blocks.set_columns(static_cast<uint32_t>(all.columns));
-        blocks.set_rows(static_cast<uint32_t>(all.rows));
-        blocks.mutable_weights()->Add(all.values.begin(), all.values.end());
-        std::lock_guard lock(self->mutex_);
-        self->shared_.on_report(self->gateway_, std::move(report));
+        self->report_blocks(chunk_us, all);
     };
     return shared_.pool->spare(std::move(work));
+}
+
+// Where no other rendition came: against the same pictures in a low quality that is made here, as labels are made in
+// training offline (models/qp/labels.h: a picture's gradients count as often as it has objects, and the chunk's are
+// their mean). What the encoder already gave a low quality differs less from that, so that labels lean to what was
+// chosen: a block that was given too little shows where its object is still found.
+bool Camera::report_own_gradients(Chunk& chunk) {
+    struct Own {
+        video::AvFrame frame;
+        std::optional<std::vector<Box>> reference;
+    };
+    const auto own = std::make_shared<std::vector<Own>>();
+    for (Pick& pick : chunk.picks) {
+        if (pick.main == nullptr) continue;
+        const PictureResult& picture = chunk.result.pictures[pick.index];
+        Own& one = own->emplace_back(Own{std::move(pick.main), std::nullopt});
+        if (picture.look == Look::seen) one.reference = surely(picture.boxes, shared_.vision.score);
+    }
+    if (own->empty()) return false;
+    VisionPool::Work work;
+    work.run = [self = shared_from_this(), own, chunk_us = chunk.result.chunk_us](Detector* detector) {
+        const double score = self->shared_.vision.score;
+        const auto labelled = [&]() -> Result<BlockMap> {
+            std::vector<Image> high;
+            for (const Own& one : *own) {
+                Result<Image> image = to_image(*one.frame);
+                if (!image) return image.error();
+                high.push_back(std::move(*image));
+            }
+            const Result<Requantised> low = requantise(high, low_quantiser);
+            if (!low) return low.error();
+            BlockMap sum = empty_block_map(high.front().width, high.front().height);
+            for (size_t i = 0; i < high.size(); i++) {
+                std::vector<Box> reference;
+                if ((*own)[i].reference) {
+                    reference = *(*own)[i].reference;
+                } else {
+                    Result<std::vector<Box>> found = detector->detect(high[i], score);
+                    if (!found) return found.error();
+                    reference = std::move(*found);
+                }
+                if (reference.empty()) continue;  // nothing that quality could matter to
+                Result<PixelGradient> gradient = detector->gradient(low->pictures[i], reference);
+                if (!gradient) return gradient.error();
+                Result<BlockMap> map = block_gradients(*gradient, low->pictures[i], high[i]);
+                if (!map) return map.error();
+                if (map->columns != sum.columns || map->rows != sum.rows)
+                    return Error{"the chunk's pictures have different sizes"};
+                const float weight = static_cast<float>(reference.size()) / static_cast<float>(high.size());
+                for (size_t b = 0; b < sum.values.size(); b++) sum.values[b] += weight * map->values[b];
+            }
+            return sum;
+        }();
+        if (!labelled) {
+            spdlog::error("gateway {}, camera {}: no gradients: {}", self->gateway_, self->number_,
+                          labelled.error().message);
+            return;
+        }
+        self->report_blocks(chunk_us, *labelled);
+    };
+    return shared_.pool->spare(std::move(work));
+}
+
+// From a thread of the pool.
+void Camera::report_blocks(uint64_t chunk_us, const BlockMap& map) {
+    pb::CameraReport report;
+    report.set_camera(number_);
+    report.set_chunk_us(chunk_us);
+    pb::BlockWeights& blocks = *report.mutable_blocks();
+    blocks.set_columns(static_cast<uint32_t>(map.columns));
+    blocks.set_rows(static_cast<uint32_t>(map.rows));
+    blocks.mutable_weights()->Add(map.values.begin(), map.values.end());
+    std::lock_guard lock(mutex_);
+    shared_.on_report(gateway_, std::move(report));
 }
 
 CameraCounters Camera::counters() const {

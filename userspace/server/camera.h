@@ -26,6 +26,7 @@
 #include <adapath/select.h>
 
 #include "models/detector/accuracy.h"
+#include "models/detector/block_map.h"
 #include "models/detector/box.h"
 #include "userspace/proto/select.pb.h"
 #include "userspace/server/background.h"
@@ -44,7 +45,8 @@ struct VisionOptions {
     double iou = 0.5;
     bool regions = false;
     RegionOptions region_options;
-    double gradients = 0;            // share of the chunks with both renditions that are labelled for the app qp
+    double gradients = 0;  // share of the main stream's chunks that are labelled for the app qp: those with both
+                           // renditions, and those of cameras that have this one only (that app's own)
     unsigned gradient_pictures = 3;  // of such a chunk
     std::string pictures;            // directory for sample pictures with their boxes; empty: none
     double picture_every = 10;       // seconds, for each camera and rendition
@@ -180,6 +182,8 @@ private:
     void pick(const ChunkPtr& chunk, size_t index, const AVFrame& frame);
     void match_picks();
     bool report_gradients(Chunk& chunk);
+    bool report_own_gradients(Chunk& chunk);
+    void report_blocks(uint64_t chunk_us, const BlockMap& map);
 
     Shared& shared_;
     const std::string gateway_;

@@ -305,7 +305,8 @@ int main(int argc, char** argv) {
         ->group("Vision");
     app.add_option("--gradients", vision.gradients,
                    "Accuracy gradients, the labels of the app qp, for this share of the chunks of "
-                   "which both renditions came; about 2.4 pictures' cost each")
+                   "which both renditions came (about 2.4 pictures' cost each), and of the chunks of cameras that have "
+                   "one rendition only (adapath-video-send --qp), whose pictures are made worse here to compare")
         ->check(CLI::Range(0.0, 1.0))
         ->capture_default_str()
         ->group("Vision");

@@ -17,14 +17,16 @@ public:
     void add(std::span<const std::byte> records, bool learn) override;
     std::string step() override;
     [[nodiscard]] bool stable() const override { return online_.stable(); }
-    [[nodiscard]] double fidelity_loss(const FloatModel& active) const override {
-        return online_.fidelity_loss(active);
+    [[nodiscard]] double fidelity_loss(const LearnedModel& active) const override {
+        return online_.fidelity_loss(std::get<FloatModel>(active));
     }
-    [[nodiscard]] bool necessary(const FloatModel& active) const override { return online_.necessary(active); }
-    [[nodiscard]] FloatModel current() const override { return online_.current(); }
+    [[nodiscard]] bool necessary(const LearnedModel& active) const override {
+        return online_.necessary(std::get<FloatModel>(active));
+    }
+    [[nodiscard]] LearnedModel model() const override { return online_.current(); }
     [[nodiscard]] std::vector<InputCodes> recent_codes() const override { return online_.recent_codes(); }
     [[nodiscard]] std::vector<InputCodes> simulated_codes(const FloatModel& model, size_t count) const override;
-    void restart_from(const FloatModel& model) override { online_.restart_from(model); }
+    void restart_from(const LearnedModel& model) override { online_.restart_from(std::get<FloatModel>(model)); }
     Status save(const std::string& directory) const override;
     [[nodiscard]] std::string progress() const override;
 

@@ -26,21 +26,23 @@ int main(int argc, char** argv) {
     std::string train;
     std::string log_level = "info";
     std::string learning = "turns";
-    cli.add_option("--app", options.app, "The daemon's app: cc or select")
+    cli.add_option("--app", options.app, "The daemon's app: cc, select or qp")
         ->capture_default_str()
-        ->check(CLI::IsMember({"cc", "select"}));
+        ->check(CLI::IsMember({"cc", "select", "qp"}));
     cli.add_option("--socket", socket, "adapathd's Unix socket")->capture_default_str()->envname("ADAPATH_SOCKET");
     cli.add_option("--address", address,
                    "HOST:PORT of a daemon on another machine instead (behind a tunnel: nothing is encrypted)");
     cli.add_option("--checkpoint", options.checkpoint,
-                   "Directory with policy.model (cc: and value.model) to start from [/usr/share/adapath/ and the app]");
+                   "Directory with policy.model (cc: and value.model; qp: selector.json) to start from "
+                   "[/usr/share/adapath/ and the "
+                   "app]");
     cli.add_option("--save", options.save, "Directory to keep what was learned in, and to go on from [nowhere]");
     cli.add_option("--train", train, "on or off: tell the daemon, once, whether to train [leave it as it is]")
         ->check(CLI::IsMember({"on", "off"}));
-    cli.add_option(
-           "--learn", learning,
-           "turns: two numbers of the policy, each setting deciding for all flows for some seconds, and what they "
-           "earned compared;\ngradient: all of its weights, by PPO on decisions with noise")
+    cli.add_option("--learn", learning,
+                   "App cc. turns: two numbers of the policy, each setting deciding for all flows for some seconds, "
+                   "and what they "
+                   "earned compared;\ngradient: all of its weights, by PPO on decisions with noise")
         ->capture_default_str()
         ->check(CLI::IsMember({"turns", "gradient"}));
     cli.add_option("--turn-seconds", options.tuner.turn_s, "Turns: how long a setting decides at a time")
@@ -64,18 +66,31 @@ int main(int argc, char** argv) {
                    "App select: what the server measured of so many chunks makes a batch")
         ->capture_default_str()
         ->check(CLI::Range(1, 65536));
+    cli.add_option("--qp-batch", options.qp.batch,
+                   "App qp: so many blocks that the server weighed and that a sample tells of make a batch")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 65536));
+    cli.add_option("--qp-keep", options.qp.keep, "App qp: so many of the latest are learned from again")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 1 << 20));
+    cli.add_option("--qp-share", options.qp.share,
+                   "App qp: this share of a camera's blocks is to have the high quality: those that matter most")
+        ->capture_default_str()
+        ->check(CLI::Range(0.001, 0.999));
     cli.add_option("--batch", options.online.batch,
                    "Gradient (as all that follows down to --min-interval): decisions in a training batch")
         ->capture_default_str()
         ->check(CLI::Range(16, 65536));
     cli.add_option("--stable-change", options.online.stable_change,
-                   "Settled: outputs move by less than this fraction of the range per batch")
+                   "Settled (also select and qp, which have the same): outputs move by less than this fraction of the "
+                   "range per "
+                   "batch")
         ->capture_default_str()
         ->check(CLI::Range(0.0, 1.0));
     cli.add_option("--stable-batches", options.online.stable_batches, "... for so many batches in a row")
         ->capture_default_str();
     cli.add_option("--necessary-loss", options.online.necessary_loss,
-                   "Worth a switch: difference from what decides, fraction of the range")
+                   "Worth a switch (also select and qp): difference from what decides, fraction of the range")
         ->capture_default_str()
         ->check(CLI::Range(0.0, 1.0));
     cli.add_option("--policy-rate", options.online.policy_rate, "Learning rate of the policy")->capture_default_str();
@@ -91,8 +106,7 @@ int main(int argc, char** argv) {
         ->capture_default_str()
         ->check(CLI::NonNegativeNumber);
     cli.add_option("--fidelity-limit", options.fidelity_limit,
-                   "Largest p99 error of the integers, fraction of the output range; 0 = any")
-        ->capture_default_str();
+                   "Largest p99 error of the integers, fraction of the output range; 0 = any [1/256; qp: 1/20]");
     cli.add_option("--threads", options.online.threads, "Threads of LibTorch")
         ->capture_default_str()
         ->check(CLI::Range(1, 64));
@@ -111,13 +125,26 @@ int main(int argc, char** argv) {
     if (options.checkpoint.empty()) {
         options.checkpoint = "/usr/share/adapath/" + options.app;
     }
+    // Settled and worth a switch: each app has its own defaults.
+    if (cli.count("--stable-change") > 0) {
+        options.select.stable_change = options.qp.stable_change = options.online.stable_change;
+    }
+    if (cli.count("--stable-batches") > 0) {
+        options.select.stable_batches = options.qp.stable_batches = options.online.stable_batches;
+    }
+    if (cli.count("--necessary-loss") > 0) {
+        options.select.necessary_loss = options.qp.necessary_loss = options.online.necessary_loss;
+    }
     options.select.threads = options.online.threads;
     options.select.seed = options.online.seed;
+    options.qp.threads = options.online.threads;
+    options.qp.seed = options.online.seed;
     options.learning = learning == "turns" ? Learning::turns : Learning::gradient;
     options.target = address.empty() ? "unix:" + socket : address;
     std::atomic<bool> stop_training{false};
     options.online.stop = &stop_training;
     options.select.stop = &stop_training;
+    options.qp.stop = &stop_training;
 
     StopToken stop;
     std::atomic<Trainer*> running{nullptr};

@@ -6,12 +6,14 @@
 #include <spdlog/spdlog.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <thread>
 
+#include "models/qp/selector.h"
 #include "userspace/common/clock.h"
 #include "userspace/common/file.h"
 #include "userspace/common/notify.h"
@@ -24,6 +26,19 @@ namespace {
 constexpr int kMessageLimit = 16 << 20;
 constexpr size_t kQueueLimit = 256;  // batches; the daemon drops (and counts) what we are too slow for
 constexpr size_t kCalibration = 512;
+constexpr size_t kCalibrationPictures = 64;  // an image network takes about a millisecond for one, by the interpreter
+constexpr double kFidelityLimit = 1.0 / 256;
+// Activations are u8, and a selector has ten layers of them (adapath-qp-snapshot has the figures).
+constexpr double kImageFidelityLimit = 1.0 / 20;
+
+LearnedModel reference_of(Snapshot& snapshot) {
+    return snapshot.image ? LearnedModel(std::move(snapshot.image->reference))
+                          : LearnedModel(std::move(snapshot.reference));
+}
+// Snapshots of others may come without their floats.
+bool has_weights(const LearnedModel& model) {
+    return std::visit([](const auto& m) { return !m.weights.empty(); }, model);
+}
 
 }  // namespace
 
@@ -74,8 +89,11 @@ struct Trainer::Stream {
     std::thread thread;
 };
 
-Trainer::Trainer(const TrainerOptions& options, const FloatModel& policy, std::unique_ptr<Learner> learner)
-    : options_(options), learner_(std::move(learner)), start_(policy), tuner_(options.tuner), base_(policy) {
+Trainer::Trainer(const TrainerOptions& options, LearnedModel start, std::unique_ptr<Learner> learner)
+    : options_(options), learner_(std::move(learner)), start_(std::move(start)), tuner_(options.tuner) {
+    if (const auto* policy = std::get_if<FloatModel>(&start_)) {
+        base_ = *policy;
+    }
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(kMessageLimit);
     arguments.SetMaxSendMessageSize(kMessageLimit);
@@ -90,8 +108,12 @@ Trainer::~Trainer() { disconnect(); }
 
 Result<std::unique_ptr<Trainer>> Trainer::open(const TrainerOptions& wanted) {
     TrainerOptions options = wanted;
-    if (options.app != "cc" && options.app != "select") {
-        return Error{fmt::format("app '{}' is unknown: this trainer learns cc and select", options.app)};
+    if (options.app != "cc" && options.app != "select" && options.app != "qp") {
+        return Error{fmt::format("app '{}' is unknown: this trainer learns cc, select and qp", options.app)};
+    }
+    if (options.app == "qp") {
+        options.learning = Learning::gradient;
+        return open_qp(options);
     }
     const bool select = options.app == "select";
     if (select) {
@@ -142,6 +164,41 @@ Result<std::unique_ptr<Trainer>> Trainer::open(const TrainerOptions& wanted) {
         }
     }
     return trainer;
+}
+
+Result<std::unique_ptr<Trainer>> Trainer::open_qp(const TrainerOptions& options) {
+    const std::string name = fmt::format("/{}", QpOnline::file_name);
+    Result<ImageFloatModel> start = read_selector(options.checkpoint + name);
+    if (!start) {
+        return Error{start.error().message +
+                     fmt::format(": name a directory with {} with --checkpoint (models/qp in the source tree)",
+                                 QpOnline::file_name)};
+    }
+    if (total_stride(start->network) != 16 / ADP_QP_CELL || widest_window(start->network) > ADP_QP_WINDOW) {
+        return Error{
+            fmt::format("{}{}: {} is no network that app qp runs", options.checkpoint, name, describe(start->network))};
+    }
+    auto learner = std::make_unique<QpOnline>(*start, options.qp);
+    if (!options.save.empty()) {
+        if (Status status = make_directories(options.save); !status) {
+            return status.error();
+        }
+        if (access((options.save + name).c_str(), F_OK) == 0) {
+            Result<ImageFloatModel> saved = read_selector(options.save + name);
+            if (!saved) {
+                return Error{saved.error().message + ": remove it to begin again from the checkpoint"};
+            }
+            if (saved->network != start->network) {
+                return Error{
+                    fmt::format("{}{} has another network than the checkpoint: {}, not {}; remove it to begin "
+                                "again",
+                                options.save, name, describe(saved->network), describe(start->network))};
+            }
+            spdlog::info("going on from what was learned before: {}", options.save);
+            learner->restart_from(*saved);
+        }
+    }
+    return std::unique_ptr<Trainer>(new Trainer(options, std::move(*start), std::move(learner)));
 }
 
 bool Trainer::connect() {
@@ -233,6 +290,12 @@ void Trainer::take(const pb::SampleBatch& batch) {
             learner_->add_measured(report.camera_id(), report.chunk_us(), report.measured().sub_worth(),
                                    report.measured().gain());
         }
+        if (train_ && report.has_blocks()) {
+            counters_.reports++;
+            const pb::BlockWeights& blocks = report.blocks();
+            learner_->add_blocks(report.camera_id(), report.chunk_us(), blocks.columns(), blocks.rows(),
+                                 {blocks.weights().data(), static_cast<size_t>(blocks.weights_size())});
+        }
     }
 }
 
@@ -285,16 +348,17 @@ void Trainer::follow_active(const std::string& hash) {
         spdlog::warn("{}", snapshot.error().message);
         return;
     }
-    if (snapshot->reference.weights.empty()) {
+    LearnedModel model = reference_of(*snapshot);
+    if (!has_weights(model) || model.index() != start_.index()) {
         return;  // a foreign snapshot without its floats: nothing to compare with
     }
-    active_model_ = std::move(snapshot->reference);
+    active_model_ = std::move(model);
     active_known_ = true;
     if (options_.learning == Learning::turns) {
-        follow_foreign(hash, active_model_);
+        follow_foreign(hash, std::get<FloatModel>(active_model_));
         return;
     }
-    if (!sent_hash_.empty() && hash != sent_hash_ && active_model_.network == start_.network) {
+    if (!sent_hash_.empty() && hash != sent_hash_ && same_network(active_model_, start_)) {
         spdlog::info("snapshot {} decides instead of {}: learning goes on from it", short_hash(hash),
                      short_hash(sent_hash_));
         learner_->restart_from(active_model_);
@@ -331,13 +395,45 @@ void Trainer::follow_trial(const pb::SampleBatch& batch) {
 std::vector<InputCodes> Trainer::calibration() const {
     std::vector<InputCodes> codes = learner_->recent_codes();
     if (codes.size() < kCalibration) {
-        const std::vector<InputCodes> simulated = learner_->simulated_codes(start_, kCalibration);
+        const std::vector<InputCodes> simulated = learner_->simulated_codes(std::get<FloatModel>(start_), kCalibration);
         codes.insert(codes.end(), simulated.begin(), simulated.end());
     }
     return codes;
 }
 
-Result<Snapshot> Trainer::freeze(const FloatModel& model, const std::string& reason) {
+Result<Snapshot> Trainer::freeze_image(const ImageFloatModel& model, const Provenance& provenance) {
+    std::vector<ImageCodes> pictures = learner_->recent_pictures();
+    if (pictures.size() > 2 * kCalibrationPictures) {
+        pictures.erase(pictures.begin(), pictures.end() - static_cast<ptrdiff_t>(2 * kCalibrationPictures));
+    }
+    if (pictures.size() < kCalibrationPictures) {
+        const std::vector<ImageCodes> simulated = learner_->simulated_pictures(kCalibrationPictures);
+        pictures.insert(pictures.end(), simulated.begin(), simulated.end());
+    }
+    // Samples of one chunk follow each other: every other one judges.
+    std::vector<ImageCodes> calibration_pictures;
+    std::vector<ImageCodes> held_out;
+    for (size_t i = 0; i < pictures.size(); i++) {
+        (i % 2 == 0 ? calibration_pictures : held_out).push_back(std::move(pictures[i]));
+    }
+    ImageFreezer::Options freeze;
+    freeze.provenance = provenance;
+    freeze.fidelity_limit = options_.fidelity_limit.value_or(kImageFidelityLimit);
+    return image_freezer_.freeze(model, calibration_pictures, held_out, freeze);
+}
+
+Result<Snapshot> Trainer::freeze(const LearnedModel& model, const std::string& reason) {
+    FreezeOptions freeze;
+    freeze.provenance.trainer = "adapath-trainer 0.1.0";
+    freeze.provenance.source = options_.checkpoint;
+    freeze.provenance.samples = counters_.samples;
+    freeze.provenance.created_unix_s = time(nullptr);
+    freeze.provenance.note = reason;
+    if (const auto* image = std::get_if<ImageFloatModel>(&model)) {
+        Result<Snapshot> snapshot = freeze_image(*image, freeze.provenance);
+        (snapshot ? counters_.frozen : counters_.refused)++;
+        return snapshot ? std::move(snapshot) : Result<Snapshot>(Error{"not frozen: " + snapshot.error().message});
+    }
     // Every other input calibrates, the rest judges.
     std::vector<InputCodes> calibration_codes;
     std::vector<InputCodes> held_out;
@@ -345,18 +441,13 @@ Result<Snapshot> Trainer::freeze(const FloatModel& model, const std::string& rea
     for (size_t i = 0; i < codes.size(); i++) {
         (i % 2 == 0 ? calibration_codes : held_out).push_back(codes[i]);
     }
-    FreezeOptions freeze;
-    freeze.provenance.trainer = "adapath-trainer 0.1.0";
-    freeze.provenance.source = options_.checkpoint;
-    freeze.provenance.samples = counters_.samples;
-    freeze.provenance.created_unix_s = time(nullptr);
-    freeze.provenance.note = reason;
     if (options_.learning == Learning::gradient) {
         freeze.explore = static_cast<float>(options_.app == "select" ? options_.select_explore : options_.explore);
     }
     // In its turn a snapshot is judged by what it earns, as the integers that it is.
-    freeze.fidelity_limit = options_.fidelity_limit * (options_.learning == Learning::turns ? 4 : 1);
-    Result<Snapshot> snapshot = freezer_.freeze(model, calibration_codes, held_out, freeze);
+    freeze.fidelity_limit =
+        options_.fidelity_limit.value_or(kFidelityLimit) * (options_.learning == Learning::turns ? 4 : 1);
+    Result<Snapshot> snapshot = freezer_.freeze(std::get<FloatModel>(model), calibration_codes, held_out, freeze);
     if (snapshot) {
         counters_.frozen++;
     } else {
@@ -368,7 +459,7 @@ Result<Snapshot> Trainer::freeze(const FloatModel& model, const std::string& rea
 
 // Freezes the model and has the daemon make it decide; `turn` as in InstallRequest. With dry_run nothing is sent, and
 // the reply is empty.
-Result<Trainer::Sent> Trainer::install(const FloatModel& model, const std::string& reason, bool turn) {
+Result<Trainer::Sent> Trainer::install(const LearnedModel& model, const std::string& reason, bool turn) {
     const uint64_t begin_us = monotonic_us();
     last_send_us_ = begin_us;
     Result<Snapshot> snapshot = freeze(model, reason);
@@ -410,7 +501,7 @@ Result<Trainer::Sent> Trainer::install(const FloatModel& model, const std::strin
 }
 
 bool Trainer::send(const std::string& reason) {
-    Result<Sent> sent = install(learner_->current(), reason, false);
+    Result<Sent> sent = install(learner_->model(), reason, false);
     if (!sent) {
         spdlog::error("{}", sent.error().message);
         return false;
@@ -426,8 +517,8 @@ bool Trainer::send(const std::string& reason) {
         active_hash_ = sent_hash_;
     }
     switches_ = sent->reply.switches();
-    active_model_ = std::move(sent->snapshot.reference);
-    active_known_ = !active_model_.weights.empty();
+    active_model_ = reference_of(sent->snapshot);
+    active_known_ = has_weights(active_model_);
     save();
     return true;
 }

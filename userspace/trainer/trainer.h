@@ -13,6 +13,7 @@
 #include "codegen/result.h"
 #include "models/learner.h"
 #include "models/online.h"
+#include "models/qp/online.h"
 #include "models/select/online.h"
 #include "models/tuner.h"
 #include "userspace/common/stop.h"
@@ -22,21 +23,23 @@ namespace adapath {
 
 enum class Learning : uint8_t {
     turns,     // two numbers of the policy, by turns of seconds (models/tuner.h)
-    gradient,  // all of its weights, by PPO on explored decisions (models/online.h); select: supervised, by what the
-               // server measured (models/select/online.h)
+    gradient,  // all of its weights, by PPO on explored decisions (models/online.h); select and qp: supervised, by
+               // what the server said of chunks (models/select/online.h, models/qp/online.h)
 };
 
 struct TrainerOptions {
     std::string target = "unix:/run/adapath/adapathd.sock";  // gRPC's name of the daemon
-    std::string app = "cc";                                  // or select
-    std::string checkpoint;                                  // directory with policy.model and, for cc, value.model
-    std::string save;  // directory to keep what was learned in; read first at a start. Empty = nowhere
-    Learning learning = Learning::turns;  // select: always gradient
+    std::string app = "cc";                                  // or select, or qp
+    std::string checkpoint;  // directory with policy.model and, for cc, value.model; qp: selector.json
+    std::string save;        // directory to keep what was learned in; read first at a start. Empty = nowhere
+    Learning learning = Learning::turns;  // select and qp: always gradient
     double explore = 0.1;  // gradient: standard deviation of the noise that snapshots ask for, units of the action
     double select_explore = 0.05;  // select: share of the rounds in which both renditions are to pass
     double min_interval_s = 5;     // gradient: between two snapshots, so that each is judged before the next comes;
                                    // turns: before what was rolled back takes its turn again
-    double fidelity_limit = 1.0 / 256;
+    // Largest p99 error of the integers, fraction of the output's range; 0 = any. None: the app's usual one, which is
+    // wider for qp, whose activations have 8 bits in ten layers (docs/quantisation.md).
+    std::optional<double> fidelity_limit;
     // Where what was sent was rolled back and nothing but the fallback decides, the checkpoint is sent again after this
     // long; doubled each time in a row. Without a snapshot there is nothing to learn from.
     double retry_s = 60;
@@ -44,13 +47,14 @@ struct TrainerOptions {
     bool dry_run = false;  // learn and report, send nothing
     OnlineOptions online;
     SelectOnlineOptions select;
+    QpOnlineOptions qp;
     TunerOptions tuner;
 };
 
 struct TrainerCounters {
     uint64_t samples = 0;
     uint64_t batches = 0;  // gradient
-    uint64_t reports = 0;  // select: of the server, with something measured in them
+    uint64_t reports = 0;  // select, qp: of the server, with a label in them
     uint64_t frozen = 0;
     uint64_t installed = 0;
     uint64_t refused = 0;
@@ -80,7 +84,8 @@ public:
 
 private:
     struct Stream;
-    Trainer(const TrainerOptions& options, const FloatModel& policy, std::unique_ptr<Learner> learner);
+    Trainer(const TrainerOptions& options, LearnedModel start, std::unique_ptr<Learner> learner);
+    static Result<std::unique_ptr<Trainer>> open_qp(const TrainerOptions& options);
 
     bool connect();
     void disconnect();
@@ -89,12 +94,13 @@ private:
     void follow_trial(const pb::SampleBatch& batch);
     void follow_foreign(const std::string& hash, const FloatModel& model);
     void plan_retry();
-    Result<Snapshot> freeze(const FloatModel& model, const std::string& reason);
+    Result<Snapshot> freeze(const LearnedModel& model, const std::string& reason);
+    Result<Snapshot> freeze_image(const ImageFloatModel& model, const Provenance& provenance);
     struct Sent {
         Snapshot snapshot;
         pb::InstallReply reply;
     };
-    Result<Sent> install(const FloatModel& model, const std::string& reason, bool turn);
+    Result<Sent> install(const LearnedModel& model, const std::string& reason, bool turn);
     bool send(const std::string& reason);
     // Turns.
     void follow_turns();
@@ -108,8 +114,9 @@ private:
 
     TrainerOptions options_;
     std::unique_ptr<Learner> learner_;
-    FloatModel start_;  // for calibration in the simulator, before there are samples
+    LearnedModel start_;  // for calibration in the simulator, before there are samples
     Freezer freezer_;
+    ImageFreezer image_freezer_;
     std::unique_ptr<pb::Control::Stub> stub_;
     std::unique_ptr<Stream> stream_;
     std::mutex stream_mutex_;  // the pointer, against interrupt()
@@ -120,10 +127,10 @@ private:
     uint32_t train_now_ = 0;  // last count seen
     bool send_now_ = false;
     std::string active_hash_;
-    uint64_t switches_ = 0;    // the daemon's count when that was so
-    std::string sent_hash_;    // the newest that this trainer had installed
-    std::string trial_hash_;   // the same while it is on trial
-    FloatModel active_model_;  // what decides now; empty layers where unknown
+    uint64_t switches_ = 0;      // the daemon's count when that was so
+    std::string sent_hash_;      // the newest that this trainer had installed
+    std::string trial_hash_;     // the same while it is on trial
+    LearnedModel active_model_;  // what decides now, where that is known
     bool active_known_ = false;
     uint64_t last_send_us_ = 0;
     uint64_t retry_us_ = 0;  // when the checkpoint is sent again; 0 = no need

@@ -106,7 +106,7 @@ Status Trainer::bring(const std::string& reason) {
 // Something else than what was brought from here decides: an operator's snapshot, or one of an earlier trainer.
 void Trainer::follow_foreign(const std::string& hash, const FloatModel& model) {
     turn_.reset();
-    if (model.network != start_.network) {
+    if (!same_network(model, start_)) {
         tuner_.pause();
         return;
     }
