@@ -337,7 +337,7 @@ private:
         if (chunk_.begins || !tried_) {
             tried_.emplace(size_);
         }
-        background_quality_ = quality_of_background(quality_.low);
+        background_quality_ = background_quality(quality_.low);
         tried_->next(picture, true, asked_ ? &*asked_ : nullptr);
         background_shares_ = tried_->shares();
         return begin_other();

@@ -27,14 +27,6 @@ void move(double& cost, double seen) { cost = cost == 0 ? seen : cost * std::pow
 
 }  // namespace
 
-// Seldom sent and always seen, so better than what is shown; but not much better than the rest of a coarse picture.
-BackgroundQuality quality_of_background(int shown) {
-    BackgroundQuality quality;
-    quality.shown = shown;
-    quality.remembered = std::min(shown, std::max(30, shown - 8));
-    return quality;
-}
-
 ChunkQuantiser::ChunkQuantiser(const ChunkQuantiserOptions& options) : options_(options) {}
 
 double ChunkQuantiser::units(const QualityPair& quality, double share) {
@@ -80,12 +72,12 @@ BackgroundQuality ChunkQuantiser::choose(double budget_bytes, unsigned pictures,
         cost = std::max(cost, shown_over_mixed * uniform);
     }
     const double wanted_units = wanted(budget_bytes, pictures, cost);
-    BackgroundQuality best = quality_of_background(options_.worst);
+    BackgroundQuality best = background_quality(options_.worst);
     double least = std::abs(std::log(units(best, shares) / wanted_units));
     for (int shown = options_.worst - 1;
          shown >= std::min(options_.best + (shares.high + shares.high_still > 0 ? options_.gap : 0), options_.worst);
          shown--) {
-        const BackgroundQuality quality = quality_of_background(shown);
+        const BackgroundQuality quality = background_quality(shown);
         const double off = std::abs(std::log(units(quality, shares) / wanted_units));
         if (off < least) {
             least = off;

@@ -30,9 +30,6 @@ struct BackgroundShares {
     double remembered = 0;
 };
 
-// The other blocks' quantisers, by that of those that are shown.
-[[nodiscard]] BackgroundQuality quality_of_background(int shown);
-
 class ChunkQuantiser {
 public:
     explicit ChunkQuantiser(const ChunkQuantiserOptions& options);
