@@ -406,15 +406,18 @@ Result<Snapshot> Trainer::freeze_image(const ImageFloatModel& model, const Prove
     if (pictures.size() > 2 * kCalibrationPictures) {
         pictures.erase(pictures.begin(), pictures.end() - static_cast<ptrdiff_t>(2 * kCalibrationPictures));
     }
-    if (pictures.size() < kCalibrationPictures) {
-        const std::vector<ImageCodes> simulated = learner_->simulated_pictures(kCalibrationPictures);
-        pictures.insert(pictures.end(), simulated.begin(), simulated.end());
-    }
     // Samples of one chunk follow each other: every other one judges.
+    const bool enough = pictures.size() >= kCalibrationPictures;
     std::vector<ImageCodes> calibration_pictures;
     std::vector<ImageCodes> held_out;
     for (size_t i = 0; i < pictures.size(); i++) {
         (i % 2 == 0 ? calibration_pictures : held_out).push_back(std::move(pictures[i]));
+    }
+    // The made-up ones are calibrated on always: what a camera shows lately may lack the light of an hour later, and
+    // activations that leave the calibrated range are cut off.
+    std::vector<ImageCodes> simulated = learner_->simulated_pictures(kCalibrationPictures);
+    for (size_t i = 0; i < simulated.size(); i++) {
+        (enough || i % 2 == 0 ? calibration_pictures : held_out).push_back(std::move(simulated[i]));
     }
     ImageFreezer::Options freeze;
     freeze.provenance = provenance;
