@@ -180,6 +180,11 @@ private:
             if (!clip) {
                 return clip.error();
             }
+            Result<std::string> hash = arena::sha256_file(path);
+            if (!hash) {
+                return hash.error();
+            }
+            contents_["clips"].push_back(hash->substr(0, 16));
             clips_.push_back(std::move(*clip));
         }
         if (Status made = make_stage_certificates(options_.certificates, options_.out + "/certificates", policy_names);
@@ -209,6 +214,7 @@ private:
         if (!hash) {
             return hash.error();
         }
+        contents_["detector"] = *hash;
         Result<std::unique_ptr<Detections>> detections =
             Detections::open({.model = *hash, .file = options_.out + "/detections.jsonl", .most = 1'000'000});
         if (!detections) {
@@ -313,7 +319,11 @@ private:
                   {"delay_ms", options_.delay_ms},
                   {"queue_ms", options_.queue_ms},
                   {"video", camera_arguments(options_.clips, options_.video)},
+                  {"contents", contents_},
                   {"kernel", name.release}};
+        if (policy == "switched") {
+            json["switch_every_s"] = options_.switch_every_s;
+        }
         if (policy == learned_policy || policy == "switched") {
             const Result<std::string> hash = arena::sha256_file(options_.checkpoint + "/policy.model");
             json["checkpoint"] = hash ? hash->substr(0, 16) : "";
@@ -386,6 +396,7 @@ private:
     const Options options_;
     StopToken& stop_;
     std::vector<arena::TraceSource> sources_;
+    Json contents_;  // hashes of the clips and of the vision network: other contents are other cells
     std::vector<video::Clip> clips_;
     std::unique_ptr<arena::Policy> cc_;
     Freezer freezer_;

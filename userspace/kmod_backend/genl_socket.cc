@@ -125,13 +125,14 @@ Status GenlSocket::connect() {
     if (int err = nl_socket_set_buffer_size(socket, kSocketBytes, kSocketBytes); err < 0) {
         return Error{fmt::format("setting up a netlink socket: {}", nl_geterror(err))};
     }
-    number_ = genl_ctrl_resolve(socket, family_.name);
-    if (number_ == -NLE_OBJ_NOTFOUND) {
+    const int number = genl_ctrl_resolve(socket, family_.name);
+    number_ = number;
+    if (number == -NLE_OBJ_NOTFOUND) {
         return not_found(family_);
     }
-    if (number_ < 0) {
+    if (number < 0) {
         return Error{
-            fmt::format("asking the kernel for the netlink family '{}': {}", family_.name, nl_geterror(number_))};
+            fmt::format("asking the kernel for the netlink family '{}': {}", family_.name, nl_geterror(number))};
     }
     return {};
 }

@@ -3,6 +3,7 @@
 
 #include <netlink/netlink.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -44,7 +45,7 @@ private:
     const GenlFamily family_;
     std::mutex mutex_;
     std::unique_ptr<nl_sock, SocketDeleter> socket_;
-    int number_ = -1;
+    std::atomic<int> number_ = -1;  // read without the lock, for messages
 };
 
 // What a refusal means to an operator; `what` says what was refused.

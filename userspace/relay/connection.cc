@@ -196,7 +196,9 @@ void Connection::opened(uint64_t now_us) {
     // After a failure tick() says so, once it has lasted: a server that refuses takes the connection first, too.
     spdlog::log(said_down_ ? spdlog::level::debug : spdlog::level::info, "camera {}: connected to {} ({})", camera_,
                 video::peer_of(fd_.get()), video::congestion_control_of(fd_.get()));
-    queue_.push_front({hello_bytes(camera_, options_.gateway), now_us, ADP_SELECT_RENDITIONS, {}});
+    // As old as what it stands before, or nothing behind it would ever be late.
+    const uint64_t queued_us = queue_.empty() ? now_us : queue_.front().queued_us;
+    queue_.push_front({hello_bytes(camera_, options_.gateway), queued_us, ADP_SELECT_RENDITIONS, {}});
     queued_bytes_ += queue_.front().bytes.size();
     flush();
 }
