@@ -193,8 +193,8 @@ TEST(Choice, SafeRange) {
     EXPECT_EQ(flags, 0U);
 }
 
-// Both are sent: often where main passes anyway, at the share that was asked for where it does not, and never where main costs more than
-// there is to win.
+// Both are sent: often where main passes anyway, at the share that was asked for where it does not, and never where
+// main costs more than there is to win.
 TEST(Choice, ExploresByWhatItCosts) {
     std::mt19937_64 random(17);
     for (const uint32_t share : {0U, ADP_Q16_ONE / 100U, ADP_Q16_ONE / 20U, uint32_t{ADP_Q16_ONE}, ~0U}) {
@@ -206,7 +206,8 @@ TEST(Choice, ExploresByWhatItCosts) {
             offer.rate[ADP_SELECT_MAIN] = 1 + random() % 1'000'000;
             offer.price_q16 = random() % (8 * ADP_Q16_ONE);
             offer.random = static_cast<uint32_t>(random());
-            const Outputs outputs{static_cast<int32_t>(random() % ADP_Q16_ONE), static_cast<int32_t>(random() % ADP_Q16_ONE)};
+            const Outputs outputs{static_cast<int32_t>(random() % ADP_Q16_ONE),
+                                  static_cast<int32_t>(random() % ADP_Q16_ONE)};
             uint32_t flags = 0;
             const uint32_t without = adp_select_choose(outputs.data(), &offer, &flags);
             offer.explore_q16 = share;
