@@ -61,6 +61,7 @@ struct Report {
 struct Camera {
     SelectCameraPlan plan;
     std::unique_ptr<adp_select_camera> state = std::make_unique<adp_select_camera>();
+    MeasuredMean measured;
     adp_select_feedback feedback{};
     std::array<Rendition, 2> renditions;
     std::deque<Packet> queue;  // the relay's
@@ -310,8 +311,9 @@ private:
             if (r.due_us > now_us_) return false;
             adp_select_feedback& f = camera.feedback;
             if (r.measured) {
-                f.sub_worth_q16 = static_cast<adp_u32>(std::lround(r.sub_worth * ADP_Q16_ONE));
-                f.gain_q16 = static_cast<adp_s32>(std::lround(r.gain * ADP_Q16_ONE));
+                camera.measured.add(camera.state->id, r.sub_worth, r.gain);
+                f.sub_worth_q16 = static_cast<adp_u32>(std::lround(camera.measured.sub_worth() * ADP_Q16_ONE));
+                f.gain_q16 = static_cast<adp_s32>(std::lround(camera.measured.gain() * ADP_Q16_ONE));
                 f.measured_us = now_us_;
                 if (events_.measured) events_.measured(index, camera.state->id, r.chunk_us, r.sub_worth, r.gain);
             } else {

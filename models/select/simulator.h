@@ -17,6 +17,7 @@
 
 #include "codegen/trace/trace.h"
 #include "models/select/dataset.h"
+#include "userspace/adapathd/measured_mean.h"
 #include "userspace/relay/price.h"
 
 namespace adapath {

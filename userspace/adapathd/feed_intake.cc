@@ -104,7 +104,7 @@ Status check_what(const pb::CameraReport& report) {
 }
 
 // To the kernel side; the camera's id there.
-Result<uint64_t> tell(SelectFeed& feed, const pb::CameraReport& report) {
+Result<uint64_t> tell(SelectFeed& feed, MeasuredMean& measured, const pb::CameraReport& report) {
     Result<adp_select_camera> state = feed.camera(report.camera());
     if (!state) {
         return state.error();
@@ -115,7 +115,8 @@ Result<uint64_t> tell(SelectFeed& feed, const pb::CameraReport& report) {
         set = feed.set_seen(report.camera(), static_cast<uint32_t>(std::lround(seen.objects())), seen.confidence(),
                             seen.accuracy());
     } else if (report.has_measured()) {
-        set = feed.set_measured(report.camera(), report.measured().sub_worth(), report.measured().gain());
+        measured.add(state->id, report.measured().sub_worth(), report.measured().gain());
+        set = feed.set_measured(report.camera(), measured.sub_worth(), measured.gain());
     }
     return set ? Result<uint64_t>(state->id) : Result<uint64_t>(set.error());
 }
@@ -123,7 +124,7 @@ Result<uint64_t> tell(SelectFeed& feed, const pb::CameraReport& report) {
 }  // namespace
 
 FeedIntake::FeedIntake(SelectFeed* feed, uint32_t cameras, Reports reports)
-    : feed_(feed), cameras_(cameras), reports_(std::move(reports)) {}
+    : feed_(feed), cameras_(cameras), reports_(std::move(reports)), measured_(cameras) {}
 
 bool FeedIntake::claim() {
     bool expected = false;
@@ -197,7 +198,8 @@ Status FeedIntake::take(const pb::CameraReport& report) {
     pb::CameraReport named = report;
     named.set_camera_id(report.camera());
     if (feed_ != nullptr) {
-        Result<uint64_t> id = tell(*feed_, report);
+        std::lock_guard lock(mutex_);
+        Result<uint64_t> id = tell(*feed_, measured_[report.camera()], report);
         if (!id) {
             return id.error();
         }

@@ -8,8 +8,10 @@
 #include <functional>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "codegen/result.h"
+#include "userspace/adapathd/measured_mean.h"
 #include "userspace/adapathd/select_feed.h"
 #include "userspace/proto/control.pb.h"
 #include "userspace/proto/select.pb.h"
@@ -43,7 +45,8 @@ private:
     std::atomic<bool> claimed_{false};
     mutable std::mutex mutex_;  // all below
     pb::FeedStatus counters_;
-    uint64_t market_us_ = 0;  // CLOCK_MONOTONIC of the last one; 0 = never
+    std::vector<MeasuredMean> measured_;  // by the camera's number
+    uint64_t market_us_ = 0;              // CLOCK_MONOTONIC of the last one; 0 = never
 };
 
 }  // namespace adapath
