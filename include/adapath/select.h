@@ -81,7 +81,7 @@ enum adp_select_context {
 	ADP_SELECT_WAS_MAIN,
 	ADP_SELECT_OBJECTS,    /* log2(1 + objects that the server saw last) */
 	ADP_SELECT_CONFIDENCE, /* its mean confidence in them, 0..1 */
-	ADP_SELECT_SUB_WORTH,  /* accuracy of the sub stream, as last measured, 0..1 */
+	ADP_SELECT_SUB_WORTH,  /* accuracy of the sub stream, mean of the last measurements, 0..1 */
 	ADP_SELECT_GAIN,       /* what the main stream added to it, -1..1 */
 	ADP_SELECT_SEEN,       /* log2(1 + s since the server last said what it saw) */
 	ADP_SELECT_MEASURED,   /* log2(1 + s since it last measured worth and gain) */
@@ -177,7 +177,7 @@ struct adp_select_market {
 /* What the server says of a camera, likewise written by userspace. Times are CLOCK_MONOTONIC; 0 = never. */
 struct adp_select_feedback {
 	adp_u64 seen_us;	/* when the server last said what it saw (objects, confidence, accuracy) */
-	adp_u64 measured_us;	/* when it last measured both renditions (sub_worth, gain) */
+	adp_u64 measured_us;	/* when it last measured both renditions (sub_worth, gain: means of its last measurements) */
 	adp_u32 objects;
 	adp_u32 confidence_q16;
 	adp_u32 accuracy_q16;	/* of what it received; 0 where it received nothing */
