@@ -88,6 +88,7 @@ TEST_F(ADAPATH_BACKEND_SUITE, ThousandsOfSwitchesUnderFourFlows) {
 TEST_F(ADAPATH_BACKEND_SUITE, AnotherDaemonAdoptsWhatRuns) {
     open();
     EXPECT_FALSE(backend_.adopted);
+    const uint64_t lost = backend_.collector->stats().samples_lost;
     activate(freeze(random_cc_model({32, 16}, Activation::tanh, 1)));
     auto flow = start_flow();
     ASSERT_NE(flow, nullptr);
@@ -104,7 +105,9 @@ TEST_F(ADAPATH_BACKEND_SUITE, AnotherDaemonAdoptsWhatRuns) {
     EXPECT_GT(flow->received(), received);
     activate(freeze(random_cc_model({16, 16}, Activation::tanh, 2)));
     ASSERT_TRUE(collect_until([&] { return by_generation_[2] >= 5; })) << "an adopted kernel side takes new networks";
-    EXPECT_EQ(gaps_, 0U) << "samples made while no daemon was there are still in the ring";
+    // Samples made while no daemon was there are still in the ring; what it had no room for, on a machine that was away
+    // for long, was counted.
+    EXPECT_LE(gaps_, backend_.collector->stats().samples_lost - lost);
     EXPECT_EQ(unexplained_, 0U);
     EXPECT_TRUE(flow->finish());
 }
