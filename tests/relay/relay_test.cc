@@ -132,6 +132,16 @@ protected:
         return stats_;
     }
 
+    // The relay has looked at all that the camera sent, or the kernel had no room for it.
+    bool all_seen(size_t camera) {
+        const video::Json line = stats();
+        if (!line.contains("cameras")) return false;
+        const video::Json& c = line["cameras"][camera];
+        return c["main"]["packets"].get<size_t>() + c["sub"]["packets"].get<size_t>() +
+                   line["socket_drops"].get<size_t>() >=
+               cameras_[camera]->sent_packets();
+    }
+
     // What came of a rendition, as places among what was sent.
     std::vector<size_t> places(uint16_t camera, adp_select_rendition which) {
         std::map<Bytes, size_t> index;
@@ -283,14 +293,7 @@ TEST_F(RelayTest, DropsWholeChunksWhenTheUplinkIsTooSlow) {
         server_.stall(0, round % 2 == 0);
         for (int i = 0; i < 200; ++i) camera.both();
         // All of it has been looked at.
-        ASSERT_TRUE(wait_until([&] {
-            const video::Json line = stats();
-            if (!line.contains("cameras")) return false;
-            const video::Json& c = line["cameras"][0];
-            return c["main"]["packets"].get<size_t>() + c["sub"]["packets"].get<size_t>() +
-                       line["socket_drops"].get<size_t>() >=
-                   camera.sent_packets();
-        }));
+        ASSERT_TRUE(wait_until([&] { return all_seen(0); }));
     }
     server_.stall(0, false);
     stop();
@@ -345,25 +348,17 @@ TEST_F(RelayTest, LatePicturesAreDroppedWithTheRestOfTheirChunks) {
     options_.connection.late_us = 300'000;
     start(1);
     TestCamera& camera = *cameras_[0];
-    const auto all_seen = [&] {
-        const video::Json line = stats();
-        if (!line.contains("cameras")) return false;
-        const video::Json& c = line["cameras"][0];
-        return c["main"]["packets"].get<size_t>() + c["sub"]["packets"].get<size_t>() +
-                   line["socket_drops"].get<size_t>() >=
-               camera.sent_packets();
-    };
     const auto late = [&] { return stats()["cameras"][0]["late_packets"].get<uint64_t>(); };
     uint64_t before = 0;
     for (int round = 0; round < 3; ++round) {
         server_.stall(0, true);
         for (int i = 0; i < 200; ++i) camera.both();
-        ASSERT_TRUE(wait_until(all_seen));
+        ASSERT_TRUE(wait_until([&] { return all_seen(0); }));
         ASSERT_TRUE(wait_until([&] { return late() > before; }));
         before = late();
         // In the middle of chunks, of which nothing more may come now.
         for (int i = 0; i < 3; ++i) camera.both();
-        ASSERT_TRUE(wait_until(all_seen));
+        ASSERT_TRUE(wait_until([&] { return all_seen(0); }));
         server_.stall(0, false);
         const size_t from = camera.sent[ADP_SELECT_SUB].size();
         ASSERT_TRUE(wait_until([&] {

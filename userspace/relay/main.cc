@@ -13,12 +13,12 @@
 
 #include "codegen/version.h"
 #include "userspace/adapathd/config.h"
-#include "userspace/common/file.h"
 #include "userspace/common/notify.h"
 #include "userspace/relay/cameras.h"
 #include "userspace/relay/feedback.h"
 #include "userspace/relay/record_bytes.h"
 #include "userspace/relay/relay.h"
+#include "userspace/relay/vision_options.h"
 #include "userspace/video/report.h"
 #include "userspace/video/tool.h"
 
@@ -37,9 +37,7 @@ struct Options {
     std::vector<std::string> cameras;
     RelayOptions relay;
     FeedbackOptions feedback;
-    std::string ca;
-    std::string certificate;
-    std::string key;
+    VisionKeys keys;
     double queue_s = 1;
     double late_s = 0.5;
     unsigned queue_kb = 1024;
@@ -98,22 +96,6 @@ Status configure(Options& options) {
     return {};
 }
 
-Status read_keys(Options& options) {
-    if (options.feedback.vision.empty()) {
-        return {};
-    }
-    for (const auto& [path, to] : {std::pair<const std::string&, std::string&>{options.ca, options.feedback.ca},
-                                   {options.certificate, options.feedback.certificate},
-                                   {options.key, options.feedback.key}}) {
-        Result<std::string> text = read_file(path);
-        if (!text) {
-            return text.error();
-        }
-        to = *text;
-    }
-    return {};
-}
-
 int run(Options& options) {
     video::SignalStop signals;
     video::setup_logging("adapath-relay", options.verbose);
@@ -137,8 +119,8 @@ int run(Options& options) {
     if (Status configured = configure(options); !configured) {
         return fail(configured.error(), exit_usage);
     }
-    if (Status keys = read_keys(options); !keys) {
-        return fail(keys.error());
+    if (Status read = read_keys(options.keys, options.feedback); !read) {
+        return fail(read.error());
     }
     options.relay.connection.queue_bytes = size_t{options.queue_kb} << 10;
     options.relay.connection.queue_us = static_cast<uint64_t>(options.queue_s * 1e6);
@@ -269,18 +251,7 @@ int main(int argc, char** argv) {
                    "to it; 0: all of it")
         ->check(CLI::Range(0.0, 1e7))
         ->capture_default_str();
-    CLI::Option* vision = app.add_option("--vision", options.feedback.vision,
-                                         "adapath-server's HOST:PORT for reports (gRPC, mutual TLS)");
-    CLI::Option* ca = app.add_option("--ca", options.ca, "PEM file: who signs the server's certificate");
-    CLI::Option* certificate = app.add_option("--certificate", options.certificate, "PEM file: this gateway's");
-    CLI::Option* key = app.add_option("--key", options.key, "PEM file: its private key");
-    for (CLI::Option* option : {ca, certificate, key}) {
-        option->needs(vision);
-        vision->needs(option);
-    }
-    app.add_option("--server-name", options.feedback.server_name,
-                   "Name that the server's certificate must have (default: --vision's HOST)")
-        ->needs(vision);
+    add_vision_options(app, options.feedback, options.keys);
     CLI::Option* daemon =
         app.add_option("--daemon", options.feedback.daemon, "adapathd: unix:PATH (default: --config's socket)");
     app.add_flag("--no-daemon", options.no_daemon, "Tell no daemon anything")->excludes(daemon);

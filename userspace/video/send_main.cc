@@ -1,6 +1,5 @@
 // adapath-video-send: N cameras that play a clip live over TCP, to adapath-video-recv or to adapath-server.
 #include <algorithm>
-#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,10 +12,10 @@
 
 #include "codegen/version.h"
 #include "userspace/camera/record_stream.h"
-#include "userspace/common/file.h"
 #include "userspace/qp/region_live_encoder.h"
 #include "userspace/relay/feedback.h"
 #include "userspace/relay/record_bytes.h"
+#include "userspace/relay/vision_options.h"
 #include "userspace/video/camera.h"
 #include "userspace/video/clip.h"
 #include "userspace/video/report.h"
@@ -48,23 +47,8 @@ struct Options {
     bool verbose = false;
     RegionLiveOptions qp;             // neither directory nor background: one quality, as the bitrate asks for
     relay::FeedbackOptions feedback;  // its gateway empty: our own framing, for adapath-video-recv
-    std::string ca;
-    std::string certificate;
-    std::string key;
+    relay::VisionKeys keys;
 };
-
-Status read_keys(const Options& options, relay::FeedbackOptions& to) {
-    const std::array<std::pair<const std::string*, std::string*>, 3> files = {
-        {{&options.ca, &to.ca}, {&options.certificate, &to.certificate}, {&options.key, &to.key}}};
-    for (const auto& [path, text] : files) {
-        Result<std::string> read = read_file(*path);
-        if (!read) {
-            return read.error();
-        }
-        *text = std::move(*read);
-    }
-    return {};
-}
 
 // A report is the encoder's of that camera.
 void hand_on(const pb::CameraReport& report, unsigned first_camera,
@@ -149,7 +133,7 @@ int run(const Options& options) {
         if (!vision) {
             return fail(vision.error(), exit_usage);
         }
-        if (Status read = read_keys(options, feedback_options); !read) {
+        if (Status read = relay::read_keys(options.keys, feedback_options); !read) {
             return fail(read.error());
         }
     }
@@ -309,20 +293,7 @@ int main(int argc, char** argv) {
             ->check([](const std::string& name) {
                 return relay::is_gateway_name(name) ? std::string() : "1 to 63 of letters, digits, '.', '_' and '-'";
             });
-    CLI::Option* vision = app.add_option("--vision", options.feedback.vision,
-                                         "adapath-server's HOST:PORT for reports (its --vision-listen; gRPC, mutual "
-                                         "TLS)")
-                              ->needs(gateway);
-    CLI::Option* ca = app.add_option("--ca", options.ca, "PEM file: who signs the server's certificate");
-    CLI::Option* certificate = app.add_option("--certificate", options.certificate, "PEM file: this gateway's");
-    CLI::Option* key = app.add_option("--key", options.key, "PEM file: its private key");
-    for (CLI::Option* option : {ca, certificate, key}) {
-        option->needs(vision);
-        vision->needs(option);
-    }
-    app.add_option("--server-name", options.feedback.server_name,
-                   "Name that the server's certificate must have (default: --vision's HOST)")
-        ->needs(vision);
+    CLI::Option* vision = relay::add_vision_options(app, options.feedback, options.keys)->needs(gateway);
     app.add_option("--daemon", options.feedback.daemon,
                    "unix:PATH of adapathd's socket: it gets the server's reports too, to learn from")
         ->needs(vision);
