@@ -64,7 +64,7 @@ protected:
         EXPECT_TRUE(removed.ok()) << removed.error().message;
     }
     void set_market(double price, uint32_t main_limit, double used, uint32_t cameras) {
-        Status set = panel_->set_market(price, main_limit, used, cameras);
+        Status set = panel_->set_market({price, main_limit, used, cameras, 0});
         EXPECT_TRUE(set.ok()) << set.error().message;
     }
     [[nodiscard]] Result<adp_select_camera> camera_state(uint32_t camera) const { return panel_->camera(camera); }
@@ -633,8 +633,9 @@ protected:
         Result<kmod::SelectState> state = control().state();
         Result<std::vector<kmod::SelectCameraState>> cameras = control().cameras();
         EXPECT_TRUE(state.ok() && cameras.ok());
-        std::string text = fmt::format("price {} limit {} used {} sharing {};", state->market.price_q16,
-                                       state->market.main_limit, state->market.used_q16, state->market.cameras);
+        std::string text = fmt::format("price {} limit {} used {} sharing {} late {};", state->market.price_q16,
+                                       state->market.main_limit, state->market.used_q16, state->market.cameras,
+                                       state->market.main_late_q16);
         for (const uint32_t ifindex : state->interfaces) text += fmt::format(" if {}", ifindex);
         for (const auto& c : *cameras)
             text += fmt::format("; {}: id {} {} {} {} {} {} {} {}", c.place, c.camera.id, c.feedback.seen_us,
@@ -707,6 +708,9 @@ TEST_F(SelectNetlink, WhatIsWrongIsRefusedAndNamed) {
     expect_refused(set_market, market(ADP_SELECT_PRICE_MAX_Q16 + 1, 1).u32(ADP_SELECT_A_SHARING, 1), EINVAL,
                    "too large");
     expect_refused(set_market, market(1, 131073).u32(ADP_SELECT_A_SHARING, 1), EINVAL, "too large");
+    expect_refused(set_market, market(1, 1).u32(ADP_SELECT_A_SHARING, 1), EINVAL, "ADP_SELECT_A_MAIN_LATE");
+    expect_refused(set_market, market(1, 1).u32(ADP_SELECT_A_SHARING, 1).u32(ADP_SELECT_A_MAIN_LATE, 65537), EINVAL,
+                   "too large");
 
     const auto at = [](uint32_t place) {
         Attributes a;
@@ -778,7 +782,7 @@ TEST_F(SelectNetlink, GarbageChangesNothing) {
     }
     Attributes market;
     market.u32(ADP_SELECT_A_PRICE, 98304).u32(ADP_SELECT_A_MAIN_LIMIT, 7).u32(ADP_SELECT_A_USED, 32768);
-    market.u32(ADP_SELECT_A_SHARING, 3);
+    market.u32(ADP_SELECT_A_SHARING, 3).u32(ADP_SELECT_A_MAIN_LATE, 6554);
     Attributes measured;
     measured.u32(ADP_SELECT_A_PLACE, 1).u32(ADP_SELECT_A_SUB_WORTH, 1).u32(ADP_SELECT_A_GAIN, 1);
     const std::vector<std::pair<uint8_t, Attributes>> valid = {

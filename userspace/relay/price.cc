@@ -48,11 +48,16 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
         capacity_ = std::clamp(capacity_, capacity_min, capacity_max);
     }
 
+    const double kept = std::exp(-dt / options_.late_memory_s);
+    main_ = main_ * kept + sound(uplink.main_rate) * dt;
+    main_late_ = main_late_ * kept + sound(uplink.main_late_rate) * dt;
+
     if (options_.budget > 0) {
         capacity_ = capacity_ == 0 ? options_.budget : std::min(capacity_, options_.budget);
     }
 
     Price result;
+    result.main_late = main_ > 0 ? std::min(main_late_ / main_, 1.0) : 0;
     if (capacity_ == 0) {
         return result;  // the uplink was never the limit, or is dead from the start: nothing to say
     }

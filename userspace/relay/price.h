@@ -30,14 +30,15 @@ struct PriceOptions {
     double rise_max = 2;
     double fall_max = 0.5;
     double growth = 0.2;       // of the capacity, a second, while the uplink is not the limit
-    double smooth_s = 1;       // time constant of the measured capacity and of the rates
+    double smooth_s = 3;       // time constant of the measured capacity and of the rates
     double delay_max_s = 1.5;  // a longer delay counts as this
-    double load = 0.95;        // share of the capacity that is to be offered
+    double load = 0.85;        // share of the capacity that is to be offered
     // E-folds of the price, on top of all that, for each second of delay: gone as soon as the queue is, which what was
     // added up is not.
     double urgency = 0;
-    double crowd = 1;   // the whole uplink costs at most so much for each camera
-    double budget = 0;  // bytes/s that the cameras may have at most, however wide the uplink is; 0: all of it
+    double late_memory_s = 20;  // time constant of the share of main that is late
+    double crowd = 0.25;        // the whole uplink costs at most so much for each camera
+    double budget = 0;          // bytes/s that the cameras may have at most, however wide the uplink is; 0: all of it
 };
 
 // Of the interval that just ended, sums over all cameras' connections.
@@ -48,6 +49,9 @@ struct Uplink {
     double base_rtt_s = 0;      // least round trip: so much backlog is under way, not waiting
     bool app_limited = false;   // all was sent at some time of it: the delivered rate is the cameras', not the uplink's
     uint32_t cameras = 0;       // that share it; 0: nobody knows
+    // Bytes/s of the main streams: that came for the uplink, and that were dropped for want of room or got too late.
+    double main_rate = 0;
+    double main_late_rate = 0;
 };
 
 // As pb::Market, but for the number of cameras.
@@ -55,6 +59,7 @@ struct Price {
     double price = 0;         // accuracy for 1 MiB/s, 0 to 1024
     uint32_t main_limit = 0;  // bytes/s: no main stream of more; 0 = none
     double used = 0;          // offered / capacity, 0 to 2; 0 while the capacity is unknown
+    double main_late = 0;     // share of the main streams' bytes that lately came too late or not at all
 };
 
 class PriceController {
@@ -75,6 +80,9 @@ private:
     double offered_ = 0;    // bytes/s, smoothed, for `used`
     double delay_s_ = 0;
     double whole_price_ = 0;
+    // Of the main streams, bytes that count less the older they are.
+    double main_ = 0;
+    double main_late_ = 0;
 };
 
 }  // namespace adapath::relay

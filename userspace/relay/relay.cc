@@ -5,6 +5,8 @@
 #include <cerrno>
 #include <cstring>
 #include <ctime>
+#include <functional>
+#include <utility>
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -25,6 +27,11 @@ namespace {
 
 constexpr uint64_t step_us = 100'000;
 constexpr uint64_t report_us = 1'000'000;
+constexpr uint64_t pace_us = 5'000;
+// A sub stream may have so much in flight whatever the others have, and all together no less: with nothing under way
+// nobody would see the uplink come back.
+constexpr uint64_t in_flight_least = 2 * 1448;
+constexpr double picture_share = 1.0 / 32;  // of the newest picture, in the mean of their sizes
 // A camera that select gives nothing gets a chunk of its sub stream every ADP_SELECT_STARVED_US: so long it counts.
 constexpr uint64_t sharing_us = ADP_SELECT_STARVED_US + 5'000'000;
 // A packet can't have waited longer in the socket; else the clocks were set meanwhile.
@@ -37,7 +44,7 @@ constexpr size_t udp_most = 65536;
 
 // What an epoll event is about.
 constexpr uint64_t tag_kind_shift = 32;
-enum Tag : uint64_t { tag_stop = 0, tag_timer = 1, tag_port = 2, tag_connection = 3 };
+enum Tag : uint64_t { tag_stop = 0, tag_timer = 1, tag_port = 2, tag_connection = 3, tag_pacer = 4 };
 constexpr uint64_t tag(Tag kind, size_t index = 0) { return uint64_t{kind} << tag_kind_shift | index; }
 
 uint64_t now_us() { return video::now_ns() / 1000; }
@@ -79,7 +86,8 @@ Result<std::unique_ptr<Relay>> Relay::open(const RelayOptions& options) {
     std::unique_ptr<Relay> relay(new Relay(options));
     relay->epoll_ = video::Fd(epoll_create1(EPOLL_CLOEXEC));
     relay->timer_ = video::Fd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-    if (!relay->epoll_.valid() || !relay->timer_.valid()) {
+    relay->pacer_ = video::Fd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    if (!relay->epoll_.valid() || !relay->timer_.valid() || !relay->pacer_.valid()) {
         return system_error("epoll or timer");
     }
     itimerspec every{};
@@ -89,6 +97,10 @@ Result<std::unique_ptr<Relay>> Relay::open(const RelayOptions& options) {
     event.data.u64 = tag(tag_timer);
     if (timerfd_settime(relay->timer_.get(), 0, &every, nullptr) != 0 ||
         epoll_ctl(relay->epoll_.get(), EPOLL_CTL_ADD, relay->timer_.get(), &event) != 0) {
+        return system_error("timer");
+    }
+    event.data.u64 = tag(tag_pacer);
+    if (epoll_ctl(relay->epoll_.get(), EPOLL_CTL_ADD, relay->pacer_.get(), &event) != 0) {
         return system_error("timer");
     }
     if (Status opened = relay->open_ports(); !opened) {
@@ -102,6 +114,8 @@ Result<std::unique_ptr<Relay>> Relay::open(const RelayOptions& options) {
         camera.connection =
             std::make_unique<Connection>(static_cast<uint16_t>(i), relay->options_.connection, *relay->destination_,
                                          relay->epoll_.get(), tag(tag_connection, i));
+        relay->by_gain_.push_back(i);
+        relay->measured_.emplace_back();
         relay->cameras_.push_back(std::move(camera));
     }
     return relay;
@@ -278,19 +292,99 @@ void Relay::on_packet(const Port& port, const sockaddr_storage& from, std::span<
     }
     camera.counters.packets[which]++;
     camera.counters.bytes[which] += bytes;
+    if (which == ADP_SELECT_MAIN) {
+        note_picture(camera, rtp.timestamp, bytes);
+    }
     camera.offered += bytes + sizeof(adp_relay_wire);
     camera.heard_us = now;
     camera.connection->wake(now);
     notice_losses(camera);
     drop_late(camera, now);
     const ChunkFilter::Verdict verdict =
-        camera.filters[which].on_packet(rtp, contents, bytes, camera.connection->pressure(now), now);
+        camera.filters[which].on_packet(rtp, contents, bytes, camera.connection->pressure(which, now), now);
     if (!verdict.pass) {
         return;
     }
     const uint8_t flags = verdict.after_drop ? ADP_RELAY_AFTER_DROP : 0;
     camera.connection->push(which, flags, received_us, packet, now, {rtp.timestamp, verdict.begins});
     camera.touched = true;
+}
+
+void Relay::set_measured(size_t camera, double sub_worth, double gain) {
+    const std::lock_guard lock(measured_mutex_);
+    if (camera < measured_.size()) {
+        measured_[camera].add(1, sub_worth, gain);
+    }
+}
+
+void Relay::note_picture(Camera& camera, uint32_t timestamp, uint32_t bytes) {
+    if (timestamp != camera.picture) {
+        const double share = camera.usual_picture == 0 ? 1 : picture_share;
+        camera.usual_picture += (camera.picture_bytes - camera.usual_picture) * share;
+        camera.picture = timestamp;
+        camera.picture_bytes = 0;
+    }
+    camera.picture_bytes += bytes;
+}
+
+// Of equals, and of cameras that nobody has measured, the one whose turn it is.
+void Relay::sort_by_gain() {
+    {
+        const std::lock_guard lock(measured_mutex_);
+        for (size_t i = 0; i < cameras_.size(); i++) {
+            Camera& camera = cameras_[i];
+            camera.gain_per_byte =
+                camera.usual_picture > 0 ? std::max(measured_[i].gain(), 0.0) / camera.usual_picture : 0;
+        }
+    }
+    std::ranges::rotate(by_gain_, by_gain_.begin() + (by_gain_.empty() ? 0 : 1));
+    std::ranges::stable_sort(by_gain_, std::greater(), [&](size_t i) { return cameras_[i].gain_per_byte; });
+}
+
+// What may be in flight goes to the sub streams first, each camera's in its turn, and to the main streams by what they
+// gain: when the uplink drops, what it has no room for is what is worth least.
+void Relay::send() {
+    const bool any =
+        std::ranges::any_of(cameras_, [](const Camera& camera) { return camera.touched || camera.connection->held(); });
+    if (!any) {
+        return;
+    }
+    if (in_flight_ == 0) {
+        for (Camera& camera : cameras_) {
+            if (std::exchange(camera.touched, false) || camera.connection->held()) {
+                camera.connection->flush();
+            }
+        }
+        return;
+    }
+    const uint64_t now = now_us();
+    uint64_t all = 0;
+    for (Camera& camera : cameras_) {
+        drop_late(camera, now);
+        // What stands still because the server does not read is nowhere on the uplink.
+        all += camera.last.stalled ? 0 : camera.connection->in_flight();
+    }
+    const auto flush = [&](Camera& camera, uint64_t least, Connection::Which which) {
+        const uint64_t before = camera.connection->in_flight();
+        const uint64_t room = in_flight_ > all ? in_flight_ - all : 0;
+        const uint64_t sent = camera.connection->flush(std::max(before + room, least), which) - before;
+        all += camera.last.stalled ? 0 : sent;
+    };
+    const size_t first = turn_++;
+    for (size_t i = 0; i < cameras_.size(); i++) {
+        flush(cameras_[(first + i) % cameras_.size()], in_flight_least, Connection::Which::all_but_main);
+    }
+    bool held = false;
+    for (const size_t i : by_gain_) {
+        cameras_[i].touched = false;
+        flush(cameras_[i], 0, Connection::Which::all);
+        held = held || cameras_[i].connection->held();
+    }
+    if (held) {
+        itimerspec once{};
+        once.it_value.tv_nsec = pace_us * 1000;
+        timerfd_settime(pacer_.get(), 0, &once, nullptr);
+    }
 }
 
 void Relay::step(uint64_t now) {
@@ -301,6 +395,8 @@ void Relay::step(uint64_t now) {
     double delivered = 0;
     double offered = 0;
     double backlog = 0;
+    double main = 0;
+    double main_late = 0;
     bool busy = false;
     uint32_t min_rtt_us = 0;
     unsigned sharing = 0;
@@ -322,13 +418,33 @@ void Relay::step(uint64_t now) {
                 min_rtt_us = progress.min_rtt_us;
             }
         }
+        const uint64_t main_bytes = camera.counters.bytes[ADP_SELECT_MAIN];
+        const uint64_t late_bytes =
+            camera.filters[ADP_SELECT_MAIN].counters().dropped_bytes + camera.connection->counters().late_main_bytes;
+        main += static_cast<double>(main_bytes - std::exchange(camera.main_bytes_seen, main_bytes));
+        main_late += static_cast<double>(late_bytes - std::exchange(camera.late_bytes_seen, late_bytes));
         camera.offered = 0;
     }
     // With the server away nothing can be learned of the uplink: the price stays what it was.
     if (any_open && seconds > 0) {
         price_ = controller_.step(
-            {backlog, delivered / seconds, offered / seconds, static_cast<double>(min_rtt_us) * 1e-6, !busy, sharing},
+            {
+                .backlog_bytes = backlog,
+                .delivered_rate = delivered / seconds,
+                .offered_rate = offered / seconds,
+                .base_rtt_s = static_cast<double>(min_rtt_us) * 1e-6,
+                .app_limited = !busy,
+                .cameras = sharing,
+                .main_rate = main / seconds,
+                .main_late_rate = main_late / seconds,
+            },
             seconds);
+        in_flight_ = options_.in_flight_s > 0
+                         ? static_cast<uint64_t>(controller_.capacity() *
+                                                 (static_cast<double>(min_rtt_us) * 1e-6 + options_.in_flight_s)) +
+                               in_flight_least
+                         : 0;
+        sort_by_gain();
     }
     if (market_sink_) {
         market_sink_(price_, sharing);
@@ -384,6 +500,7 @@ void Relay::report(uint64_t now) {
     line["price"] = price_.price;
     line["main_limit"] = price_.main_limit;
     line["used"] = price_.used;
+    line["main_late"] = price_.main_late;
     line["capacity"] = controller_.capacity();
     line["queue_ms"] = controller_.delay_s() * 1000;
     line["strangers"] = strangers_;
@@ -439,6 +556,7 @@ void Relay::end(uint64_t now) {
             const size_t index = events[static_cast<size_t>(i)].data.u64 & 0xffffffffU;
             if (kind == tag_connection) {
                 cameras_[index].connection->on_events(events[static_cast<size_t>(i)].events, now);
+                cameras_[index].connection->flush();
             }
         }
     }
@@ -476,21 +594,22 @@ Status Relay::run(const std::stop_token& stop) {
                     step(now_us());
                     break;
                 }
+                case tag_pacer: {
+                    uint64_t ticks = 0;
+                    [[maybe_unused]] const ssize_t got = read(pacer_.get(), &ticks, sizeof ticks);
+                    break;
+                }
                 case tag_port:
                     receive(ports_[index]);
                     break;
                 default:
                     cameras_[index].connection->on_events(now_ready.events, now_us());
                     notice_losses(cameras_[index]);
+                    cameras_[index].touched = true;
                     break;
             }
         }
-        for (Camera& camera : cameras_) {
-            if (camera.touched) {
-                camera.touched = false;
-                camera.connection->flush();
-            }
-        }
+        send();
     }
     // Out of the set, so that end() does not see it over and over.
     epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, wake.fd(), nullptr);
@@ -498,6 +617,7 @@ Status Relay::run(const std::stop_token& stop) {
         epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, port.fd.get(), nullptr);
     }
     epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, timer_.get(), nullptr);
+    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, pacer_.get(), nullptr);
     end(now_us());
     return {};
 }
