@@ -351,14 +351,16 @@ static u64 now_us(void)
 static int set_market_doit(struct sk_buff *skb, struct genl_info *info)
 {
 	struct adp_select_market *m = &adp_select_market;
-	u32 price, main_limit, used, sharing, main_late;
+	u32 price, main_limit, used, sharing, main_late = 0;
 	int err;
 
 	err = number(info, ADP_SELECT_A_PRICE, "ADP_SELECT_A_PRICE", ADP_SELECT_PRICE_MAX_Q16, &price) ?:
 	      number(info, ADP_SELECT_A_MAIN_LIMIT, "ADP_SELECT_A_MAIN_LIMIT", U32_MAX, &main_limit) ?:
 	      number(info, ADP_SELECT_A_USED, "ADP_SELECT_A_USED", 2 * ADP_Q16_ONE, &used) ?:
 	      number(info, ADP_SELECT_A_SHARING, "ADP_SELECT_A_SHARING", U32_MAX, &sharing) ?:
-	      number(info, ADP_SELECT_A_MAIN_LATE, "ADP_SELECT_A_MAIN_LATE", ADP_Q16_ONE, &main_late);
+	      (info->attrs[ADP_SELECT_A_MAIN_LATE] ?
+		       number(info, ADP_SELECT_A_MAIN_LATE, "ADP_SELECT_A_MAIN_LATE", ADP_Q16_ONE, &main_late) :
+		       0);
 	if (err)
 		return err;
 	mutex_lock(&adp_cameras_lock);

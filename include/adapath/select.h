@@ -12,7 +12,7 @@
  *  - one that begins while the other rendition's forwarded chunk has more than half of this one's length to go: it is not cut off,
  *    so there is nothing to decide yet, and this chunk is not forwarded;
  *  - one that begins within ADP_SELECT_ROUND_MIN_US of the last decision: a camera can't make the kernel decide at every packet.
- * So with two renditions whose IDR pictures coincide, just one chunk of each pair passes. Where they do not coincide, a change from
+ * So with two renditions whose IDR pictures coincide, of each pair just what was chosen passes. Where they do not coincide, a change from
  * one rendition to the other must leave a gap or an overlap until the target's next IDR picture, since chunks stay whole. The shorter
  * is taken: where the target's next chunk is more than half of this one away, this one is forwarded too (`bridge`). From what the
  * server receives, every picture can be decoded.

@@ -24,7 +24,7 @@ enum adp_select_command {
 	/* interfaces, cameras -> nothing. All of them, as they are to be from now on: a camera that is as and where it was keeps its
 	 * state, an interface that was there stays hooked, and what is refused changes nothing. Both empty: all packets pass. */
 	ADP_SELECT_CMD_CONFIGURE,
-	/* price, main_limit, used, sharing, main_late -> nothing */
+	/* price, main_limit, used, sharing, and maybe main_late (0 where it is missing) -> nothing */
 	ADP_SELECT_CMD_SET_MARKET,
 	/* place, and (objects, confidence, accuracy) or (sub_worth, gain) or both -> nothing. The time is that of the command. */
 	ADP_SELECT_CMD_SET_FEEDBACK,

@@ -32,6 +32,11 @@ float weight_of(const adp_select_sample& sample) {
     uint32_t flags = 0;
     const uint32_t choice = adp_select_choose(sample.output, &offer, &flags);
     if (choice == ADP_SELECT_BOTH) return 1;
+    // Nothing explores here: both came by a bridge from one to the other.
+    if ((flags & ADP_SELECT_LIMITED) != 0 ||
+        (choice != ADP_SELECT_ONLY_MAIN &&
+         adp_select_cost(offer.price_q16, offer.rate[ADP_SELECT_MAIN]) > ADP_SELECT_EXPLORE_COST))
+        return 1;
     const float share = static_cast<float>(sample.offer.explore_q16) / ADP_Q16_ONE *
                         (choice == ADP_SELECT_ONLY_MAIN ? ADP_SELECT_EXPLORE_MAIN : 1);
     return share > 0 ? std::clamp(1 / share, 1.0F, most_weight) : 1;

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "models/simulator.h"
+#include "userspace/relay/chunk_filter.h"
 
 namespace adapath {
 
@@ -20,7 +21,6 @@ constexpr uint32_t payload_bytes = 1200;
 constexpr uint32_t packet_overhead = 12 + 8;   // RTP and UDP
 constexpr uint32_t uplink_overhead = 12 + 40;  // the relay's record; TCP and IP, which share a segment with about one
 constexpr uint64_t queue_most_bytes = 1 << 20;
-constexpr uint64_t sub_patience = 3;  // as the relay has (ConnectionOptions)
 constexpr uint64_t report_tries_us = 10'000'000;
 
 // One chunk of one rendition on its way.
@@ -165,7 +165,7 @@ private:
             if (first) {
                 // The relay: no new chunk where its camera's queue is old, no new picture where it is twice as old.
                 const auto limit =
-                    static_cast<uint64_t>(s_.queue_s * 1e6) * (which == ADP_SELECT_SUB ? sub_patience : 1);
+                    static_cast<uint64_t>(s_.queue_s * 1e6) * (which == ADP_SELECT_SUB ? relay::sub_patience : 1);
                 if (idr) {
                     rendition.passes_relay = age <= limit && camera.queued_bytes <= queue_most_bytes;
                     if (counts()) chosen_pictures_ += pictures;
@@ -267,7 +267,7 @@ private:
             const double rate = camera.state->streams[ADP_SELECT_MAIN].rate;
             const double gain = &rendition == &camera.renditions[ADP_SELECT_SUB]
                                     ? std::numeric_limits<double>::infinity()
-                                : rate > 0 ? std::max(camera.measured.gain(), 0.0) / rate
+                                : rate > 0 ? std::max(camera.measured.gain(), 0.0) * camera.plan.fps / rate
                                            : 0;
             if (gain > most) {
                 most = gain;
@@ -283,7 +283,7 @@ private:
     // As the relay does: whole pictures, and what comes after them in their chunk.
     void drop_late(Camera& camera, Rendition& rendition) {
         const bool sub = &rendition == &camera.renditions[ADP_SELECT_SUB];
-        const auto late = static_cast<uint64_t>(s_.late_s * 1e6) * (sub ? sub_patience : 1);
+        const auto late = static_cast<uint64_t>(s_.late_s * 1e6) * (sub ? relay::sub_patience : 1);
         while (late > 0 && !rendition.queue.empty() && now_us_ - rendition.queue.front().captured_us > late &&
                rendition.under_way != 1 + picture_id(rendition.queue.front())) {
             const Packet first = rendition.queue.front();

@@ -447,8 +447,6 @@ TEST_F(RelayTest, AServerThatRefusesIsAskedEverMoreSeldom) {
     EXPECT_GE(now_us() - began_us, 100'000U + 200'000 + 400'000 + 800'000);
 }
 
-// What waited in one socket while the relay stood still is older than what was read from the other before it. The
-// server takes times that go back further than record.h allows for another clock's, and ends the connection.
 // A main stream that waits does not hold up the sub stream: neither behind it in the queue, nor by dropping chunks of
 // it.
 TEST_F(RelayTest, TheSubStreamGoesFirst) {

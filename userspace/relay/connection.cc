@@ -69,17 +69,19 @@ Pressure Connection::pressure(adp_select_rendition rendition, uint64_t now_us) c
     const std::deque<Record>& queue = queues_[lane];
     const uint64_t limit = options_.queue_us * patience(lane);
     const uint64_t age = queue.empty() || queue.front().queued_us > now_us ? 0 : now_us - queue.front().queued_us;
-    if (queued_bytes_ > packet_factor * options_.queue_bytes) {
+    const size_t bytes = lane_bytes_[lane];
+    if (bytes > packet_factor * options_.queue_bytes) {
         return Pressure::packets;
     }
-    if (queued_bytes_ > picture_factor * options_.queue_bytes || age > picture_factor * limit) {
+    if (bytes > picture_factor * options_.queue_bytes || age > picture_factor * limit) {
         return Pressure::pictures;
     }
-    return queued_bytes_ > options_.queue_bytes || age > limit ? Pressure::chunks : Pressure::none;
+    return bytes > options_.queue_bytes || age > limit ? Pressure::chunks : Pressure::none;
 }
 
 void Connection::append(Lane lane, Record record) {
     queued_bytes_ += record.bytes.size();
+    lane_bytes_[lane] += record.bytes.size();
     queues_[lane].push_back(std::move(record));
 }
 
@@ -130,6 +132,7 @@ bool Connection::drop_late(Lane lane, uint64_t now_us) {
             counters_.late_bytes += record.bytes.size();
             counters_.late_main_bytes += lane == lane_main ? record.bytes.size() : 0;
             queued_bytes_ -= record.bytes.size();
+            lane_bytes_[lane] -= record.bytes.size();
             gap = true;
             continue;
         }
@@ -219,7 +222,7 @@ void Connection::opened(uint64_t now_us) {
     spdlog::log(said_down_ ? spdlog::level::debug : spdlog::level::info, "camera {}: connected to {} ({})", camera_,
                 video::peer_of(fd_.get()), video::congestion_control_of(fd_.get()));
     append(lane_hello, {hello_bytes(camera_, options_.gateway), now_us, {}});
-    flush();
+    flush(~uint64_t{0}, Part::all_but_main);
 }
 
 void Connection::fail(const std::string& why, uint64_t now_us) {
@@ -246,6 +249,7 @@ void Connection::abandon_queue() {
         queue.clear();
     }
     queued_bytes_ = 0;
+    lane_bytes_ = {};
     sent_of_first_ = 0;
     losses_++;
 }
@@ -289,16 +293,16 @@ uint64_t Connection::in_flight() const {
     return state_ == State::open && ioctl(fd_.get(), SIOCOUTQ, &bytes) == 0 ? static_cast<uint64_t>(bytes) : 0;
 }
 
-uint64_t Connection::flush(uint64_t most, Which which) {
+uint64_t Connection::flush(uint64_t in_flight_most, Part part) {
     held_ = false;
     if (state_ != State::open) {
         return 0;
     }
-    const auto goes = [&](size_t lane) { return which == Which::all || lane < lane_main; };
+    const auto goes = [&](size_t lane) { return part == Part::all || lane < lane_main; };
     uint64_t holds = in_flight();
     while (queued_bytes_ > 0 && (sent_of_first_ > 0 || goes(next_lane()))) {
         // Not in crumbs: each would be a packet.
-        uint64_t room = most > holds ? most - holds : 0;
+        uint64_t room = in_flight_most > holds ? in_flight_most - holds : 0;
         const size_t next = queues_[next_lane()].front().bytes.size() - sent_of_first_;
         if (room < std::min<uint64_t>(segment, next)) {
             held_ = true;
@@ -349,6 +353,7 @@ uint64_t Connection::flush(uint64_t most, Which which) {
             }
             left -= record.bytes.size();
             queued_bytes_ -= record.bytes.size();
+            lane_bytes_[lane] -= record.bytes.size();
             queues_[lane].pop_front();
             sent_of_first_ = 0;
             counters_.records++;

@@ -24,14 +24,12 @@ struct ConnectionOptions {
     // KiB each were 2.6 s of a bad uplink's time. Not less than two segments: TCP would take itself to be short of
     // data.
     int notsent_lowat = 4 * 1024;
-    size_t queue_bytes = 1 << 20;   // a camera's, before the socket
-    uint64_t queue_us = 1'000'000;  // age of a rendition's oldest packet in it
+    // Both of a sub stream sub_patience times as long.
+    size_t queue_bytes = 1 << 20;   // a rendition's, before the socket
+    uint64_t queue_us = 1'000'000;  // age of its oldest packet in it
     // A picture that waited so long comes too late for whoever watches: it is dropped from the queue, and the rest of
     // its chunk, which would need it. 0: never.
     uint64_t late_us = 500'000;
-    // Of a sub stream both are so many times as long: it is soon sent when the uplink comes back, and then the rest of
-    // its chunk can be decoded.
-    uint64_t sub_patience = 3;
     uint64_t retry_least_us = 200'000;  // until the first attempt to connect again
     uint64_t retry_most_us = 5'000'000;
     uint64_t connect_us = 10'000'000;  // an attempt may take
@@ -70,7 +68,7 @@ public:
     // The destination outlives it. `epoll`: where it registers its socket, with `tag`.
     Connection(uint16_t camera, const ConnectionOptions& options, Destination& destination, int epoll, uint64_t tag);
 
-    // By its own age, of which a sub stream has little behind a main one that waits; and by all that is queued.
+    // By what waits of the rendition itself: a main stream that waits costs sub nothing.
     [[nodiscard]] Pressure pressure(adp_select_rendition rendition, uint64_t now_us) const;
     // What a packet is to its rendition: whether it may be parted from the ones before it.
     struct Place {
@@ -85,10 +83,10 @@ public:
     [[nodiscard]] uint32_t drop_late(uint64_t now_us);
     // The camera lives: connects, should nothing have done so yet.
     void wake(uint64_t now_us);
-    // Sends what the socket takes, as long as it holds less than `in_flight` bytes that are not acknowledged, and tells
+    // Sends what the socket takes, as long as it holds less than `in_flight_most` bytes that are not acknowledged, and tells
     // how many it then holds.
-    enum class Which : uint8_t { all, all_but_main };
-    uint64_t flush(uint64_t in_flight = ~uint64_t{0}, Which which = Which::all);
+    enum class Part : uint8_t { all, all_but_main };
+    uint64_t flush(uint64_t in_flight_most = ~uint64_t{0}, Part part = Part::all);
     // The last flush() left something in the queue for that limit, not for the socket's.
     [[nodiscard]] bool held() const { return held_; }
     // Not acknowledged yet, by the socket.
@@ -120,7 +118,7 @@ private:
     // What waits for the socket, in the order in which it goes: a sub stream is small, and the less it waits behind a
     // main stream's pictures the more it is worth where those come too late.
     enum Lane : uint8_t { lane_hello, lane_sub, lane_main, lane_end, lanes };
-    [[nodiscard]] uint64_t patience(Lane lane) const { return lane == lane_sub ? options_.sub_patience : 1; }
+    [[nodiscard]] uint64_t patience(Lane lane) const { return lane == lane_sub ? sub_patience : 1; }
     static Lane lane_of(uint32_t rendition) { return rendition == ADP_SELECT_SUB ? lane_sub : lane_main; }
 
     void append(Lane lane, Record record);
@@ -155,7 +153,8 @@ private:
     bool held_ = false;
 
     std::array<std::deque<Record>, lanes> queues_;
-    size_t queued_bytes_ = 0;
+    size_t queued_bytes_ = 0;  // of all lanes
+    std::array<size_t, lanes> lane_bytes_{};
     // A record that is half in the socket: its lane's first, so many bytes of it. It ends before anything else goes.
     Lane under_way_ = lane_hello;
     size_t sent_of_first_ = 0;

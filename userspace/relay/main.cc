@@ -240,14 +240,15 @@ int main(int argc, char** argv) {
                    "Of the uplink's connections; the kernel's default where it is not there or not allowed")
         ->capture_default_str();
     app.add_option("--queue-seconds", options.queue_s,
-                   "Age of a camera's queue from which on its new chunks are dropped")
+                   "Age of a rendition's queue from which on its new chunks are dropped; of a sub stream's three times that")
         ->check(CLI::Range(0.05, 60.0))
         ->capture_default_str();
     app.add_option("--late-seconds", options.late_s,
-                   "Pictures that waited so long in the queue are dropped, with the rest of their chunk; 0: never")
+                   "Pictures that waited so long in the queue are dropped, with the rest of their chunk (of a sub stream three "
+                   "times as long); 0: never")
         ->check(CLI::Range(0.0, 60.0))
         ->capture_default_str();
-    app.add_option("--queue-kb", options.queue_kb, "Size of a camera's queue from which on they are, KiB")
+    app.add_option("--queue-kb", options.queue_kb, "Size of a rendition's queue from which on they are, KiB")
         ->check(CLI::Range(16U, 1U << 20))
         ->capture_default_str();
     app.add_option("--notsent-lowat", options.lowat_kb, "TCP_NOTSENT_LOWAT, KiB: data a socket may hold unsent")
@@ -263,7 +264,7 @@ int main(int argc, char** argv) {
     app.add_option("--in-flight-ms", options.in_flight_ms,
                    "What all connections together may have in flight: what the uplink carries in a round trip and so "
                    "long, ms; the rest waits here, where it can be dropped; 0: no limit")
-        ->check(CLI::Range(0.0, 10000.0))
+        ->check(CLI::Range(50.0, 10000.0) | CLI::IsMember({"0"}))
         ->capture_default_str();
     app.add_option("--budget-kbps", options.budget_kbps,
                    "What the cameras may have of the uplink at most, kbit/s, on average over seconds: the price keeps "

@@ -4,7 +4,7 @@
 // The law. Cameras answer to a price once a chunk, in steps (a rendition more or less), so the price has to move slowly
 // against a chunk, and in proportion to itself: demand depends on its logarithm. With d the queueing delay, o the
 // offered rate and C the uplink's capacity,
-//     d/dt log(price * C) = (o / C - 1) * balance + (d - target) * delay
+//     d/dt log(price * C) = (o / (load * C) - 1) * balance + (d - target) * delay
 // which is PIE's law (RFC 8033) with the delay's derivative taken from its cause, so that it still tells when the queue
 // is full and drops. price * C is what a whole uplink costs; holding that, not the price, lets a link that drops to
 // half raise the price at once.
@@ -37,7 +37,10 @@ struct PriceOptions {
     // added up is not.
     double urgency = 0;
     double late_memory_s = 20;  // time constant of the share of main that is late
-    double crowd = 0.25;        // the whole uplink costs at most so much for each camera
+    // The whole uplink costs at most so much for each camera. An outage is the queue's to answer, by dropping what is
+    // late: a price that it drove up would cost seconds of sub streams after it. Below this share of what all sub
+    // streams ask for it is the queue that drops, lastingly too.
+    double crowd = 0.25;
     double budget = 0;          // bytes/s that the cameras may have at most, however wide the uplink is; 0: all of it
 };
 
@@ -59,7 +62,9 @@ struct Price {
     double price = 0;         // accuracy for 1 MiB/s, 0 to 1024
     uint32_t main_limit = 0;  // bytes/s: no main stream of more; 0 = none
     double used = 0;          // offered / capacity, 0 to 2; 0 while the capacity is unknown
-    double main_late = 0;     // share of the main streams' bytes that lately came too late or not at all
+    // Share of the main streams' bytes that lately came too late or not at all. Where little or nothing of main comes
+    // it fades: nobody knows any more.
+    double main_late = 0;
 };
 
 class PriceController {
@@ -70,7 +75,7 @@ public:
     Price step(const Uplink& uplink, double seconds);
 
     [[nodiscard]] double delay_s() const { return delay_s_; }          // queueing delay at the last step
-    [[nodiscard]] double capacity() const { return capacity_; }        // bytes/s; 0 = unknown
+    [[nodiscard]] double capacity() const { return capacity_; }        // the uplink's, bytes/s; 0 = unknown
     [[nodiscard]] double whole_price() const { return whole_price_; }  // accuracy for the whole uplink
 
 private:

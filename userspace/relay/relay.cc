@@ -32,6 +32,12 @@ constexpr uint64_t pace_us = 5'000;
 // nobody would see the uplink come back.
 constexpr uint64_t in_flight_least = 2 * 1448;
 constexpr double picture_share = 1.0 / 32;  // of the newest picture, in the mean of their sizes
+constexpr uint64_t measured_us = 60'000'000;  // so long a measured gain counts
+constexpr uint64_t stuck_us = 1'000'000;
+// A path that got longer is believed slowly, since a queue of ours looks alike until it is gone.
+constexpr double path_longer_s = 5;
+constexpr double path_shorter_s = 0.5;
+constexpr double path_most_s = 2;
 // A camera that select gives nothing gets a chunk of its sub stream every ADP_SELECT_STARVED_US: so long it counts.
 constexpr uint64_t sharing_us = ADP_SELECT_STARVED_US + 5'000'000;
 // A packet can't have waited longer in the socket; else the clocks were set meanwhile.
@@ -313,7 +319,8 @@ void Relay::on_packet(const Port& port, const sockaddr_storage& from, std::span<
 void Relay::set_measured(size_t camera, double sub_worth, double gain) {
     const std::lock_guard lock(measured_mutex_);
     if (camera < measured_.size()) {
-        measured_[camera].add(1, sub_worth, gain);
+        measured_[camera].mean.add(1, sub_worth, gain);
+        measured_[camera].us = now_us();
     }
 }
 
@@ -327,29 +334,59 @@ void Relay::note_picture(Camera& camera, uint32_t timestamp, uint32_t bytes) {
     camera.picture_bytes += bytes;
 }
 
-// Of equals, and of cameras that nobody has measured, the one whose turn it is.
-void Relay::sort_by_gain() {
+// Of equals the one whose turn it is. A camera that nobody has measured lately is as good as the others on average: last
+// of all, it would never be measured.
+void Relay::sort_by_gain(uint64_t now) {
+    double sum = 0;
+    size_t known = 0;
     {
         const std::lock_guard lock(measured_mutex_);
         for (size_t i = 0; i < cameras_.size(); i++) {
             Camera& camera = cameras_[i];
-            camera.gain_per_byte =
-                camera.usual_picture > 0 ? std::max(measured_[i].gain(), 0.0) / camera.usual_picture : 0;
+            const Measured& measured = measured_[i];
+            camera.gain_per_byte = -1;
+            if (camera.usual_picture > 0 && measured.us != 0 && now < measured.us + measured_us) {
+                camera.gain_per_byte = std::max(measured.mean.gain(), 0.0) / camera.usual_picture;
+                sum += camera.gain_per_byte;
+                known++;
+            }
         }
     }
-    std::ranges::rotate(by_gain_, by_gain_.begin() + (by_gain_.empty() ? 0 : 1));
+    for (Camera& camera : cameras_) {
+        if (camera.gain_per_byte < 0) {
+            camera.gain_per_byte = known > 0 ? sum / static_cast<double>(known) : 0;
+        }
+    }
+    for (size_t i = 0; i < by_gain_.size(); i++) {
+        by_gain_[i] = (turn_ + i) % by_gain_.size();
+    }
     std::ranges::stable_sort(by_gain_, std::greater(), [&](size_t i) { return cameras_[i].gain_per_byte; });
+}
+
+// How much may be in flight: what the capacity carries over the path and a little. The path is what is left of TCP's
+// round trip without what our own bytes wait in it, which is that little: it follows a path that gets longer (a
+// handover, another host's queue), or less and less would be in flight, and that be taken for the capacity.
+void Relay::limit_in_flight(double min_rtt_s, double srtt_s, double seconds) {
+    if (options_.in_flight_s <= 0 || controller_.capacity() == 0) {
+        in_flight_most_ = 0;
+        return;
+    }
+    const double path = std::clamp(srtt_s - options_.in_flight_s, min_rtt_s, path_most_s);
+    const double constant = path > path_s_ ? path_longer_s : path_shorter_s;
+    path_s_ = std::max(path_s_ + (path - path_s_) * (1 - std::exp(-seconds / constant)), min_rtt_s);
+    in_flight_most_ =
+        static_cast<uint64_t>(controller_.capacity() * (path_s_ + options_.in_flight_s)) + in_flight_least;
 }
 
 // What may be in flight goes to the sub streams first, each camera's in its turn, and to the main streams by what they
 // gain: when the uplink drops, what it has no room for is what is worth least.
 void Relay::send() {
-    const bool any =
-        std::ranges::any_of(cameras_, [](const Camera& camera) { return camera.touched || camera.connection->held(); });
+    const bool any = std::ranges::any_of(
+        cameras_, [](const Camera& camera) { return camera.touched || camera.connection->held(); });
     if (!any) {
         return;
     }
-    if (in_flight_ == 0) {
+    if (in_flight_most_ == 0) {
         for (Camera& camera : cameras_) {
             if (std::exchange(camera.touched, false) || camera.connection->held()) {
                 camera.connection->flush();
@@ -361,23 +398,31 @@ void Relay::send() {
     uint64_t all = 0;
     for (Camera& camera : cameras_) {
         drop_late(camera, now);
-        // What stands still because the server does not read is nowhere on the uplink.
-        all += camera.last.stalled ? 0 : camera.connection->in_flight();
+        camera.in_flight = camera.connection->in_flight();
+        all += camera.stuck ? 0 : camera.in_flight;
     }
-    const auto flush = [&](Camera& camera, uint64_t least, Connection::Which which) {
-        const uint64_t before = camera.connection->in_flight();
-        const uint64_t room = in_flight_ > all ? in_flight_ - all : 0;
-        const uint64_t sent = camera.connection->flush(std::max(before + room, least), which) - before;
-        all += camera.last.stalled ? 0 : sent;
+    const auto flush = [&](Camera& camera, uint64_t least, Connection::Part part) {
+        if (!camera.touched && !camera.connection->held()) {
+            return;
+        }
+        const uint64_t room = in_flight_most_ > all ? in_flight_most_ - all : 0;
+        const uint64_t before = std::exchange(
+            camera.in_flight, camera.connection->flush(std::max(camera.in_flight + room, least), part));
+        if (!camera.stuck && camera.in_flight > before) {
+            all += camera.in_flight - before;
+        }
     };
     const size_t first = turn_++;
     for (size_t i = 0; i < cameras_.size(); i++) {
-        flush(cameras_[(first + i) % cameras_.size()], in_flight_least, Connection::Which::all_but_main);
+        Camera& camera = cameras_[(first + i) % cameras_.size()];
+        const bool held = camera.connection->held();
+        flush(camera, in_flight_least, Connection::Part::all_but_main);
+        camera.touched = camera.touched || held;
     }
     bool held = false;
     for (const size_t i : by_gain_) {
+        flush(cameras_[i], 0, Connection::Part::all);
         cameras_[i].touched = false;
-        flush(cameras_[i], 0, Connection::Which::all);
         held = held || cameras_[i].connection->held();
     }
     if (held) {
@@ -391,6 +436,17 @@ void Relay::step(uint64_t now) {
     const double seconds = static_cast<double>(now - stepped_us_) * 1e-6;
     const uint64_t since = now - stepped_us_;
     stepped_us_ = now;
+    uint64_t newest_us = 0;  // of the acknowledgements
+    for (Camera& camera : cameras_) {
+        camera.connection->tick(now);
+        notice_losses(camera);
+        drop_late(camera, now);
+        camera.last = camera.connection->progress(since);
+        if (camera.last.delivered > 0 || camera.last.backlog == 0) {
+            camera.delivered_us = now;
+        }
+        newest_us = std::max(newest_us, camera.last.delivered > 0 ? now : 0);
+    }
     bool any_open = false;
     double delivered = 0;
     double offered = 0;
@@ -399,30 +455,33 @@ void Relay::step(uint64_t now) {
     double main_late = 0;
     bool busy = false;
     uint32_t min_rtt_us = 0;
+    uint32_t srtt_us = 0;
     unsigned sharing = 0;
     for (Camera& camera : cameras_) {
-        camera.connection->tick(now);
-        notice_losses(camera);
-        drop_late(camera, now);
-        const Connection::Progress progress = camera.connection->progress(since);
-        camera.last = progress;
+        const Connection::Progress& progress = camera.last;
+        // The uplink carries the others' bytes: it is this connection that is dead, or waits for its timer.
+        camera.stuck = progress.stalled || (newest_us == now && now - camera.delivered_us > stuck_us);
         camera.second_delivered += progress.delivered;
         sharing += camera.heard_us != 0 && now - camera.heard_us < sharing_us ? 1 : 0;
-        if (progress.open && !progress.stalled) {
+        const uint64_t main_bytes = camera.counters.bytes[ADP_SELECT_MAIN];
+        const uint64_t late_bytes =
+            camera.filters[ADP_SELECT_MAIN].counters().dropped_bytes + camera.connection->counters().late_main_bytes;
+        const uint64_t more_main = main_bytes - std::exchange(camera.main_bytes_seen, main_bytes);
+        const uint64_t more_late = late_bytes - std::exchange(camera.late_bytes_seen, late_bytes);
+        if (progress.open && !camera.stuck) {
             any_open = true;
             delivered += static_cast<double>(progress.delivered);
             backlog += static_cast<double>(progress.backlog);
             offered += static_cast<double>(camera.offered);
+            main += static_cast<double>(more_main);
+            main_late += static_cast<double>(more_late);
             busy = busy || progress.busy;
-            if (progress.min_rtt_us != 0 && (min_rtt_us == 0 || progress.min_rtt_us < min_rtt_us)) {
-                min_rtt_us = progress.min_rtt_us;
-            }
+            const auto least = [](uint32_t& so_far, uint32_t us) {
+                so_far = us != 0 && (so_far == 0 || us < so_far) ? us : so_far;
+            };
+            least(min_rtt_us, progress.min_rtt_us);
+            least(srtt_us, progress.tcp.srtt_us);
         }
-        const uint64_t main_bytes = camera.counters.bytes[ADP_SELECT_MAIN];
-        const uint64_t late_bytes =
-            camera.filters[ADP_SELECT_MAIN].counters().dropped_bytes + camera.connection->counters().late_main_bytes;
-        main += static_cast<double>(main_bytes - std::exchange(camera.main_bytes_seen, main_bytes));
-        main_late += static_cast<double>(late_bytes - std::exchange(camera.late_bytes_seen, late_bytes));
         camera.offered = 0;
     }
     // With the server away nothing can be learned of the uplink: the price stays what it was.
@@ -439,12 +498,8 @@ void Relay::step(uint64_t now) {
                 .main_late_rate = main_late / seconds,
             },
             seconds);
-        in_flight_ = options_.in_flight_s > 0
-                         ? static_cast<uint64_t>(controller_.capacity() *
-                                                 (static_cast<double>(min_rtt_us) * 1e-6 + options_.in_flight_s)) +
-                               in_flight_least
-                         : 0;
-        sort_by_gain();
+        limit_in_flight(static_cast<double>(min_rtt_us) * 1e-6, static_cast<double>(srtt_us) * 1e-6, seconds);
+        sort_by_gain(now);
     }
     if (market_sink_) {
         market_sink_(price_, sharing);
@@ -503,6 +558,7 @@ void Relay::report(uint64_t now) {
     line["main_late"] = price_.main_late;
     line["capacity"] = controller_.capacity();
     line["queue_ms"] = controller_.delay_s() * 1000;
+    line["in_flight_most"] = in_flight_most_;
     line["strangers"] = strangers_;
     uint64_t overflows = 0;
     for (const Port& port : ports_) {

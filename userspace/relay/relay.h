@@ -34,7 +34,8 @@ struct RelayOptions {
     ConnectionOptions connection;
     PriceOptions price;
     // What all sockets together may hold that is not acknowledged yet: as much as the uplink carries in a round trip
-    // and so long, s. What waits there can't be dropped when it gets late, and sub can't go before main. 0: no limit.
+    // and so long, s (and two segments for each sub stream). What waits there can't be dropped when it gets late, and
+    // sub can't go before main. 0: no limit. Less than 0.05 leaves too little to delayed acknowledgements.
     double in_flight_s = 0.15;
     uint64_t grace_us = 2'000'000;  // for what is queued to go, at the end
 };
@@ -82,6 +83,9 @@ private:
         double picture_bytes = 0;  // ... and so far its size
         double usual_picture = 0;  // bytes of a main picture, mean of the last dozens; 0: none came
         double gain_per_byte = 0;  // accuracy, as last measured
+        uint64_t delivered_us = 0;  // when something of it was last acknowledged
+        bool stuck = false;      // nothing of it moves: the server does not read, or the connection is dead
+        uint64_t in_flight = 0;  // within send()
         uint64_t heard_us = 0;
         uint64_t offered = 0;  // bytes since the last step of the price
         bool touched = false;  // has something to flush
@@ -111,7 +115,8 @@ private:
     void notice_losses(Camera& camera);
     void drop_late(Camera& camera, uint64_t now);
     void note_picture(Camera& camera, uint32_t timestamp, uint32_t bytes);
-    void sort_by_gain();
+    void sort_by_gain(uint64_t now_us);
+    void limit_in_flight(double min_rtt_s, double srtt_s, double seconds);
     void send();
     void step(uint64_t now_us);
     void report(uint64_t now_us);
@@ -129,11 +134,16 @@ private:
     std::unique_ptr<Batch> batch_;
     PriceController controller_;
     Price price_;
-    uint64_t in_flight_ = 0;       // bytes, of all sockets at most; 0: as they like
+    uint64_t in_flight_most_ = 0;  // bytes, of all sockets; 0: as they like
+    double path_s_ = 0;            // a round trip without what our own bytes wait in it
     size_t turn_ = 0;              // the camera that sends first
     std::vector<size_t> by_gain_;  // cameras, those first whose main pictures gain most for a byte
     std::mutex measured_mutex_;
-    std::vector<MeasuredMean> measured_;  // of each camera
+    struct Measured {
+        MeasuredMean mean;
+        uint64_t us = 0;  // when; 0: never
+    };
+    std::vector<Measured> measured_;  // of each camera
     uint64_t strangers_ = 0;              // packets from addresses that are no camera's
     uint64_t stepped_us_ = 0;
     uint64_t reported_us_ = 0;

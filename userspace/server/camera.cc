@@ -32,7 +32,8 @@ constexpr uint64_t most_samples = 1000;
 // The sub stream's last pictures, among which a main picture's counterpart is looked for: main_behind_us of them at 25
 // a second.
 constexpr size_t recent_frames = 25;
-// A relay sends sub pictures before main ones that wait, which so may be this much later and still come.
+// A relay sends sub pictures before main ones that wait, which so come later; for so long that none came, main is not
+// over.
 constexpr uint64_t main_behind_us = 1'000'000;
 constexpr unsigned pick_distance = 5;  // pictures between two that are labelled
 // Of the low quality that pictures without a counterpart are held against: as in models/qp/train_qp.cc, so that a label
@@ -93,7 +94,8 @@ struct Camera::Rendition {
     std::deque<ChunkPtr> chunks;  // oldest first; the last may be open
     uint64_t chunk_us = 0;        // where the last one began
     bool begun = false;
-    uint64_t last_us = 0;
+    uint64_t last_us = 0;     // of its newest picture, by the relay's clock ...
+    uint64_t arrived_ns = 0;  // ... and by the server's
     int64_t last_tick = -1;
     uint32_t last_timestamp = 0;
     bool any = false;
@@ -244,6 +246,7 @@ void Camera::picture(uint32_t which, const AccessUnit& unit, uint64_t arrived_ns
     // there.
     if (unit.idr && (!other_alive || other.open() == nullptr)) phase_ = tick;
     note_interval(which, unit.first_us, unit.timestamp);
+    r.arrived_ns = arrived_ns;
     r.last_tick = tick;
 
     PictureResult& picture = chunk->result.pictures.emplace_back();
