@@ -169,6 +169,25 @@ public:
         return frame;
     }
 
+    void begin_anew() override {
+        // Of a chunk that is cut short nothing is learned: its key frame is most of it.
+        if (pictures_ > 0) {
+            cut_++;
+        }
+        pictures_ = 0;
+        bytes_ = 0;
+        waiting_ = 0;
+        before_.clear();
+        (void)requests_.take();  // about what is lost
+        if (sent_) {
+            background_.lost++;
+            sent_.reset();
+            if (!options_.always) {
+                trials_.lost();
+            }
+        }
+    }
+
     [[nodiscard]] uint64_t planned_backlog(double kbps, uint64_t now_ns) const override {
         const double drained = kbps * 125 * static_cast<double>(now_ns - waited_ns_) / 1e9;
         return static_cast<uint64_t>(std::max(0.0, waiting_ - drained));
@@ -177,6 +196,7 @@ public:
     [[nodiscard]] std::optional<RegionStats> regions() const override {
         RegionStats stats;
         stats.chunks = chunks_;
+        stats.cut = cut_;
         stats.uniform = chunks_;
         if (selector_) {
             const LiveSelectorStats& selector = selector_->stats();
@@ -418,6 +438,7 @@ private:
     BackgroundShares background_shares_;
     // Of all chunks.
     uint64_t chunks_ = 0;
+    uint64_t cut_ = 0;  // that ended early, since a connection did
     double last_bytes_ = 0;
     double last_budget_ = 0;
     double shares_ = 0;

@@ -18,6 +18,7 @@
 #include "userspace/relay/vision_options.h"
 #include "userspace/video/camera.h"
 #include "userspace/video/clip.h"
+#include "userspace/video/destination.h"
 #include "userspace/video/report.h"
 #include "userspace/video/tool.h"
 
@@ -137,6 +138,12 @@ int run(const Options& options) {
             return fail(read.error());
         }
     }
+    // A receiver of measurements counts a broken connection as a failure, and so does its sender. A server's cameras go
+    // on: it may restart, and the link may be gone for a while.
+    std::optional<Destination> destination;
+    if (!options.feedback.gateway.empty()) {
+        destination.emplace(*server);
+    }
     std::vector<std::unique_ptr<Camera>> cameras;
     for (unsigned i = 0; i < options.cameras; i++) {
         CameraOptions camera;
@@ -153,6 +160,7 @@ int run(const Options& options) {
         camera.encoder = encoder;
         if (!options.feedback.gateway.empty()) {
             camera.format = camera::record_streams(options.feedback.gateway);
+            camera.destination = &*destination;
         }
         camera.duration_ns = static_cast<uint64_t>(options.duration_s * 1e9);
         Result<std::unique_ptr<Camera>> connected =
@@ -163,7 +171,8 @@ int run(const Options& options) {
         cameras.push_back(std::move(*connected));
     }
     spdlog::info("{} cameras to {} with {}, {} fps, {}", options.cameras, options.server,
-                 cameras.front()->stats().congestion_control, options.fps,
+                 options.congestion_control.empty() ? "the kernel's congestion control" : options.congestion_control,
+                 options.fps,
                  options.saturate   ? "saturating"
                  : options.adaptive ? fmt::format("{} to {} kbit/s each", options.min_kbps, options.max_kbps)
                                     : fmt::format("{} kbit/s each", options.start_kbps));
@@ -220,6 +229,9 @@ int run(const Options& options) {
     spdlog::info("{} frames sent, {} skipped before encoding, {} missed for want of CPU, {} kbit/s, {} retransmits",
                  total["frames_sent"].dump(), total["frames_skipped"].dump(), total["frames_overrun"].dump(),
                  total["kbps"].dump(), total["retransmits"].dump());
+    if (const uint64_t away = total["frames_away"]; away > 0) {
+        spdlog::warn("{} frames were not encoded while the server was away", away);
+    }
     if (stats) {
         if (Status written = stats->status(); !written) {
             return fail(written.error());
@@ -237,7 +249,9 @@ int main(int argc, char** argv) {
         "each socket delivers; a frame that the socket does not want in time is skipped before it is encoded.\n"
         "To adapath-video-recv, or with --gateway to adapath-server as that gateway's cameras; with --vision the "
         "server's "
-        "reports come back: regions that it wants to see better, and lost backgrounds.\n"
+        "reports come back: regions that it wants to see better, and lost backgrounds. While that server is away, "
+        "video "
+        "is dropped, and the connection tried again and again.\n"
         "Exit codes: 0 done (also after SIGINT or SIGTERM), 1 a stream or file failed, 2 wrong usage."};
     app.set_version_flag("--version", adapath::kVersion);
     Options options;
