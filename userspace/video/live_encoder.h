@@ -31,9 +31,10 @@ struct BackgroundStats {
 // What an encoder of regions did so far.
 struct RegionStats {
     uint64_t chunks = 0;
-    uint64_t cut = 0;      // of them, ended by begin_anew()
-    uint64_t decided = 0;  // by a snapshot
-    uint64_t uniform = 0;  // by none
+    uint64_t cut = 0;       // of them, ended by begin_anew()
+    uint64_t decided = 0;   // by a snapshot
+    uint64_t explored = 0;  // of them, in one quality all the same
+    uint64_t uniform = 0;   // by none
     uint64_t samples_lost = 0;
     uint32_t generation = 0;  // of the last chunk; 0: uniform
     uint64_t switches = 0;

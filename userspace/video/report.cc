@@ -55,6 +55,7 @@ Json regions_json(const RegionStats& regions) {
                  {"chunks", regions.chunks},
                  {"cut", regions.cut},
                  {"decided", regions.decided},
+                 {"explored", regions.explored},
                  {"uniform", regions.uniform},
                  {"switches", regions.switches},
                  {"samples_lost", regions.samples_lost},

@@ -12,6 +12,7 @@
 
 #include "codegen/version.h"
 #include "userspace/camera/record_stream.h"
+#include "userspace/qp/live_selector.h"
 #include "userspace/qp/region_live_encoder.h"
 #include "userspace/relay/feedback.h"
 #include "userspace/relay/record_bytes.h"
@@ -334,6 +335,15 @@ int main(int argc, char** argv) {
                 ->check(CLI::Range(-1000.0, 1000.0)));
     with_qp(app.add_option("--qp-dilation", options.qp.dilation, "And those so many macroblocks away")
                 ->check(CLI::Range(0, 255)));
+    with_qp(app.add_option("--qp-samples", options.qp.samples,
+                           "Macroblocks a chunk that adapathd is told of, some 2 KB each: more of them prove and teach "
+                           "more; those that it does not fetch in time are lost")
+                ->check(CLI::Range(1U, kQpSamplesMost)));
+    with_qp(app.add_option("--qp-explore", options.qp.explore,
+                           "Share of the chunks that have one quality whatever the selector says, so that the server's "
+                           "labels, from which it learns, do not lean to what it chose; 0: none. Without "
+                           "--qp-background only, with which it has no say")
+                ->check(CLI::Range(0.0, 0.99)));
     with_either(app.add_option("--qp-gap", options.qp.gap,
                                "Quantisers between the two qualities; with --qp-background, between what is shown and "
                                "regions that the server asks for")
