@@ -221,6 +221,7 @@ TEST_F(Reconnect, AServerThatComesBackGetsWhatTheCamerasSeeNow) {
             EXPECT_EQ(epochs.size(), i + 1) << "and there is one in each";
         }
     }
+    EXPECT_EQ(log().find("--qp alone"), std::string::npos) << "what saves is not warned of";
     // Once a camera, but for a connection that lasted on a slow machine.
     size_t said = 0;
     const std::string text = log();

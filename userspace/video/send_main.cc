@@ -126,6 +126,13 @@ int run(const Options& options) {
             stats->write(second_json(camera, now_ns()).dump());
         }
     };
+    if (!options.qp.directory.empty() && !options.qp.background) {
+        // Nothing that a sender hears says whether they pay (docs/qp.md), so that it cannot be left to a trial.
+        spdlog::warn(
+            "--qp alone: two qualities by the selector's mask mostly took more bytes than one quality for the same "
+            "accuracy, and whether they save here is not found out; --qp-background saves, and stops where it does "
+            "not");
+    }
     const bool regions = !options.qp.directory.empty() || options.qp.background;
     const LiveEncoderFactory encoder = regions ? region_encoders(options.qp) : LiveEncoderFactory(open_plain_encoder);
     relay::FeedbackOptions feedback_options = options.feedback;
@@ -314,8 +321,9 @@ int main(int argc, char** argv) {
         ->needs(vision);
     CLI::Option* qp = app.add_option("--qp", options.qp.directory,
                                      "Regions of two qualities: the directory that adapathd's app qp shares "
-                                     "(host_directory). Without a snapshot there, "
-                                     "each chunk has one quality");
+                                     "(host_directory). Without a snapshot there, each chunk has one quality. Mostly "
+                                     "costs bytes at equal accuracy; with --qp-background its samples are all that is "
+                                     "made of it");
     CLI::Option* background =
         app.add_flag("--qp-background", options.qp.background,
                      "The server remembers the background (adapath-server only): what stands still is sent once, what "
