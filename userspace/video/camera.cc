@@ -283,15 +283,19 @@ Status Camera::lost(const std::string& why) {
     if (!redial_) {
         return Error{fmt::format("camera {}: the connection broke: {}", options_.camera, why)};
     }
+    abandon();
+    socket_.reset();
+    stats_.tcp = {};
+    redial_->broke(why, now_ns());
+    return {};
+}
+
+void Camera::abandon() {
     stats_.link->frames_abandoned += frame_ends_.size();
     stats_.link->bytes_abandoned += pending_.size() - pending_at_;
     pending_.clear();
     pending_at_ = 0;
     frame_ends_.clear();
-    socket_.reset();
-    stats_.tcp = {};
-    redial_->broke(why, now_ns());
-    return {};
 }
 
 Result<bool> Camera::unconfirmed(const std::string& why) {
@@ -299,6 +303,7 @@ Result<bool> Camera::unconfirmed(const std::string& why) {
         return Error{fmt::format("camera {}: {}", options_.camera, why)};
     }
     // The server went while we did: nothing that could be mended.
+    abandon();
     spdlog::warn("camera {}: {}", options_.camera, why);
     return false;
 }

@@ -101,6 +101,8 @@ private:
     Result<Wake> wait(uint64_t until_ns, bool for_writable);
     Status flush();
     void connect_again(uint64_t now);
+    // What is pending, when its connection is no more.
+    void abandon();
     // An error where no other connection is to follow.
     Status lost(const std::string& why);
     // The end record, or its confirmation, did not get through.
