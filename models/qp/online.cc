@@ -172,9 +172,11 @@ struct QpOnline::State {
         uint32_t rows = 0;
         std::vector<std::pair<size_t, WindowPtr>> windows;  // and the block, row by row
         bool labelled = false;
+        bool leans = false;  // its label, to what was chosen: others of this camera's chunks are explored, this one not
     };
     struct Camera {
         std::vector<BlockMap> maps;  // smoothed, oldest first
+        bool leaning = false;        // they are labels that lean: there are no better ones yet
         float threshold = 0;
         uint64_t label = 0;         // number of its last one
         uint64_t forgotten_us = 0;  // the latest chunk whose samples were let go
@@ -285,6 +287,7 @@ void QpOnline::add(std::span<const std::byte> records, bool learn) {
             s.order.push_back(key);
             chunk.columns = columns;
             chunk.rows = rows;
+            chunk.leans = sample.explore > 0 && (sample.flags & ADP_QP_EXPLORED) == 0;
         } else if (chunk.labelled || chunk.columns != columns || chunk.rows != rows) {
             continue;  // behind its own label, or two encoders with one number
         }
@@ -326,7 +329,13 @@ void QpOnline::add_blocks(uint64_t camera_number, uint64_t chunk_us, uint32_t co
     State::Camera& camera = s.camera(camera_number);
     camera.label = s.counters.labels;
     // What matters is a share of what a camera showed lately, so that one busy chunk has more of it than an empty one.
-    camera.maps.push_back(map);
+    // Where some chunks are explored, it is a share of what these showed: in the others, what had the low quality
+    // counts for too little, and the rest would be more than its share.
+    if (camera.leaning && !chunk.leans) camera.maps.clear();
+    if (!chunk.leans || camera.maps.empty() || camera.leaning) {
+        camera.leaning = chunk.leans;
+        camera.maps.push_back(map);
+    }
     if (camera.maps.size() > std::max(s.options.maps, 1U)) camera.maps.erase(camera.maps.begin());
     camera.threshold = value_at_share(camera.maps, s.options.share);
     s.counters.matched++;
