@@ -47,6 +47,7 @@ static const struct nla_policy policy[ADP_SELECT_A_MAX + 1] = {
 	[ADP_SELECT_A_ACCURACY] = { .type = NLA_U32 },
 	[ADP_SELECT_A_SUB_WORTH] = { .type = NLA_U32 },
 	[ADP_SELECT_A_GAIN] = { .type = NLA_S32 },
+	[ADP_SELECT_A_MAIN_LATE] = { .type = NLA_U32 },
 };
 
 /* ---- what a request holds ---- */
@@ -196,7 +197,8 @@ static int put_market(struct sk_buff *msg)
 	const struct adp_select_market *m = &adp_select_market;
 
 	if (nla_put_u32(msg, ADP_SELECT_A_PRICE, m->price_q16) || nla_put_u32(msg, ADP_SELECT_A_MAIN_LIMIT, m->main_limit) ||
-	    nla_put_u32(msg, ADP_SELECT_A_USED, m->used_q16) || nla_put_u32(msg, ADP_SELECT_A_SHARING, m->cameras))
+	    nla_put_u32(msg, ADP_SELECT_A_USED, m->used_q16) || nla_put_u32(msg, ADP_SELECT_A_SHARING, m->cameras) ||
+	    nla_put_u32(msg, ADP_SELECT_A_MAIN_LATE, m->main_late_q16))
 		return -EMSGSIZE;
 	return 0;
 }
@@ -349,13 +351,16 @@ static u64 now_us(void)
 static int set_market_doit(struct sk_buff *skb, struct genl_info *info)
 {
 	struct adp_select_market *m = &adp_select_market;
-	u32 price, main_limit, used, sharing;
+	u32 price, main_limit, used, sharing, main_late = 0;
 	int err;
 
 	err = number(info, ADP_SELECT_A_PRICE, "ADP_SELECT_A_PRICE", ADP_SELECT_PRICE_MAX_Q16, &price) ?:
 	      number(info, ADP_SELECT_A_MAIN_LIMIT, "ADP_SELECT_A_MAIN_LIMIT", U32_MAX, &main_limit) ?:
 	      number(info, ADP_SELECT_A_USED, "ADP_SELECT_A_USED", 2 * ADP_Q16_ONE, &used) ?:
-	      number(info, ADP_SELECT_A_SHARING, "ADP_SELECT_A_SHARING", U32_MAX, &sharing);
+	      number(info, ADP_SELECT_A_SHARING, "ADP_SELECT_A_SHARING", U32_MAX, &sharing) ?:
+	      (info->attrs[ADP_SELECT_A_MAIN_LATE] ?
+		       number(info, ADP_SELECT_A_MAIN_LATE, "ADP_SELECT_A_MAIN_LATE", ADP_Q16_ONE, &main_late) :
+		       0);
 	if (err)
 		return err;
 	mutex_lock(&adp_cameras_lock);
@@ -364,6 +369,7 @@ static int set_market_doit(struct sk_buff *skb, struct genl_info *info)
 	WRITE_ONCE(m->main_limit, main_limit);
 	WRITE_ONCE(m->used_q16, used);
 	WRITE_ONCE(m->cameras, sharing);
+	WRITE_ONCE(m->main_late_q16, main_late);
 	WRITE_ONCE(m->time_us, now_us());
 	mutex_unlock(&adp_cameras_lock);
 	return 0;

@@ -11,6 +11,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
+#include <map>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -42,12 +44,14 @@ constexpr int exit_not_run = 3;
 constexpr int exit_interrupted = 130;
 
 // Counted up when figures are measured in another way.
-constexpr int measurement = 1;
+constexpr int measurement = 2;  // 2: the relay sends by what main streams gain, and limits what is in flight
 constexpr double overhead_s = 30;  // a group's starting and ending, before that was measured
 constexpr double warm_up_s = 10;
 
-const std::vector<std::string> policy_names = {learned_policy, sub_policy,  "always-main",
-                                               "fixed-mix",    "threshold", switched_policy};
+const std::vector<std::string> policy_names = {learned_policy, thrifty_policy, switched_policy, sub_policy,
+                                               "always-main",  "fixed-mix",    "threshold"};
+// Of the modelled bytes of the rivals, those that a relay counts: the rest is other headers, and the model's error.
+constexpr double budget_share = 0.96;
 
 struct Options {
     std::vector<std::string> traces;
@@ -74,6 +78,7 @@ struct Options {
     std::string certificates = "scripts/certificates.sh";
     std::vector<std::string> trainer_arguments;
     std::vector<std::string> relay_arguments;
+    std::map<std::string, std::vector<std::string>> variants;  // policy's name -> arguments of its relay
     std::string daemon_config;
 };
 
@@ -187,7 +192,8 @@ private:
             contents_["clips"].push_back(hash->substr(0, 16));
             clips_.push_back(std::move(*clip));
         }
-        if (Status made = make_stage_certificates(options_.certificates, options_.out + "/certificates", policy_names);
+        if (Status made =
+                make_stage_certificates(options_.certificates, options_.out + "/certificates", options_.policies);
             !made) {
             return made;
         }
@@ -258,6 +264,9 @@ private:
         stage.relay_arguments = {"--queue-seconds", "0.4", "--late-seconds", "0.45"};
         stage.relay_arguments.insert(stage.relay_arguments.end(), options_.relay_arguments.begin(),
                                      options_.relay_arguments.end());
+        if (const auto variant = options_.variants.find(policy); variant != options_.variants.end()) {
+            stage.relay_arguments.insert(stage.relay_arguments.end(), variant->second.begin(), variant->second.end());
+        }
         stage.server_arguments = {"--without-vision", "--detections", options_.out + "/detections.jsonl", "--queue",
                                   "256"};
         // Bytes cost nothing to those that know no price.
@@ -295,13 +304,27 @@ private:
             stage.trainer_arguments.insert(stage.trainer_arguments.end(), options_.trainer_arguments.begin(),
                                            options_.trainer_arguments.end());
             stage.daemon_config = options_.daemon_config;
-            cell.switch_every_s = policy == "switched" ? options_.switch_every_s : 0;
+            if (policy == thrifty_policy) {
+                const double rate = rivals_rate(cameras, link, offline) * budget_share;
+                stage.relay_arguments.insert(stage.relay_arguments.end(),
+                                             {"--budget-kbps", fmt::format("{:.0f}", rate * 8 / 1000)});
+                more = fmt::format("{:.0f} kbit/s", rate * 8 / 1000);
+            }
+            cell.switch_every_s = policy == switched_policy ? options_.switch_every_s : 0;
         }
         cell.inputs = inputs(policy, trace, link, cameras.size());
         if (!more.empty()) {
             cell.inputs["tuned_to"] = more;
         }
         return cell;
+    }
+
+    // Bytes/s of the thriftier of the two that are tuned.
+    static double rivals_rate(const std::vector<MeasuredCamera>& cameras, const Trace& link,
+                              const OfflineOptions& offline) {
+        const std::vector<uint32_t> mix = best_mix(cameras, link, offline);
+        const OfflineScore fixed = play_offline(cameras, link, [&](size_t c, uint32_t) { return mix[c]; }, offline);
+        return std::min(fixed.rate, best_threshold_score(cameras, link, offline).rate);
     }
 
     Json inputs(const std::string& policy, const arena::SeededTrace& trace, const Trace& link, size_t cameras) const {
@@ -321,10 +344,15 @@ private:
                   {"video", camera_arguments(options_.clips, options_.video)},
                   {"contents", contents_},
                   {"kernel", name.release}};
-        if (policy == "switched") {
+        if (policy == switched_policy) {
             json["switch_every_s"] = options_.switch_every_s;
         }
-        if (policy == learned_policy || policy == "switched") {
+        const auto variant = options_.variants.find(policy);
+        if (variant != options_.variants.end()) {
+            json["variant"] = variant->second;
+        }
+        if (policy == learned_policy || policy == thrifty_policy || policy == switched_policy ||
+            variant != options_.variants.end()) {
             const Result<std::string> hash = arena::sha256_file(options_.checkpoint + "/policy.model");
             json["checkpoint"] = hash ? hash->substr(0, 16) : "";
             json["trainer_arguments"] = options_.trainer_arguments;
@@ -495,6 +523,9 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     app.add_option("--trainer-argument", options.trainer_arguments, "Argument for adapath-trainer; repeatable");
     app.add_option("--relay-argument", options.relay_arguments, "Argument for every adapath-relay; repeatable");
+    std::vector<std::string> variants;
+    app.add_option("--variant", variants,
+                   "Another learned policy, with other arguments for its relay: 'NAME: ARGUMENT ARGUMENT'; repeatable");
     app.add_option("--daemon-config", options.daemon_config,
                    "Text for the end of the learned selector's adapathd.conf");
     app.add_option("--certificates", options.certificates, "The script that makes certificates")
@@ -508,6 +539,21 @@ int main(int argc, char** argv) {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? exit_ok : exit_usage;
+    }
+    for (const std::string& text : variants) {
+        const size_t colon = text.find(':');
+        const std::string name = text.substr(0, colon);
+        std::istringstream words(colon == std::string::npos ? "" : text.substr(colon + 1));
+        const std::vector<std::string> arguments{std::istream_iterator<std::string>(words), {}};
+        if (name.empty() || name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") != std::string::npos ||
+            arguments.empty() || std::ranges::count(policy_names, name) != 0 ||
+            !options.variants.emplace(name, arguments).second) {
+            return fail(fmt::format("--variant '{}': 'NAME: ARGUMENT ARGUMENT', the name of lower case letters, digits "
+                                    "and '-', and of nothing else",
+                                    text),
+                        exit_usage);
+        }
+        options.policies.push_back(name);
     }
     if (options.report_only) {
         return write_report(options.out);

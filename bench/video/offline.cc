@@ -169,7 +169,14 @@ std::vector<uint32_t> best_mix(std::span<const MeasuredCamera> cameras, const Tr
     return best;
 }
 
-double best_threshold(std::span<const MeasuredCamera> cameras, const Trace& trace, const OfflineOptions& options) {
+namespace {
+
+struct Threshold {
+    double bytes = 0;
+    OfflineScore score{.f1 = -1};
+};
+
+Threshold find_threshold(std::span<const MeasuredCamera> cameras, const Trace& trace, const OfflineOptions& options) {
     std::vector<double> sizes;
     for (const MeasuredCamera& camera : cameras) {
         for (uint32_t place = 0; place < camera.pictures.loop(); place += options.group) {
@@ -181,8 +188,7 @@ double best_threshold(std::span<const MeasuredCamera> cameras, const Trace& trac
     for (size_t i = 0; i < kThresholds && !sizes.empty(); i++) {
         thresholds.push_back(sizes[i * (sizes.size() - 1) / (kThresholds - 1)]);
     }
-    double best = 0;
-    double best_f1 = -1;
+    Threshold best;
     for (const double threshold : thresholds) {
         const OfflineScore score = play_offline(
             cameras, trace,
@@ -191,13 +197,23 @@ double best_threshold(std::span<const MeasuredCamera> cameras, const Trace& trac
                                                                                               : ADP_SELECT_ONLY_SUB;
             },
             options);
-        if (score.f1 > best_f1) {
-            best_f1 = score.f1;
-            best = threshold;
+        if (score.f1 > best.score.f1) {
+            best = {threshold, score};
         }
     }
+    return best;
+}
+
+}  // namespace
+
+double best_threshold(std::span<const MeasuredCamera> cameras, const Trace& trace, const OfflineOptions& options) {
     // A snapshot's codes end at 1 MiB: more is never.
-    return std::min(best, 1e6);
+    return std::min(find_threshold(cameras, trace, options).bytes, 1e6);
+}
+
+OfflineScore best_threshold_score(std::span<const MeasuredCamera> cameras, const Trace& trace,
+                                  const OfflineOptions& options) {
+    return find_threshold(cameras, trace, options).score;
 }
 
 }  // namespace adapath::video_bench

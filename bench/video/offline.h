@@ -45,5 +45,8 @@ using OfflineChoice = std::function<uint32_t(size_t camera, uint32_t place)>;
 // among them always and never.
 [[nodiscard]] double best_threshold(std::span<const MeasuredCamera> cameras, const Trace& trace,
                                     const OfflineOptions& options);
+// What it then comes to.
+[[nodiscard]] OfflineScore best_threshold_score(std::span<const MeasuredCamera> cameras, const Trace& trace,
+                                                const OfflineOptions& options);
 
 }  // namespace adapath::video_bench

@@ -12,15 +12,18 @@
  *  - one that begins while the other rendition's forwarded chunk has more than half of this one's length to go: it is not cut off,
  *    so there is nothing to decide yet, and this chunk is not forwarded;
  *  - one that begins within ADP_SELECT_ROUND_MIN_US of the last decision: a camera can't make the kernel decide at every packet.
- * So with two renditions whose IDR pictures coincide, just one chunk of each pair passes. Where they do not coincide, a change from
+ * So with two renditions whose IDR pictures coincide, of each pair just what was chosen passes. Where they do not coincide, a change from
  * one rendition to the other must leave a gap or an overlap until the target's next IDR picture, since chunks stay whole. The shorter
  * is taken: where the target's next chunk is more than half of this one away, this one is forwarded too (`bridge`). From what the
  * server receives, every picture can be decoded.
  *
  * The decision: the network says what the sub stream is worth to the server's vision network (its expected accuracy, 0..1) and what
- * the main stream would add to it. The largest worth - price * bytes is chosen, of `none`, `sub` and `main`, bytes being those of a
- * second, so that chunks of different length compare. For a share of the rounds both are sent, so that the server can measure the
- * gain: the more often where main is chosen and sub costs little beside it, never where main costs more than an accuracy of 1. The price is the uplink's (struct adp_select_market); userspace writes it.
+ * the main stream would add to it. The largest worth - price * bytes is chosen, of `none`, `sub`, `main` and `both`, bytes being those
+ * of a second, so that chunks of different length compare. Of the main stream a share comes too late or not at all when the uplink
+ * drops (market.main_late); what is left of its worth counts. The sub stream is small and goes first, so beside the main one it is an
+ * insurance: `both` is worth what main is, and sub where main does not come. For a share of the rounds both are sent anyway, so that
+ * the server can measure the gain: the more often where main is chosen and sub costs little beside it, never where main costs more
+ * than an accuracy of 1. The price is the uplink's (struct adp_select_market); userspace writes it.
  *
  * Not the network's to decide:
  *  - Without a snapshot, and until a chunk of each live rendition has been measured, the sub stream passes, or the main one where
@@ -48,7 +51,7 @@
 #include "rtp.h"
 
 /* Changes with any change of meaning in features, decision or record. A snapshot names the one that it was trained for. */
-#define ADP_SELECT_SCHEMA 2
+#define ADP_SELECT_SCHEMA 3
 
 enum adp_select_rendition {
 	ADP_SELECT_SUB = 0,
@@ -171,7 +174,8 @@ struct adp_select_market {
 	adp_u32 main_limit; /* bytes/s; 0 = none */
 	adp_u32 used_q16;   /* share of the budget that is used */
 	adp_u32 cameras;    /* that share the uplink; 0 counts as 1 */
-	adp_u32 pad[10];
+	adp_u32 main_late_q16; /* share of the main streams' bytes that lately came too late or not at all */
+	adp_u32 pad[9];
 };
 
 /* What the server says of a camera, likewise written by userspace. Times are CLOCK_MONOTONIC; 0 = never. */
@@ -273,6 +277,8 @@ struct adp_select_offer {
 	adp_u32 starved;      /* 0 or 1 */
 	adp_u32 random;	      /* 32 random bits, for exploration */
 	adp_u32 explore_q16;  /* share of the rounds in which both are sent */
+	adp_u32 main_late_q16; /* at most 1 */
+	adp_u32 pad;
 };
 
 /*
@@ -325,7 +331,7 @@ ADP_STATIC_ASSERT(ADP_SELECT_INPUTS == 24, "the record's layout");
 ADP_STATIC_ASSERT(sizeof(struct adp_select_market) == 64, "one cache line");
 ADP_STATIC_ASSERT(sizeof(struct adp_select_feedback) == 64, "one cache line");
 ADP_STATIC_ASSERT(sizeof(struct adp_select_chunk) == 32, "no hidden padding in a shared record");
-ADP_STATIC_ASSERT(sizeof(struct adp_select_sample) == 192, "no hidden padding in a shared record");
+ADP_STATIC_ASSERT(sizeof(struct adp_select_sample) == 200, "no hidden padding in a shared record");
 ADP_STATIC_ASSERT(sizeof(struct adp_select_stream) % 8 == 0, "no hidden padding in a shared record");
 ADP_STATIC_ASSERT(sizeof(struct adp_select_camera) % 8 == 0, "no hidden padding in a shared record");
 
@@ -724,6 +730,9 @@ ADP_INLINE adp_u32 adp_select_prepare(struct adp_select_camera *c, const struct 
 						     *(const volatile adp_u32 *)&objective[ADP_SELECT_BYTES_WEIGHT]) :
 				    0;
 	offer->main_limit = market ? *(const volatile adp_u32 *)&market->main_limit : 0;
+	offer->main_late_q16 =
+		market ? (adp_u32)adp_min_u64(*(const volatile adp_u32 *)&market->main_late_q16, ADP_Q16_ONE) : 0;
+	offer->pad = 0;
 	offer->starved = now_us - c->fed_us >= ADP_SELECT_STARVED_US;
 	offer->random = random;
 	offer->explore_q16 = 0; /* the slot's, once one is taken */
@@ -778,32 +787,38 @@ ADP_INLINE adp_s64 adp_select_cost(adp_u32 price_q16, adp_u32 rate)
 	return (adp_s64)((adp_u64)price_q16 * adp_min_u64(rate, ADP_SELECT_RATE_MAX) >> ADP_SELECT_PRICE_SHIFT);
 }
 
-/* The choice, and adds to *flags what bent it. Of equals the cheaper one. */
+/* The choice, and adds to *flags what bent it. Of equals the cheaper one. Worths and shares are at most 1: products fit 33 bits. */
 ADP_INLINE adp_u32 adp_select_choose(const adp_s32 *output, const struct adp_select_offer *o, adp_u32 *flags)
 {
 	adp_u32 choice = ADP_SELECT_NONE;
 	adp_u32 explore = o->explore_q16 < 65536 ? o->explore_q16 : 65536; /* times 8 fits */
 	adp_u32 sub = o->available & ADP_SELECT_ONLY_SUB;
 	adp_u32 main = o->available & ADP_SELECT_ONLY_MAIN;
+	adp_s64 late = (adp_s64)adp_min_u64(o->main_late_q16, ADP_Q16_ONE);
+	adp_s64 sub_worth = adp_select_worth(output, ADP_SELECT_SUB);
+	adp_s64 sub_cost = adp_select_cost(o->price_q16, o->rate[ADP_SELECT_SUB]);
 	adp_s64 best = 0, value;
 
 	if (main && o->main_limit && o->rate[ADP_SELECT_MAIN] > o->main_limit) {
 		main = 0;
 		*flags |= ADP_SELECT_LIMITED;
 	}
-	if (sub) {
-		value = adp_select_worth(output, ADP_SELECT_SUB) - adp_select_cost(o->price_q16, o->rate[ADP_SELECT_SUB]);
-		if (value > best) {
-			best = value;
-			choice = ADP_SELECT_ONLY_SUB;
-		}
+	if (sub && sub_worth - sub_cost > best) {
+		best = sub_worth - sub_cost;
+		choice = ADP_SELECT_ONLY_SUB;
 	}
 	if (main) {
-		value = adp_select_worth(output, ADP_SELECT_MAIN) - adp_select_cost(o->price_q16, o->rate[ADP_SELECT_MAIN]);
-		if (value > best)
+		value = (adp_select_worth(output, ADP_SELECT_MAIN) * (ADP_Q16_ONE - late) >> 16) -
+			adp_select_cost(o->price_q16, o->rate[ADP_SELECT_MAIN]);
+		if (value > best) {
+			best = value;
 			choice = ADP_SELECT_ONLY_MAIN;
+		}
+		value += (sub_worth * late >> 16) - sub_cost;
+		if (sub && value > best)
+			choice = ADP_SELECT_BOTH;
 	}
-	if (sub && main) {
+	if (sub && main && choice != ADP_SELECT_BOTH) {
 		if (choice == ADP_SELECT_ONLY_MAIN)
 			explore *= ADP_SELECT_EXPLORE_MAIN;
 		else if (adp_select_cost(o->price_q16, o->rate[ADP_SELECT_MAIN]) > ADP_SELECT_EXPLORE_COST)

@@ -17,14 +17,14 @@
 
 enum adp_select_command {
 	ADP_SELECT_CMD_UNSPEC,
-	/* -> ABI_VERSION, INTERFACES, PRICE, MAIN_LIMIT, USED, SHARING */
+	/* -> ABI_VERSION, INTERFACES, PRICE, MAIN_LIMIT, USED, SHARING, MAIN_LATE */
 	ADP_SELECT_CMD_GET,
 	/* (place; as a dump, all of them) -> a camera: PLACE, ID, ADDRESS, SUB_PORT, MAIN_PORT, PAYLOAD_TYPE, STATE, FEEDBACK */
 	ADP_SELECT_CMD_GET_CAMERA,
 	/* interfaces, cameras -> nothing. All of them, as they are to be from now on: a camera that is as and where it was keeps its
 	 * state, an interface that was there stays hooked, and what is refused changes nothing. Both empty: all packets pass. */
 	ADP_SELECT_CMD_CONFIGURE,
-	/* price, main_limit, used, sharing -> nothing */
+	/* price, main_limit, used, sharing, and maybe main_late (0 where it is missing) -> nothing */
 	ADP_SELECT_CMD_SET_MARKET,
 	/* place, and (objects, confidence, accuracy) or (sub_worth, gain) or both -> nothing. The time is that of the command. */
 	ADP_SELECT_CMD_SET_FEEDBACK,
@@ -57,6 +57,7 @@ enum adp_select_attribute {
 	ADP_SELECT_A_ACCURACY,	   /* u32, Q16: 0..65536 */
 	ADP_SELECT_A_SUB_WORTH,	   /* u32, Q16: 0..65536 */
 	ADP_SELECT_A_GAIN,	   /* s32, Q16: -65536..65536 */
+	ADP_SELECT_A_MAIN_LATE,	   /* u32, Q16: share of the main streams' bytes that came too late or not at all, 0..65536 */
 	ADP_SELECT_A_COUNT_
 };
 #define ADP_SELECT_A_MAX (ADP_SELECT_A_COUNT_ - 1)

@@ -21,6 +21,26 @@ namespace adapath {
 namespace {
 
 constexpr size_t most_cameras = 65536;  // told apart; forgotten all together beyond
+constexpr float most_weight = 10;       // of a label: one seldom one must not drown the others
+
+// How much a label of this decision counts: one over how probable it was that both renditions would be sent, and the
+// gain be measured. Both are sent wherever main is insured by sub, so that without this nearly all labels would be of
+// chunks whose gain was thought to be large.
+float weight_of(const adp_select_sample& sample) {
+    adp_select_offer offer = sample.offer;
+    offer.explore_q16 = 0;
+    uint32_t flags = 0;
+    const uint32_t choice = adp_select_choose(sample.output, &offer, &flags);
+    if (choice == ADP_SELECT_BOTH) return 1;
+    // Nothing explores here: both came by a bridge from one to the other.
+    if ((flags & ADP_SELECT_LIMITED) != 0 ||
+        (choice != ADP_SELECT_ONLY_MAIN &&
+         adp_select_cost(offer.price_q16, offer.rate[ADP_SELECT_MAIN]) > ADP_SELECT_EXPLORE_COST))
+        return 1;
+    const float share = static_cast<float>(sample.offer.explore_q16) / ADP_Q16_ONE *
+                        (choice == ADP_SELECT_ONLY_MAIN ? ADP_SELECT_EXPLORE_MAIN : 1);
+    return share > 0 ? std::clamp(1 / share, 1.0F, most_weight) : 1;
+}
 
 // Worths of sub and main as the datapath makes them of a model's outputs, one after the other.
 std::vector<float> worths_of(const FloatModel& model, const std::deque<SelectCodes>& inputs) {
@@ -69,8 +89,13 @@ struct SelectOnline::State {
     struct Decision {
         uint64_t time_us = 0;
         SelectCodes codes = {};
+        float weight = 1;  // of its label
         bool blind = false;
         bool labelled = false;
+    };
+    struct Label {
+        SelectExample example;
+        float weight = 1;
     };
     struct Camera {
         std::deque<Decision> decisions;
@@ -85,7 +110,7 @@ struct SelectOnline::State {
     std::unique_ptr<torch::optim::Adam> optimiser;
     std::unordered_map<uint64_t, Camera> cameras;
     std::deque<SelectCodes> recent;
-    std::deque<SelectExample> labels;
+    std::deque<Label> labels;
     uint32_t fresh = 0;  // of the labels, the newest so many have not been learned from
     SelectOnlineCounters counters;
     SelectOnlineStats last;
@@ -108,6 +133,7 @@ void SelectOnline::add(std::span<const adp_select_sample> samples, bool learn) {
         State::Decision decision;
         decision.time_us = sample.time_us;
         decision.blind = (sample.flags & ADP_SELECT_LEARNING) != 0;
+        decision.weight = weight_of(sample);
         std::copy(std::begin(sample.input), std::end(sample.input), decision.codes.begin());
         if (!decision.blind) {
             s.recent.push_back(decision.codes);
@@ -163,7 +189,7 @@ void SelectOnline::add_measured(uint64_t camera, uint64_t chunk_us, double sub_w
     example.codes = decision.codes;
     example.sub = static_cast<float>(std::clamp(sub_worth, 0.0, 1.0));
     example.main = static_cast<float>(std::clamp(sub_worth + gain, 0.0, 1.0));
-    s.labels.push_back(example);
+    s.labels.push_back({example, decision.weight});
     s.fresh++;
     if (s.labels.size() > std::max(s.options.keep, s.options.batch)) s.labels.pop_front();
 }
@@ -174,7 +200,8 @@ SelectOnlineStats SelectOnline::train() {
     if (s.fresh < std::max(s.options.batch, 1U)) return stats;
     s.fresh = static_cast<uint32_t>(std::min<size_t>(s.fresh, s.labels.size()));
     const FloatModel before_model = s.network.model();
-    const std::vector<SelectExample> fresh(s.labels.end() - s.fresh, s.labels.end());
+    std::vector<SelectExample> fresh;
+    for (size_t i = s.labels.size() - s.fresh; i < s.labels.size(); i++) fresh.push_back(s.labels[i].example);
     const SelectError error = select_error(before_model, fresh);
     const std::vector<float> before = worths_of(before_model, s.recent);
     const auto pick = [&](size_t size) {
@@ -185,16 +212,21 @@ SelectOnlineStats SelectOnline::train() {
         if (s.options.stop != nullptr && *s.options.stop) break;
         std::vector<const SelectCodes*> codes;
         std::vector<float> truth;
+        std::vector<float> weights;
         for (uint32_t i = 0; i < s.options.minibatch; i++) {
             // Half of them the newest, so that a change of the scene counts at once.
             const size_t at = i % 2 == 0 ? s.labels.size() - 1 - pick(s.fresh) : pick(s.labels.size());
-            codes.push_back(&s.labels[at].codes);
-            truth.push_back(s.labels[at].sub);
-            truth.push_back(s.labels[at].main);
+            codes.push_back(&s.labels[at].example.codes);
+            truth.push_back(s.labels[at].example.sub);
+            truth.push_back(s.labels[at].example.main);
+            weights.push_back(s.labels[at].weight);
         }
         const torch::Tensor y =
             torch::from_blob(truth.data(), {static_cast<int64_t>(codes.size()), 2}, torch::kFloat32);
-        torch::Tensor loss = (worths(s.network.forward(real_inputs(s.checkpoint.network, codes))) - y).square().mean();
+        const torch::Tensor w =
+            torch::from_blob(weights.data(), {static_cast<int64_t>(codes.size()), 1}, torch::kFloat32);
+        const torch::Tensor wrong = worths(s.network.forward(real_inputs(s.checkpoint.network, codes))) - y;
+        torch::Tensor loss = (wrong.square() * w / w.mean()).mean();
         if (s.options.anchor > 0 && !s.recent.empty()) {
             std::vector<const SelectCodes*> seen;
             for (uint32_t i = 0; i < s.options.minibatch; i++) seen.push_back(&s.recent[pick(s.recent.size())]);

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "models/simulator.h"
+#include "userspace/relay/chunk_filter.h"
 
 namespace adapath {
 
@@ -47,6 +48,8 @@ struct Rendition {
     uint16_t sequence = 0;
     bool passes_relay = false;
     uint32_t cut_at = std::numeric_limits<uint32_t>::max();  // the relay lets no picture of the chunk from here on pass
+    std::deque<Packet> queue;                                // the relay's
+    uint64_t under_way = 0;  // 1 + the picture, by serial and place, of which some packets are gone
     std::map<uint64_t, Flight> flights;
 };
 
@@ -64,7 +67,6 @@ struct Camera {
     MeasuredMean measured;
     adp_select_feedback feedback{};
     std::array<Rendition, 2> renditions;
-    std::deque<Packet> queue;  // the relay's
     uint64_t queued_bytes = 0;
     std::vector<Report> reports;
     double last_sub_worth = 0, last_main_worth = 0;  // as the server last measured them
@@ -140,7 +142,7 @@ private:
         }
         if (which == ADP_SELECT_SUB || camera.credit[rendition.serial].empty())
             camera.credit[rendition.serial].resize(pictures, 0.0);
-        const uint64_t age = camera.queue.empty() ? 0 : now_us_ - camera.queue.front().captured_us;
+        const uint64_t age = rendition.queue.empty() ? 0 : now_us_ - rendition.queue.front().captured_us;
         bool first = true;
         while (bytes > 0) {
             const uint32_t part = std::min(bytes, payload_bytes);
@@ -159,9 +161,11 @@ private:
             }
             if (counts()) offered_ += p.bytes + uplink_overhead;
             offered_now_ += p.bytes + uplink_overhead;
+            main_now_ += which == ADP_SELECT_MAIN ? p.bytes + uplink_overhead : 0;
             if (first) {
                 // The relay: no new chunk where its camera's queue is old, no new picture where it is twice as old.
-                const auto limit = static_cast<uint64_t>(s_.queue_s * 1e6);
+                const auto limit =
+                    static_cast<uint64_t>(s_.queue_s * 1e6) * (which == ADP_SELECT_SUB ? relay::sub_patience : 1);
                 if (idr) {
                     rendition.passes_relay = age <= limit && camera.queued_bytes <= queue_most_bytes;
                     if (counts()) chosen_pictures_ += pictures;
@@ -173,8 +177,11 @@ private:
                 }
             }
             first = false;
-            if (!rendition.passes_relay || rendition.picture >= rendition.cut_at) continue;
-            camera.queue.push_back(
+            if (!rendition.passes_relay || rendition.picture >= rendition.cut_at) {
+                main_late_now_ += which == ADP_SELECT_MAIN ? p.bytes + uplink_overhead : 0;
+                continue;
+            }
+            rendition.queue.push_back(
                 {rendition.serial, which, rendition.picture, bytes == 0, p.bytes + uplink_overhead, now_us_});
             camera.queued_bytes += p.bytes + uplink_overhead;
         }
@@ -221,29 +228,75 @@ private:
 
     // ---- The uplink ----
 
-    // A camera's packet, another camera's, and so on, as the link offers room.
+    // Packets as the link offers room for them.
     void serve() {
         const uint64_t at = (now_us_ - start_us) * 1000;
         room_ += static_cast<double>(s_.trace->capacity_bytes(at, at + step_us * 1000));
-        bool any = true;
-        while (room_ > 0 && any) {
-            any = false;
-            for (size_t n = 0; n < cameras_.size() && room_ > 0; n++) {
-                Camera& camera = cameras_[turn_++ % cameras_.size()];
-                if (camera.queue.empty()) continue;
-                any = true;
-                const Packet packet = camera.queue.front();
-                camera.queue.pop_front();
-                camera.queued_bytes -= packet.bytes;
-                room_ -= packet.bytes;
-                delivered_now_ += packet.bytes;
-                if (counts()) delivered_ += packet.bytes;
-                if (packet.last) arrive(camera, packet);
+        while (room_ > 0) {
+            Camera* camera = next_to_send();
+            if (camera == nullptr) {
+                room_ = std::min(room_, 0.0);  // what nobody takes is gone
+                idle_ = true;
+                return;
+            }
+            Rendition& rendition = sending(*camera);
+            const Packet packet = rendition.queue.front();
+            rendition.queue.pop_front();
+            rendition.under_way = packet.last ? 0 : 1 + picture_id(packet);
+            camera->queued_bytes -= packet.bytes;
+            room_ -= packet.bytes;
+            delivered_now_ += packet.bytes;
+            if (counts()) delivered_ += packet.bytes;
+            if (packet.last) arrive(*camera, packet);
+        }
+    }
+
+    static Rendition& sending(Camera& camera) {
+        return camera.renditions[camera.renditions[ADP_SELECT_SUB].queue.empty() ? ADP_SELECT_MAIN : ADP_SELECT_SUB];
+    }
+
+    // As the relay does: sub streams in turn, then main streams by what was measured that they gain for a byte.
+    Camera* next_to_send() {
+        Camera* next = nullptr;
+        double most = -1;
+        for (size_t n = 0; n < cameras_.size(); n++) {
+            Camera& camera = cameras_[(turn_ + n) % cameras_.size()];
+            for (Rendition& rendition : camera.renditions) drop_late(camera, rendition);
+            const Rendition& rendition = sending(camera);
+            if (rendition.queue.empty()) continue;
+            const double rate = camera.state->streams[ADP_SELECT_MAIN].rate;
+            const double gain = &rendition == &camera.renditions[ADP_SELECT_SUB]
+                                    ? std::numeric_limits<double>::infinity()
+                                : rate > 0 ? std::max(camera.measured.gain(), 0.0) * camera.plan.fps / rate
+                                           : 0;
+            if (gain > most) {
+                most = gain;
+                next = &camera;
             }
         }
-        if (!any) {
-            room_ = std::min(room_, 0.0);  // what nobody takes is gone
-            idle_ = true;
+        turn_++;
+        return next;
+    }
+
+    static uint64_t picture_id(const Packet& packet) { return packet.serial << 32 | packet.picture; }
+
+    // As the relay does: whole pictures, and what comes after them in their chunk.
+    void drop_late(Camera& camera, Rendition& rendition) {
+        const bool sub = &rendition == &camera.renditions[ADP_SELECT_SUB];
+        const auto late = static_cast<uint64_t>(s_.late_s * 1e6) * (sub ? relay::sub_patience : 1);
+        while (late > 0 && !rendition.queue.empty() && now_us_ - rendition.queue.front().captured_us > late &&
+               rendition.under_way != 1 + picture_id(rendition.queue.front())) {
+            const Packet first = rendition.queue.front();
+            while (!rendition.queue.empty() && rendition.queue.front().serial == first.serial) {
+                const Packet& packet = rendition.queue.front();
+                camera.queued_bytes -= packet.bytes;
+                main_late_now_ += packet.rendition == ADP_SELECT_MAIN ? packet.bytes : 0;
+                rendition.queue.pop_front();
+            }
+            // Of the chunk that is being taken nothing more comes.
+            if (first.serial == rendition.serial) rendition.cut_at = 0;
+            const auto flight = rendition.flights.find(first.serial);
+            if (flight != rendition.flights.end()) flight->second.whole = false;
         }
     }
 
@@ -350,17 +403,20 @@ private:
         uplink.offered_rate = offered_now_ / seconds;
         uplink.app_limited = idle_;
         uplink.cameras = static_cast<uint32_t>(cameras_.size());
+        uplink.main_rate = main_now_ / seconds;
+        uplink.main_late_rate = main_late_now_ / seconds;
         const relay::Price price = price_.step(uplink, seconds);
         market_.time_us = now_us_;
         market_.price_q16 = static_cast<adp_u32>(std::lround(price.price * ADP_Q16_ONE));
         market_.main_limit = price.main_limit;
         market_.used_q16 = static_cast<adp_u32>(std::lround(price.used * ADP_Q16_ONE));
         market_.cameras = static_cast<adp_u32>(cameras_.size());
+        market_.main_late_q16 = static_cast<adp_u32>(std::lround(price.main_late * ADP_Q16_ONE));
         if (counts()) {
             price_sum_ += price.price;
             prices_++;
         }
-        delivered_now_ = offered_now_ = 0;
+        delivered_now_ = offered_now_ = main_now_ = main_late_now_ = 0;
         idle_ = false;
     }
 
@@ -402,7 +458,9 @@ private:
     double room_ = 0;  // bytes that the link can take now
     size_t turn_ = 0;
     bool idle_ = true;
-    double delivered_now_ = 0, offered_now_ = 0;  // since the last price
+    // Since the last price.
+    double delivered_now_ = 0, offered_now_ = 0;
+    double main_now_ = 0, main_late_now_ = 0;  // of the main streams: offered; dropped, or too late
     double delivered_ = 0, offered_ = 0;
     uint64_t decisions_ = 0;
     std::array<uint64_t, 4> shares_{};

@@ -42,7 +42,7 @@ protected:
         in(link_.gateway(), [this] { return remove_select_backend(options_.pin_directory); });
     }
     void set_market(double price, uint32_t main_limit, double used, uint32_t cameras) {
-        EXPECT_TRUE(panel_->set_market(price, main_limit, used, cameras).ok());
+        EXPECT_TRUE(panel_->set_market({price, main_limit, used, cameras, 0}).ok());
     }
     [[nodiscard]] Result<adp_select_camera> camera_state(uint32_t camera) const { return panel_->camera(camera); }
     [[nodiscard]] static uint32_t least_switches() { return 300; }

@@ -18,7 +18,7 @@ protected:
     }
     void send_frame(const Bytes& frame) const { (void)run(frame); }
     void set_market(double price, uint32_t main_limit, double used, uint32_t cameras) {
-        Status set = panel_->set_market(price, main_limit, used, cameras);
+        Status set = panel_->set_market({price, main_limit, used, cameras, 0});
         EXPECT_TRUE(set.ok()) << set.error().message;
     }
     [[nodiscard]] std::vector<adp_select_camera> all_states() const {
@@ -107,7 +107,7 @@ TEST_F(Select, EveryDecisionIsTheInterpretersOwn) {
     LiveCameras cameras(20, 20ms, 6, 2);
     // The last one drives every camera away, however slow the machine plays them.
     for (const double price : {0.0, 0.3, 1.0, 3.0, 10.0, 1000.0}) {
-        EXPECT_TRUE(panel_->set_market(price, 0, 0.5, 20).ok());
+        EXPECT_TRUE(panel_->set_market({price, 0, 0.5, 20, 0}).ok());
         cameras.run_for(600ms, through());
     }
     collect();
@@ -153,7 +153,7 @@ TEST_F(Select, SwitchesUnderTrafficTearNothing) {
     std::vector<Snapshot> snapshots;
     for (uint64_t i = 0; i < 5; ++i) snapshots.push_back(freeze(random_select_model({32, 16}, 10 + i)));
     snapshots.push_back(freeze(random_select_model({24}, 20)));
-    EXPECT_TRUE(panel_->set_market(1.5, 0, 0.5, count).ok());
+    EXPECT_TRUE(panel_->set_market({1.5, 0, 0.5, count, 0}).ok());
     LiveCameras cameras(count, 25ms, 5, 4, true);
     std::atomic<bool> over{false};
     const int program = program_.get();

@@ -24,12 +24,13 @@ struct Told {
 class FakeFeed final : public SelectFeed {
 public:
     explicit FakeFeed(std::shared_ptr<Told> told) : told_(std::move(told)) {}
-    Status set_market(double price, uint32_t main_limit, double used, uint32_t cameras) override {
+    Status set_market(const SelectMarket& market) override {
         std::lock_guard lock(told_->mutex);
-        told_->price = price;
-        told_->market.main_limit = main_limit;
-        told_->market.used_q16 = to_q16(used);
-        told_->market.cameras = cameras;
+        told_->price = market.price;
+        told_->market.main_limit = market.main_limit;
+        told_->market.used_q16 = to_q16(market.used);
+        told_->market.cameras = market.cameras;
+        told_->market.main_late_q16 = to_q16(market.main_late);
         told_->calls++;
         return {};
     }

@@ -172,6 +172,63 @@ TEST(Choice, WorthLessPriceTimesBytes) {
     EXPECT_EQ(choose(65536, 65536, 0xffffffff), ADP_SELECT_NONE);
 }
 
+TEST(Choice, TheSubStreamInsuresWhatMayComeTooLate) {
+    adp_select_offer offer = {};
+    offer.rate[ADP_SELECT_SUB] = 1 << 17;   // 1/8 MiB/s
+    offer.rate[ADP_SELECT_MAIN] = 1 << 20;  // 1 MiB/s
+    offer.available = ADP_SELECT_BOTH;
+    const auto choose = [&](double price, double late) {
+        offer.price_q16 = static_cast<uint32_t>(std::lround(price * ADP_Q16_ONE));
+        offer.main_late_q16 = static_cast<uint32_t>(std::lround(late * ADP_Q16_ONE));
+        uint32_t flags = 0;
+        const int32_t output[ADP_SELECT_OUTPUTS] = {ADP_Q16_ONE / 2, ADP_Q16_ONE / 4};
+        const uint32_t choice = adp_select_choose(output, &offer, &flags);
+        EXPECT_EQ(flags, 0U);
+        return choice;
+    };
+    EXPECT_EQ(choose(0, 0), ADP_SELECT_ONLY_MAIN) << "what is never late needs no insurance, even for nothing";
+    // A 64th of main is late: the sub stream is worth 1/128 beside it, and costs an eighth of the price.
+    EXPECT_EQ(choose(0.06, 1.0 / 64), ADP_SELECT_BOTH);
+    EXPECT_EQ(choose(0.07, 1.0 / 64), ADP_SELECT_ONLY_MAIN);
+    // A quarter of it: main alone would be worth it up to a price of 1/14, both are up to 3/16.
+    EXPECT_EQ(choose(0.18, 0.25), ADP_SELECT_BOTH);
+    EXPECT_EQ(choose(0.19, 0.25), ADP_SELECT_ONLY_SUB);
+    EXPECT_EQ(choose(0.001, 1), ADP_SELECT_ONLY_SUB) << "main never comes";
+    offer.available = ADP_SELECT_ONLY_MAIN;
+    EXPECT_EQ(choose(0.18, 0.25), ADP_SELECT_ONLY_MAIN);
+}
+
+// Of all four sets the best, as real numbers say.
+TEST(Choice, IsTheBestOfAllSets) {
+    std::mt19937_64 random(23);
+    std::array<uint32_t, 4> chosen{};
+    for (int i = 0; i < 100'000; i++) {
+        adp_select_offer offer{};
+        offer.available = random() % 8 == 0 ? static_cast<uint32_t>(random() % 4) : ADP_SELECT_BOTH;
+        offer.rate[ADP_SELECT_SUB] = 1 + random() % 100'000;
+        offer.rate[ADP_SELECT_MAIN] = 1 + random() % 1'000'000;
+        offer.price_q16 = random() % (2 * ADP_Q16_ONE);
+        offer.main_late_q16 = random() % 4 == 0 ? static_cast<uint32_t>(random()) : random() % (ADP_Q16_ONE / 2);
+        const Outputs outputs{static_cast<int32_t>(random() % ADP_Q16_ONE),
+                              static_cast<int32_t>(random() % ADP_Q16_ONE) - ADP_Q16_ONE / 4};
+        const double sub = outputs[ADP_SELECT_OUT_SUB] / 65536.0;
+        const double main = std::clamp(sub + outputs[ADP_SELECT_OUT_GAIN] / 65536.0, 0.0, 1.0);
+        const double late = std::min(offer.main_late_q16 / 65536.0, 1.0);
+        const double price = offer.price_q16 / 65536.0 / (1 << 20);
+        const std::array<double, 4> value = {
+            0, sub - price * offer.rate[ADP_SELECT_SUB], main * (1 - late) - price * offer.rate[ADP_SELECT_MAIN],
+            main * (1 - late) + sub * late -
+                price * (double{1} * offer.rate[ADP_SELECT_SUB] + offer.rate[ADP_SELECT_MAIN])};
+        uint32_t flags = 0;
+        const uint32_t choice = adp_select_choose(outputs.data(), &offer, &flags);
+        ASSERT_EQ(choice & ~offer.available, 0U);
+        for (uint32_t set = 0; set < 4; set++)
+            if ((set & ~offer.available) == 0) EXPECT_GE(value[choice], value[set] - 1e-4) << choice << " or " << set;
+        chosen[choice]++;
+    }
+    for (const uint32_t times : chosen) EXPECT_GT(times, 1000U);
+}
+
 TEST(Choice, SafeRange) {
     adp_select_offer offer = {};
     offer.rate[ADP_SELECT_SUB] = 1000;

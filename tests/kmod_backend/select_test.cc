@@ -64,7 +64,7 @@ protected:
         EXPECT_TRUE(removed.ok()) << removed.error().message;
     }
     void set_market(double price, uint32_t main_limit, double used, uint32_t cameras) {
-        Status set = panel_->set_market(price, main_limit, used, cameras);
+        Status set = panel_->set_market({price, main_limit, used, cameras, 0});
         EXPECT_TRUE(set.ok()) << set.error().message;
     }
     [[nodiscard]] Result<adp_select_camera> camera_state(uint32_t camera) const { return panel_->camera(camera); }
@@ -248,7 +248,13 @@ TEST_F(SelectOnKmod, AgreesWithTheBpfProgramOnEveryFrame) {
     adp_select_counters sum = {};
     uint64_t passed = 0;
     uint64_t dropped = 0;
-    for (uint64_t seed = 1; batches < 60 && seed < 400 && !HasFailure(); ++seed) {
+    const auto every_case = [&] {
+        return std::min({sum.waiting, sum.duplicates, sum.jumps, sum.foreign, sum.malformed, sum.others}) > 5 &&
+               std::min(passed, dropped) > 300;
+    };
+    // As many frames as this kernel takes in the time; a debug kernel is six times slower.
+    size_t batch = 100;
+    for (uint64_t seed = 1; (batches < 60 || !every_case()) && seed < 2000 && !HasFailure(); ++seed) {
         // New cameras on both sides.
         ASSERT_TRUE(control().configure(options_.interfaces, {}).ok());
         ASSERT_TRUE(control().configure(options_.interfaces, options_.cameras).ok());
@@ -257,7 +263,7 @@ TEST_F(SelectOnKmod, AgreesWithTheBpfProgramOnEveryFrame) {
             entry.camera.id = i + 1;
             ASSERT_EQ(bpf_map_update_elem(cameras_map.get(), &i, &entry, BPF_F_LOCK), 0);
         }
-        const std::vector<Bytes> frames = Frames(seed).next(100);
+        const std::vector<Bytes> frames = Frames(seed).next(batch);
         const auto begin = std::chrono::steady_clock::now();
         for (const Bytes& frame : frames) {
             bpf_test_run_opts run = {};
@@ -268,7 +274,10 @@ TEST_F(SelectOnKmod, AgreesWithTheBpfProgramOnEveryFrame) {
             ASSERT_EQ(bpf_prog_test_run_opts(program.get(), &run), 0) << std::strerror(errno);
             send_frame(raw, frame);
         }
-        if (std::chrono::steady_clock::now() - begin > 85ms) continue;
+        if (std::chrono::steady_clock::now() - begin > 85ms) {
+            batch = std::max<size_t>(batch * 9 / 10, 20);
+            continue;
+        }
         for (uint32_t i = 0; i < 2; ++i) {
             Result<adp_select_camera> want = bpf_panel->camera(i);
             ASSERT_TRUE(want.ok());
@@ -298,10 +307,7 @@ TEST_F(SelectOnKmod, AgreesWithTheBpfProgramOnEveryFrame) {
         compared, batches, passed, dropped, sum.waiting, sum.late, sum.duplicates, sum.jumps, sum.foreign,
         sum.malformed, sum.others);
     EXPECT_GE(batches, 30U) << "this machine is too slow for the comparison";
-    EXPECT_GT(passed, 300U);
-    EXPECT_GT(dropped, 300U);
-    for (const uint64_t count : {sum.waiting, sum.duplicates, sum.jumps, sum.foreign, sum.malformed, sum.others})
-        EXPECT_GT(count, 5U) << "the frames did not reach every case";
+    EXPECT_TRUE(every_case()) << "the frames did not reach every case";
     *bpf = {};
     EXPECT_TRUE(remove_select_backend(on_bpf.pin_directory).ok());
 }
@@ -633,8 +639,9 @@ protected:
         Result<kmod::SelectState> state = control().state();
         Result<std::vector<kmod::SelectCameraState>> cameras = control().cameras();
         EXPECT_TRUE(state.ok() && cameras.ok());
-        std::string text = fmt::format("price {} limit {} used {} sharing {};", state->market.price_q16,
-                                       state->market.main_limit, state->market.used_q16, state->market.cameras);
+        std::string text = fmt::format("price {} limit {} used {} sharing {} late {};", state->market.price_q16,
+                                       state->market.main_limit, state->market.used_q16, state->market.cameras,
+                                       state->market.main_late_q16);
         for (const uint32_t ifindex : state->interfaces) text += fmt::format(" if {}", ifindex);
         for (const auto& c : *cameras)
             text += fmt::format("; {}: id {} {} {} {} {} {} {} {}", c.place, c.camera.id, c.feedback.seen_us,
@@ -707,6 +714,8 @@ TEST_F(SelectNetlink, WhatIsWrongIsRefusedAndNamed) {
     expect_refused(set_market, market(ADP_SELECT_PRICE_MAX_Q16 + 1, 1).u32(ADP_SELECT_A_SHARING, 1), EINVAL,
                    "too large");
     expect_refused(set_market, market(1, 131073).u32(ADP_SELECT_A_SHARING, 1), EINVAL, "too large");
+    expect_refused(set_market, market(1, 1).u32(ADP_SELECT_A_SHARING, 1).u32(ADP_SELECT_A_MAIN_LATE, 65537), EINVAL,
+                   "too large");
 
     const auto at = [](uint32_t place) {
         Attributes a;
@@ -778,7 +787,7 @@ TEST_F(SelectNetlink, GarbageChangesNothing) {
     }
     Attributes market;
     market.u32(ADP_SELECT_A_PRICE, 98304).u32(ADP_SELECT_A_MAIN_LIMIT, 7).u32(ADP_SELECT_A_USED, 32768);
-    market.u32(ADP_SELECT_A_SHARING, 3);
+    market.u32(ADP_SELECT_A_SHARING, 3).u32(ADP_SELECT_A_MAIN_LATE, 6554);
     Attributes measured;
     measured.u32(ADP_SELECT_A_PLACE, 1).u32(ADP_SELECT_A_SUB_WORTH, 1).u32(ADP_SELECT_A_GAIN, 1);
     const std::vector<std::pair<uint8_t, Attributes>> valid = {

@@ -187,6 +187,30 @@ TEST_F(CameraTest, AChunkIsOverWhenTheOtherRenditionGoesOn) {
     EXPECT_FALSE(of(ADP_SELECT_SUB)[0].measured);
 }
 
+// A relay sends sub pictures before main ones that wait: so far behind, main is not over, and its pictures find theirs.
+TEST_F(CameraTest, MainMayComeWellBehindSub) {
+    constexpr uint32_t behind = 7;
+    shared_.vision.every = 3;
+    start(2, 256);
+    for (uint32_t i = 0; i < 30 + behind; i++) {
+        if (i < 30) send(ADP_SELECT_SUB, start_us + i * 100'000, i % 10 == 0, i);
+        if (i < behind) continue;
+        const uint32_t main = i - behind;
+        send(ADP_SELECT_MAIN, start_us + main * 100'000 + 2000, main % 10 == 0, 100 + main);
+    }
+    camera_->end();
+    ASSERT_TRUE(wait_until([&] { return chunks() == 6; }));
+    for (const ChunkResult& chunk : of(ADP_SELECT_MAIN)) {
+        EXPECT_FALSE(chunk.continued);
+        EXPECT_EQ(chunk.pictures.size(), 10U);
+        const auto looked = std::ranges::count(chunk.pictures, Look::seen, &PictureResult::look);
+        EXPECT_TRUE(looked == 3 || looked == 4) << looked;
+        EXPECT_EQ(chunk.compared, static_cast<uint64_t>(looked));
+        EXPECT_TRUE(chunk.measured);
+    }
+    EXPECT_EQ(reports(pb::CameraReport::kMeasured).size(), 3U);
+}
+
 TEST_F(CameraTest, AChunkIsOverAfterSilenceAndMayGoOn) {
     start(1, 256);
     play(start_us, 6, true, false);

@@ -87,7 +87,7 @@ TEST(RecordReader, SaysWhatIsMalformed) {
     Bytes after_end = record_bytes(0, 5, {}, ADP_RELAY_END);
     append(after_end, record_bytes(0, 5, packet));
     Bytes backwards = record_bytes(0, 5'000'000, packet);
-    append(backwards, record_bytes(1, 3'000'000, packet));
+    append(backwards, record_bytes(0, 3'000'000, packet));
     const std::vector<std::pair<Bytes, std::string>> cases = {
         {changed(0, 'X'), "no adapath-relay"},
         {changed(4, 9), "version 9"},

@@ -176,8 +176,9 @@ Result<int> Client::status(std::ostream& out, bool json) {
         fmt::print(out, "market     {}\n",
                    feed.market_age_s() < 0
                        ? std::string("never told: bytes cost nothing")
-                       : fmt::format("price {:.3f} for 1 MiB/s, {:.0f} % of the uplink used{}, told {:.1f} s ago",
-                                     feed.price(), 100 * feed.used(),
+                       : fmt::format("price {:.3f} for 1 MiB/s, {:.0f} % of the uplink used, {:.0f} % of main late{}, "
+                                     "told {:.1f} s ago",
+                                     feed.price(), 100 * feed.used(), 100 * feed.main_late(),
                                      feed.main_limit() > 0 ? ", main up to " + rate_text(feed.main_limit()) : "",
                                      feed.market_age_s()));
     }

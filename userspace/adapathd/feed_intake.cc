@@ -162,13 +162,18 @@ Status FeedIntake::take(const pb::FeedRequest& request) {
 Status FeedIntake::take(const pb::Market& market) {
     for (const Status& status :
          {in_range("market.price", market.price(), 0, kPriceMax), in_range("market.used", market.used(), 0, 2),
-          in_range("market.cameras", market.cameras(), 0, ADP_SELECT_CAMERAS)}) {
+          in_range("market.cameras", market.cameras(), 0, ADP_SELECT_CAMERAS),
+          in_range("market.main_late", market.main_late(), 0, 1)}) {
         if (!status) {
             return status;
         }
     }
     if (feed_ != nullptr) {
-        if (Status set = feed_->set_market(market.price(), market.main_limit(), market.used(), market.cameras());
+        if (Status set = feed_->set_market({.price = market.price(),
+                                            .main_limit = market.main_limit(),
+                                            .used = market.used(),
+                                            .cameras = market.cameras(),
+                                            .main_late = market.main_late()});
             !set) {
             return set;
         }
@@ -178,6 +183,7 @@ Status FeedIntake::take(const pb::Market& market) {
     counters_.set_price(market.price());
     counters_.set_main_limit(market.main_limit());
     counters_.set_used(market.used());
+    counters_.set_main_late(market.main_late());
     market_us_ = monotonic_us();
     return {};
 }

@@ -74,12 +74,13 @@ Result<SelectPanel> SelectPanel::open(const std::string& pin_directory) {
     return panel;
 }
 
-Status SelectPanel::set_market(double price, uint32_t main_limit, double used, uint32_t cameras) {
+Status SelectPanel::set_market(const SelectMarket& told) {
     auto& market = *market_.as<adp_select_market>();
-    store(market.price_q16, static_cast<adp_u32>(q16(price, 0, ADP_SELECT_PRICE_MAX_Q16 / 65536.0)));
-    store(market.main_limit, main_limit);
-    store(market.used_q16, static_cast<adp_u32>(q16(used, 0, 2)));
-    store(market.cameras, cameras);
+    store(market.price_q16, static_cast<adp_u32>(q16(told.price, 0, ADP_SELECT_PRICE_MAX_Q16 / 65536.0)));
+    store(market.main_limit, told.main_limit);
+    store(market.used_q16, static_cast<adp_u32>(q16(told.used, 0, 2)));
+    store(market.cameras, told.cameras);
+    store(market.main_late_q16, static_cast<adp_u32>(q16(told.main_late, 0, 1)));
     store(market.time_us, adp_u64{monotonic_us()});
     return {};
 }

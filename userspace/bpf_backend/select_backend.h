@@ -40,7 +40,7 @@ class SelectPanel final : public SelectFeed {
 public:
     static Result<SelectPanel> open(const std::string& pin_directory);
 
-    Status set_market(double price, uint32_t main_limit, double used, uint32_t cameras) override;
+    Status set_market(const SelectMarket& market) override;
     [[nodiscard]] const adp_select_market& market() const { return *market_.as<adp_select_market>(); }
     Status set_seen(uint32_t camera, uint32_t objects, double confidence, double accuracy) override;
     Status set_measured(uint32_t camera, double sub_worth, double gain) override;

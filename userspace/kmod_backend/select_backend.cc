@@ -100,12 +100,13 @@ Result<KmodSelectPanel> KmodSelectPanel::open() {
     return KmodSelectPanel(std::move(*control));
 }
 
-Status KmodSelectPanel::set_market(double price, uint32_t main_limit, double used, uint32_t cameras) {
+Status KmodSelectPanel::set_market(const SelectMarket& told) {
     adp_select_market market = {};
-    market.price_q16 = static_cast<adp_u32>(q16(price, 0, ADP_SELECT_PRICE_MAX_Q16 / 65536.0));
-    market.main_limit = main_limit;
-    market.used_q16 = static_cast<adp_u32>(q16(used, 0, 2));
-    market.cameras = cameras;
+    market.price_q16 = static_cast<adp_u32>(q16(told.price, 0, ADP_SELECT_PRICE_MAX_Q16 / 65536.0));
+    market.main_limit = told.main_limit;
+    market.used_q16 = static_cast<adp_u32>(q16(told.used, 0, 2));
+    market.cameras = told.cameras;
+    market.main_late_q16 = share_q16(told.main_late);
     return control_->set_market(market);
 }
 

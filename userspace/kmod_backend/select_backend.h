@@ -43,7 +43,7 @@ public:
     ~KmodSelectPanel() override;
 
     // price: accuracy for 1 MiB/s. main_limit: bytes/s, 0 = none. used: share of the uplink's budget.
-    Status set_market(double price, uint32_t main_limit, double used, uint32_t cameras) override;
+    Status set_market(const SelectMarket& market) override;
     // Without its time.
     [[nodiscard]] Result<adp_select_market> market() const;
     // The server saw `objects` with that mean confidence in what it received, and was that accurate (0..1). An error

@@ -19,9 +19,10 @@ constexpr size_t kMessageBytes = 32 * 1024;  // all cameras, of 48 bytes each, a
 constexpr std::array<const char*, ADP_SELECT_CMD_COUNT_> kCommands = {"?",         "GET",        "GET_CAMERA",
                                                                       "CONFIGURE", "SET_MARKET", "SET_FEEDBACK"};
 constexpr std::array<const char*, ADP_SELECT_A_COUNT_> kAttributes = {
-    "?",          "pad",       "abi_version",  "interfaces", "interface",  "cameras",  "camera",    "address",
-    "sub_port",   "main_port", "payload_type", "place",      "id",         "state",    "feedback",  "price",
-    "main_limit", "used",      "sharing",      "objects",    "confidence", "accuracy", "sub_worth", "gain"};
+    "?",        "pad",       "abi_version", "interfaces",   "interface", "cameras", "camera",
+    "address",  "sub_port",  "main_port",   "payload_type", "place",     "id",      "state",
+    "feedback", "price",     "main_limit",  "used",         "sharing",   "objects", "confidence",
+    "accuracy", "sub_worth", "gain",        "main_late"};
 // std::array fills up with null where a name was forgotten.
 static_assert(kCommands.back() != nullptr && kAttributes.back() != nullptr);
 
@@ -62,7 +63,7 @@ Result<SelectState> parse_state(const nlmsghdr* reply) {
         !read(a[ADP_SELECT_A_PRICE], state.market.price_q16) ||
         !read(a[ADP_SELECT_A_MAIN_LIMIT], state.market.main_limit) ||
         !read(a[ADP_SELECT_A_USED], state.market.used_q16) || !read(a[ADP_SELECT_A_SHARING], state.market.cameras) ||
-        a[ADP_SELECT_A_INTERFACES] == nullptr) {
+        !read(a[ADP_SELECT_A_MAIN_LATE], state.market.main_late_q16) || a[ADP_SELECT_A_INTERFACES] == nullptr) {
         return not_of_one_version();
     }
     nlattr* nest = a[ADP_SELECT_A_INTERFACES];
@@ -208,6 +209,7 @@ Status SelectControl::set_market(const adp_select_market& market) {
         nla_put_u32(message.get(), ADP_SELECT_A_MAIN_LIMIT, market.main_limit);
         nla_put_u32(message.get(), ADP_SELECT_A_USED, market.used_q16);
         nla_put_u32(message.get(), ADP_SELECT_A_SHARING, market.cameras);
+        nla_put_u32(message.get(), ADP_SELECT_A_MAIN_LATE, market.main_late_q16);
     }
     return talk(message);
 }

@@ -7,9 +7,11 @@
 #include <cstddef>
 #include <cstring>
 
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -28,6 +30,7 @@ constexpr int user_timeout_ms = 30'000;
 constexpr size_t picture_factor = 2;
 constexpr size_t packet_factor = 4;
 constexpr size_t records_at_once = 64;
+constexpr uint64_t segment = 1400;  // bytes, about
 
 // How long the peer's window has kept TCP from sending, us since the connection began; 0 where this kernel does not
 // tell.
@@ -49,80 +52,102 @@ Connection::Connection(uint16_t camera, const ConnectionOptions& options, Destin
       retry_(options.retry_least_us, options.retry_most_us) {}
 
 uint64_t Connection::queue_age_us(uint64_t now_us) const {
-    return queue_.empty() || queue_.front().queued_us > now_us ? 0 : now_us - queue_.front().queued_us;
+    uint64_t oldest = now_us;
+    for (const std::deque<Record>& queue : queues_) {
+        oldest = queue.empty() ? oldest : std::min(oldest, queue.front().queued_us);
+    }
+    return now_us - oldest;
 }
 
-Pressure Connection::pressure(uint64_t now_us) const {
+Pressure Connection::pressure(adp_select_rendition rendition, uint64_t now_us) const {
     // At the very first the server's name may not have been looked up yet: that is worth a moment in the queue.
     const bool first = state_ == State::waiting && counters_.failures == 0 && counters_.connections == 0;
     if (state_ != State::connecting && state_ != State::open && !first) {
         return Pressure::packets;
     }
-    const uint64_t age = queue_age_us(now_us);
-    if (queued_bytes_ > packet_factor * options_.queue_bytes) {
+    const Lane lane = lane_of(rendition);
+    const std::deque<Record>& queue = queues_[lane];
+    const uint64_t limit = options_.queue_us * patience(lane);
+    const uint64_t age = queue.empty() || queue.front().queued_us > now_us ? 0 : now_us - queue.front().queued_us;
+    const size_t bytes = lane_bytes_[lane];
+    if (bytes > packet_factor * options_.queue_bytes) {
         return Pressure::packets;
     }
-    if (queued_bytes_ > picture_factor * options_.queue_bytes || age > picture_factor * options_.queue_us) {
+    if (bytes > picture_factor * options_.queue_bytes || age > picture_factor * limit) {
         return Pressure::pictures;
     }
-    return queued_bytes_ > options_.queue_bytes || age > options_.queue_us ? Pressure::chunks : Pressure::none;
+    return bytes > options_.queue_bytes || age > limit ? Pressure::chunks : Pressure::none;
+}
+
+void Connection::append(Lane lane, Record record) {
+    queued_bytes_ += record.bytes.size();
+    lane_bytes_[lane] += record.bytes.size();
+    queues_[lane].push_back(std::move(record));
 }
 
 void Connection::push(adp_select_rendition rendition, uint8_t flags, uint64_t received_us,
                       std::span<const uint8_t> packet, uint64_t now_us, const Place& place) {
-    latest_us_ = std::max(latest_us_, received_us);
-    received_us = std::max(received_us, latest_us_ - std::min<uint64_t>(latest_us_, ADP_RELAY_BACKWARDS_US));
-    queue_.push_back({record_bytes(rendition, flags, received_us, packet), now_us, rendition, place});
-    queued_bytes_ += queue_.back().bytes.size();
+    const Lane lane = lane_of(rendition);
+    uint64_t& latest_us = latest_us_[lane];
+    latest_us = std::max(latest_us, received_us);
+    received_us = std::max(received_us, latest_us - std::min<uint64_t>(latest_us, ADP_RELAY_BACKWARDS_US));
+    append(lane, {record_bytes(rendition, flags, received_us, packet), now_us, place});
 }
 
 uint32_t Connection::drop_late(uint64_t now_us) {
-    // The queue is in the order of age: its head tells whether there is anything to do.
-    if (options_.late_us == 0 || queue_age_us(now_us) <= options_.late_us) {
+    if (options_.late_us == 0) {
         return 0;
     }
-    // By rendition: the newest picture that stays, and whether what comes after it goes.
-    std::array<uint32_t, ADP_SELECT_RENDITIONS> picture = sent_timestamp_;
-    std::array<bool, ADP_SELECT_RENDITIONS> dropping{};
-    std::array<bool, ADP_SELECT_RENDITIONS> gap{};  // the next chunk comes after a drop
-    std::deque<Record> kept;
-    for (Record& record : queue_) {
-        const uint32_t which = record.rendition;
-        // Of a record that is half in the socket the rest has to follow, and of its picture.
-        const bool under_way = kept.empty() && sent_of_first_ > 0;
-        if (which >= ADP_SELECT_RENDITIONS || under_way) {
-            if (which < ADP_SELECT_RENDITIONS) {
-                picture[which] = record.place.timestamp;
-            }
-            kept.push_back(std::move(record));
-            continue;
-        }
-        const bool late = now_us > record.queued_us && now_us - record.queued_us > options_.late_us;
-        if (record.place.begins_chunk) {
-            dropping[which] = late;
-        } else if (late && record.place.timestamp != picture[which]) {
-            dropping[which] = true;
-        }
-        if (dropping[which]) {
-            counters_.late++;
-            counters_.late_bytes += record.bytes.size();
-            queued_bytes_ -= record.bytes.size();
-            gap[which] = true;
-            continue;
-        }
-        if (record.place.begins_chunk && gap[which]) {
-            record.bytes[offsetof(adp_relay_wire, flags)] |= ADP_RELAY_AFTER_DROP;
-            gap[which] = false;
-        }
-        picture[which] = record.place.timestamp;
-        kept.push_back(std::move(record));
-    }
-    queue_ = std::move(kept);
     uint32_t cut = 0;
-    for (uint32_t which = 0; which < ADP_SELECT_RENDITIONS; which++) {
-        cut |= dropping[which] ? 1U << which : 0U;
+    for (const adp_select_rendition which : {ADP_SELECT_SUB, ADP_SELECT_MAIN}) {
+        cut |= drop_late(lane_of(which), now_us) ? 1U << which : 0U;
     }
     return cut;
+}
+
+bool Connection::drop_late(Lane lane, uint64_t now_us) {
+    std::deque<Record>& queue = queues_[lane];
+    const auto late = [&](const Record& record) {
+        return now_us > record.queued_us && now_us - record.queued_us > options_.late_us * patience(lane);
+    };
+    // It is in the order of age: its head tells whether there is anything to do. Of a record that is half in the socket
+    // the rest has to follow, and of its picture.
+    size_t first = sent_of_first_ > 0 && under_way_ == lane ? 1 : 0;
+    if (first >= queue.size() || !late(queue[first])) {
+        return false;
+    }
+    uint32_t picture = first > 0 ? queue.front().place.timestamp : sent_timestamp_[lane];  // the newest that stays
+    bool dropping = false;
+    bool gap = false;  // the next chunk comes after a drop
+    size_t kept = first;
+    for (size_t i = first; i < queue.size(); i++) {
+        Record& record = queue[i];
+        if (record.place.begins_chunk) {
+            dropping = late(record);
+        } else if (late(record) && record.place.timestamp != picture) {
+            dropping = true;
+        }
+        if (dropping) {
+            counters_.late++;
+            counters_.late_bytes += record.bytes.size();
+            counters_.late_main_bytes += lane == lane_main ? record.bytes.size() : 0;
+            queued_bytes_ -= record.bytes.size();
+            lane_bytes_[lane] -= record.bytes.size();
+            gap = true;
+            continue;
+        }
+        if (record.place.begins_chunk && gap) {
+            record.bytes[offsetof(adp_relay_wire, flags)] |= ADP_RELAY_AFTER_DROP;
+            gap = false;
+        }
+        picture = record.place.timestamp;
+        if (kept != i) {
+            queue[kept] = std::move(record);
+        }
+        kept++;
+    }
+    queue.erase(queue.begin() + static_cast<std::ptrdiff_t>(kept), queue.end());
+    return dropping;
 }
 
 void Connection::wake(uint64_t now_us) {
@@ -195,11 +220,8 @@ void Connection::opened(uint64_t now_us) {
     // After a failure tick() says so, once it has lasted: a server that refuses takes the connection first, too.
     spdlog::log(retry_.down() ? spdlog::level::debug : spdlog::level::info, "camera {}: connected to {} ({})", camera_,
                 video::peer_of(fd_.get()), video::congestion_control_of(fd_.get()));
-    // As old as what it stands before, or nothing behind it would ever be late.
-    const uint64_t queued_us = queue_.empty() ? now_us : queue_.front().queued_us;
-    queue_.push_front({hello_bytes(camera_, options_.gateway), queued_us, ADP_SELECT_RENDITIONS, {}});
-    queued_bytes_ += queue_.front().bytes.size();
-    flush();
+    append(lane_hello, {hello_bytes(camera_, options_.gateway), now_us, {}});
+    flush(~uint64_t{0}, Part::all_but_main);
 }
 
 void Connection::fail(const std::string& why, uint64_t now_us) {
@@ -218,10 +240,13 @@ void Connection::fail(const std::string& why, uint64_t now_us) {
 }
 
 void Connection::abandon_queue() {
-    counters_.abandoned += queue_.size();
     counters_.abandoned_bytes += queued_bytes_ - sent_of_first_;
-    queue_.clear();
+    for (std::deque<Record>& queue : queues_) {
+        counters_.abandoned += queue.size();
+        queue.clear();
+    }
     queued_bytes_ = 0;
+    lane_bytes_ = {};
     sent_of_first_ = 0;
     losses_++;
 }
@@ -247,25 +272,57 @@ void Connection::want_write(bool on) {
     }
 }
 
-void Connection::note_sent(const Record& record) {
-    if (record.rendition < ADP_SELECT_RENDITIONS) {
-        sent_timestamp_[record.rendition] = record.place.timestamp;
+void Connection::note_sent(Lane lane, const Record& record) { sent_timestamp_[lane] = record.place.timestamp; }
+
+Connection::Lane Connection::next_lane() const {
+    if (sent_of_first_ > 0) {
+        return under_way_;
     }
+    uint8_t lane = 0;
+    while (lane < lane_end && queues_[lane].empty()) {
+        lane++;
+    }
+    return static_cast<Lane>(lane);
 }
 
-void Connection::flush() {
+uint64_t Connection::in_flight() const {
+    int bytes = 0;
+    return state_ == State::open && ioctl(fd_.get(), SIOCOUTQ, &bytes) == 0 ? static_cast<uint64_t>(bytes) : 0;
+}
+
+uint64_t Connection::flush(uint64_t in_flight_most, Part part) {
+    held_ = false;
     if (state_ != State::open) {
-        return;
+        return 0;
     }
-    while (!queue_.empty()) {
+    const auto goes = [&](size_t lane) { return part == Part::all || lane < lane_main; };
+    uint64_t holds = in_flight();
+    while (queued_bytes_ > 0 && (sent_of_first_ > 0 || goes(next_lane()))) {
+        // Not in crumbs: each would be a packet.
+        uint64_t room = in_flight_most > holds ? in_flight_most - holds : 0;
+        const size_t next = queues_[next_lane()].front().bytes.size() - sent_of_first_;
+        if (room < std::min<uint64_t>(segment, next)) {
+            held_ = true;
+            break;
+        }
         std::array<iovec, records_at_once> pieces;
         size_t count = 0;
-        for (Record& record : queue_) {
-            if (count == pieces.size()) {
-                break;
+        const auto add = [&](uint8_t* bytes, size_t size) {
+            if (count < pieces.size() && room > 0) {
+                pieces[count++] = {bytes, std::min<uint64_t>(size, room)};
+                room -= std::min<uint64_t>(size, room);
             }
-            const size_t skip = count == 0 ? sent_of_first_ : 0;
-            pieces[count++] = {record.bytes.data() + skip, record.bytes.size() - skip};
+        };
+        const bool rest = sent_of_first_ > 0;
+        if (rest) {
+            Record& record = queues_[under_way_].front();
+            add(record.bytes.data() + sent_of_first_, record.bytes.size() - sent_of_first_);
+        }
+        for (uint8_t lane = 0; lane < lanes && goes(lane); lane++) {
+            for (size_t i = rest && lane == under_way_ ? 1 : 0;
+                 i < queues_[lane].size() && count < pieces.size() && room > 0; i++) {
+                add(queues_[lane][i].bytes.data(), queues_[lane][i].bytes.size());
+            }
         }
         msghdr message{};
         message.msg_iov = pieces.data();
@@ -277,24 +334,31 @@ void Connection::flush() {
             }
             // Anything else than "not now" comes as an event too, and is dealt with there.
             want_write(true);
-            return;
+            return holds;
         }
+        holds += static_cast<uint64_t>(sent);
         written_ += static_cast<uint64_t>(sent);
         counters_.bytes += static_cast<uint64_t>(sent);
         size_t left = static_cast<size_t>(sent) + sent_of_first_;
-        while (!queue_.empty() && left >= queue_.front().bytes.size()) {
-            left -= queue_.front().bytes.size();
-            queued_bytes_ -= queue_.front().bytes.size();
-            note_sent(queue_.front());
-            queue_.pop_front();
+        while (left > 0) {
+            const Lane lane = next_lane();
+            Record& record = queues_[lane].front();
+            note_sent(lane, record);
+            if (left < record.bytes.size()) {
+                under_way_ = lane;
+                break;
+            }
+            left -= record.bytes.size();
+            queued_bytes_ -= record.bytes.size();
+            lane_bytes_[lane] -= record.bytes.size();
+            queues_[lane].pop_front();
+            sent_of_first_ = 0;
             counters_.records++;
         }
         sent_of_first_ = left;
-        if (left > 0) {
-            note_sent(queue_.front());
-        }
     }
     want_write(false);
+    return holds;
 }
 
 void Connection::on_events(uint32_t events, uint64_t now_us) {
@@ -333,9 +397,6 @@ void Connection::on_events(uint32_t events, uint64_t now_us) {
             return;
         }
     }
-    if ((events & EPOLLOUT) != 0) {
-        flush();
-    }
 }
 
 void Connection::tick(uint64_t now_us) {
@@ -370,7 +431,7 @@ Connection::Progress Connection::progress(uint64_t since_us) {
     const uint64_t stalled_us = window_limited_us(fd_.get());
     progress.stalled = stalled_us - stalled_us_ > since_us / 2;
     stalled_us_ = stalled_us;
-    const bool busy = !queue_.empty() || progress.tcp.notsent_bytes > 0;
+    const bool busy = queued_bytes_ > 0 || progress.tcp.notsent_bytes > 0;
     progress.busy = busy && was_busy_;
     was_busy_ = busy;
     return progress;
@@ -378,8 +439,7 @@ Connection::Progress Connection::progress(uint64_t since_us) {
 
 void Connection::finish(uint64_t now_us) {
     if (state_ == State::open) {
-        push(ADP_SELECT_SUB, ADP_RELAY_END, now_us, {}, now_us, {});
-        queue_.back().rendition = ADP_SELECT_RENDITIONS;
+        append(lane_end, {record_bytes(ADP_SELECT_SUB, ADP_RELAY_END, now_us, {}), now_us, {}});
         flush();
     }
 }

@@ -28,8 +28,9 @@ struct ConnectionOptions {
     // KiB each were 2.6 s of a bad uplink's time. Not less than two segments: TCP would take itself to be short of
     // data.
     int notsent_lowat = 4 * 1024;
-    size_t queue_bytes = 1 << 20;   // a camera's, before the socket
-    uint64_t queue_us = 1'000'000;  // age of the oldest packet in it
+    // Both of a sub stream sub_patience times as long.
+    size_t queue_bytes = 1 << 20;   // a rendition's, before the socket
+    uint64_t queue_us = 1'000'000;  // age of its oldest packet in it
     // A picture that waited so long comes too late for whoever watches: it is dropped from the queue, and the rest of
     // its chunk, which would need it. 0: never.
     uint64_t late_us = 500'000;
@@ -55,6 +56,7 @@ public:
         uint64_t abandoned_bytes = 0;  // of them
         uint64_t late = 0;             // records that waited too long
         uint64_t late_bytes = 0;       // of them
+        uint64_t late_main_bytes = 0;  // of them, the main stream's
     };
     // What the connection did since the last look at it.
     struct Progress {
@@ -70,7 +72,8 @@ public:
     // The destination outlives it. `epoll`: where it registers its socket, with `tag`.
     Connection(uint16_t camera, const ConnectionOptions& options, Destination& destination, int epoll, uint64_t tag);
 
-    [[nodiscard]] Pressure pressure(uint64_t now_us) const;
+    // By what waits of the rendition itself: a main stream that waits costs sub nothing.
+    [[nodiscard]] Pressure pressure(adp_select_rendition rendition, uint64_t now_us) const;
     // What a packet is to its rendition: whether it may be parted from the ones before it.
     struct Place {
         uint32_t timestamp = 0;     // RTP's: the same in all packets of a picture
@@ -84,8 +87,14 @@ public:
     [[nodiscard]] uint32_t drop_late(uint64_t now_us);
     // The camera lives: connects, should nothing have done so yet.
     void wake(uint64_t now_us);
-    // Sends what the socket takes.
-    void flush();
+    // Sends what the socket takes, as long as it holds less than `in_flight_most` bytes that are not acknowledged, and tells
+    // how many it then holds.
+    enum class Part : uint8_t { all, all_but_main };
+    uint64_t flush(uint64_t in_flight_most = ~uint64_t{0}, Part part = Part::all);
+    // The last flush() left something in the queue for that limit, not for the socket's.
+    [[nodiscard]] bool held() const { return held_; }
+    // Not acknowledged yet, by the socket.
+    [[nodiscard]] uint64_t in_flight() const;
     void on_events(uint32_t events, uint64_t now_us);
     void tick(uint64_t now_us);
     // Goes up when a connection or an attempt ends, or takes too long: what was queued is lost, and chunks have to
@@ -96,7 +105,7 @@ public:
     // No more packets; the END record goes behind what is queued.
     void finish(uint64_t now_us);
     // All that was queued is in the socket.
-    [[nodiscard]] bool drained() const { return state_ != State::open || queue_.empty(); }
+    [[nodiscard]] bool drained() const { return state_ != State::open || queued_bytes_ == 0; }
     void close();
 
     [[nodiscard]] State state() const { return state_; }
@@ -108,17 +117,25 @@ private:
     struct Record {
         std::vector<uint8_t> bytes;
         uint64_t queued_us = 0;
-        // Hello and END have no rendition: ADP_SELECT_RENDITIONS.
-        uint32_t rendition = ADP_SELECT_RENDITIONS;
         Place place;
     };
+    // What waits for the socket, in the order in which it goes: a sub stream is small, and the less it waits behind a
+    // main stream's pictures the more it is worth where those come too late.
+    enum Lane : uint8_t { lane_hello, lane_sub, lane_main, lane_end, lanes };
+    [[nodiscard]] uint64_t patience(Lane lane) const { return lane == lane_sub ? sub_patience : 1; }
+    static Lane lane_of(uint32_t rendition) { return rendition == ADP_SELECT_SUB ? lane_sub : lane_main; }
 
+    void append(Lane lane, Record record);
+    // Of one rendition: whether its newest chunk lost its end.
+    bool drop_late(Lane lane, uint64_t now_us);
     void connect(uint64_t now_us);
     void opened(uint64_t now_us);
     void abandon_queue();
     void fail(const std::string& why, uint64_t now_us);
     void want_write(bool on);
-    void note_sent(const Record& record);
+    void note_sent(Lane lane, const Record& record);
+    // The lane whose first record goes next.
+    [[nodiscard]] Lane next_lane() const;
     void set_congestion_control();
 
     const uint16_t camera_;
@@ -134,13 +151,17 @@ private:
     size_t next_address_ = 0;
     uint64_t losses_ = 0;
     bool armed_ = false;  // for EPOLLOUT
+    bool held_ = false;
 
-    std::deque<Record> queue_;
-    size_t queued_bytes_ = 0;
+    std::array<std::deque<Record>, lanes> queues_;
+    size_t queued_bytes_ = 0;  // of all lanes
+    std::array<size_t, lanes> lane_bytes_{};
+    // A record that is half in the socket: its lane's first, so many bytes of it. It ends before anything else goes.
+    Lane under_way_ = lane_hello;
     size_t sent_of_first_ = 0;
-    uint64_t latest_us_ = 0;  // of the records' times
+    std::array<uint64_t, lanes> latest_us_{};  // of the records' times
     // Of the last packet of each rendition that the socket took, or began to.
-    std::array<uint32_t, ADP_SELECT_RENDITIONS> sent_timestamp_{};
+    std::array<uint32_t, lanes> sent_timestamp_{};
 
     Counters counters_;
     // For progress(): of the present connection.

@@ -41,7 +41,9 @@ struct Options {
     double queue_s = 1;
     double late_s = 0.5;
     unsigned queue_kb = 1024;
-    double target_ms = 150;
+    double target_ms = PriceOptions{}.target_s * 1e3;
+    double load = PriceOptions{}.load;
+    double in_flight_ms = RelayOptions{}.in_flight_s * 1e3;
     double budget_kbps = 0;
     int lowat_kb = 4;
     std::string stats;
@@ -127,7 +129,9 @@ int run(Options& options) {
     options.relay.connection.late_us = static_cast<uint64_t>(options.late_s * 1e6);
     options.relay.connection.notsent_lowat = options.lowat_kb * 1024;
     options.relay.price.target_s = options.target_ms * 1e-3;
+    options.relay.price.load = options.load;
     options.relay.price.budget = options.budget_kbps * 1e3 / 8;
+    options.relay.in_flight_s = options.in_flight_ms * 1e-3;
     options.feedback.gateway = options.relay.connection.gateway;
     std::unique_ptr<video::LineFile> stats;
     if (!options.stats.empty()) {
@@ -142,6 +146,11 @@ int run(Options& options) {
     if (!relay) {
         return fail(relay.error());
     }
+    options.feedback.on_report = [relay = relay->get()](const pb::CameraReport& report) {
+        if (report.has_measured()) {
+            relay->set_measured(report.camera(), report.measured().sub_worth(), report.measured().gain());
+        }
+    };
     auto feedback = std::make_unique<Feedback>(options.feedback);
     (*relay)->set_market_sink([&feedback](const Price& price, unsigned cameras) {
         pb::Market market;
@@ -149,6 +158,7 @@ int run(Options& options) {
         market.set_main_limit(price.main_limit);
         market.set_used(price.used);
         market.set_cameras(cameras);
+        market.set_main_late(price.main_late);
         feedback->set_market(market);
         notify_watchdog();
     });
@@ -230,14 +240,15 @@ int main(int argc, char** argv) {
                    "Of the uplink's connections; the kernel's default where it is not there or not allowed")
         ->capture_default_str();
     app.add_option("--queue-seconds", options.queue_s,
-                   "Age of a camera's queue from which on its new chunks are dropped")
+                   "Age of a rendition's queue from which on its new chunks are dropped; of a sub stream's three times that")
         ->check(CLI::Range(0.05, 60.0))
         ->capture_default_str();
     app.add_option("--late-seconds", options.late_s,
-                   "Pictures that waited so long in the queue are dropped, with the rest of their chunk; 0: never")
+                   "Pictures that waited so long in the queue are dropped, with the rest of their chunk (of a sub stream three "
+                   "times as long); 0: never")
         ->check(CLI::Range(0.0, 60.0))
         ->capture_default_str();
-    app.add_option("--queue-kb", options.queue_kb, "Size of a camera's queue from which on they are, KiB")
+    app.add_option("--queue-kb", options.queue_kb, "Size of a rendition's queue from which on they are, KiB")
         ->check(CLI::Range(16U, 1U << 20))
         ->capture_default_str();
     app.add_option("--notsent-lowat", options.lowat_kb, "TCP_NOTSENT_LOWAT, KiB: data a socket may hold unsent")
@@ -245,6 +256,15 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     app.add_option("--target-ms", options.target_ms, "Queueing delay that the price keeps the uplink at, ms")
         ->check(CLI::Range(5.0, 5000.0))
+        ->capture_default_str();
+    app.add_option("--load", options.load,
+                   "Share of the uplink's capacity that the price lets be offered: the rest is for when it drops")
+        ->check(CLI::Range(0.05, 1.0))
+        ->capture_default_str();
+    app.add_option("--in-flight-ms", options.in_flight_ms,
+                   "What all connections together may have in flight: what the uplink carries in a round trip and so "
+                   "long, ms; the rest waits here, where it can be dropped; 0: no limit")
+        ->check(CLI::Range(50.0, 10000.0) | CLI::IsMember({"0"}))
         ->capture_default_str();
     app.add_option("--budget-kbps", options.budget_kbps,
                    "What the cameras may have of the uplink at most, kbit/s, on average over seconds: the price keeps "

@@ -17,6 +17,7 @@ constexpr double price_max = ADP_SELECT_PRICE_MAX_Q16 / 65536.0;
 // thousandth of the uplink.
 constexpr double whole_min = 0.02;
 constexpr double whole_max = 1000;
+constexpr double budget_load = 0.97;
 // Estimates of less are not believed: prices would be infinite.
 constexpr double capacity_min = 1000;
 constexpr double capacity_max = 4e9;
@@ -48,32 +49,37 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
         capacity_ = std::clamp(capacity_, capacity_min, capacity_max);
     }
 
-    if (options_.budget > 0) {
-        capacity_ = capacity_ == 0 ? options_.budget : std::min(capacity_, options_.budget);
-    }
+    const double kept = std::exp(-dt / options_.late_memory_s);
+    main_ = main_ * kept + sound(uplink.main_rate) * dt;
+    main_late_ = main_late_ * kept + sound(uplink.main_late_rate) * dt;
 
+    // Of the uplink, or of the budget where that is less.
+    const bool budgeted = options_.budget > 0 && (capacity_ == 0 || capacity_ >= options_.budget);
+    const double capacity = budgeted ? options_.budget : capacity_;
     Price result;
-    if (capacity_ == 0) {
+    if (capacity == 0) {
         return result;  // the uplink was never the limit, or is dead from the start: nothing to say
     }
-    delay_s_ = std::max(sound(uplink.backlog_bytes) / capacity_ - sound(uplink.base_rtt_s), 0.0);
+    // As if a second's capacity had come in time as well.
+    result.main_late = std::min(main_late_ / (main_ + capacity), 1.0);
+    delay_s_ = std::max(sound(uplink.backlog_bytes) / capacity - sound(uplink.base_rtt_s), 0.0);
     double late_s = std::min(delay_s_, options_.delay_max_s) - options_.target_s;
-    if (options_.budget > 0 && capacity_ >= options_.budget) {
+    if (budgeted) {
         late_s = std::max(late_s, 0.0);  // no queue is no reason to spend more than the budget
     }
-    const double slope = (offered / (capacity_ * options_.load) - 1) * options_.balance + late_s * options_.delay;
-    // At a price of N / capacity, N cameras of which each gets its bytes' worth at most offer no more than the
-    // capacity.
+    // What is left of an uplink is for when it drops. A budget does not; what is left of it is for the price's swings.
+    const double load = budgeted ? budget_load : options_.load;
+    const double slope = (offered / (capacity * load) - 1) * options_.balance + late_s * options_.delay;
     const double most = uplink.cameras > 0 ? std::min(options_.crowd * uplink.cameras, whole_max) : whole_max;
     whole_price_ = std::clamp(
         std::max(whole_price_, whole_min) * std::exp(std::clamp(slope, -options_.fall_max, options_.rise_max) * dt),
         whole_min, most);
     if (whole_price_ > whole_min) {
         const double urgent = std::exp(options_.urgency * std::min(delay_s_, options_.delay_max_s));
-        result.price = std::min(std::min(whole_price_ * urgent, most) / capacity_ * mib, price_max);
+        result.price = std::min(std::min(whole_price_ * urgent, most) / capacity * mib, price_max);
     }
-    result.main_limit = static_cast<uint32_t>(std::max(capacity_, 1.0));
-    result.used = std::min(offered_ / capacity_, 2.0);
+    result.main_limit = static_cast<uint32_t>(std::max(capacity, 1.0));
+    result.used = std::min(offered_ / capacity, 2.0);
     return result;
 }
 

@@ -4,7 +4,7 @@
 // The law. Cameras answer to a price once a chunk, in steps (a rendition more or less), so the price has to move slowly
 // against a chunk, and in proportion to itself: demand depends on its logarithm. With d the queueing delay, o the
 // offered rate and C the uplink's capacity,
-//     d/dt log(price * C) = (o / C - 1) * balance + (d - target) * delay
+//     d/dt log(price * C) = (o / (load * C) - 1) * balance + (d - target) * delay
 // which is PIE's law (RFC 8033) with the delay's derivative taken from its cause, so that it still tells when the queue
 // is full and drops. price * C is what a whole uplink costs; holding that, not the price, lets a link that drops to
 // half raise the price at once.
@@ -30,14 +30,18 @@ struct PriceOptions {
     double rise_max = 2;
     double fall_max = 0.5;
     double growth = 0.2;       // of the capacity, a second, while the uplink is not the limit
-    double smooth_s = 1;       // time constant of the measured capacity and of the rates
+    double smooth_s = 3;       // time constant of the measured capacity and of the rates
     double delay_max_s = 1.5;  // a longer delay counts as this
-    double load = 0.95;        // share of the capacity that is to be offered
+    double load = 0.85;        // share of the capacity that is to be offered
     // E-folds of the price, on top of all that, for each second of delay: gone as soon as the queue is, which what was
     // added up is not.
     double urgency = 0;
-    double crowd = 1;   // the whole uplink costs at most so much for each camera
-    double budget = 0;  // bytes/s that the cameras may have at most, however wide the uplink is; 0: all of it
+    double late_memory_s = 20;  // time constant of the share of main that is late
+    // The whole uplink costs at most so much for each camera. An outage is the queue's to answer, by dropping what is
+    // late: a price that it drove up would cost seconds of sub streams after it. Below this share of what all sub
+    // streams ask for it is the queue that drops, lastingly too.
+    double crowd = 0.25;
+    double budget = 0;          // bytes/s that the cameras may have at most, however wide the uplink is; 0: all of it
 };
 
 // Of the interval that just ended, sums over all cameras' connections.
@@ -48,6 +52,9 @@ struct Uplink {
     double base_rtt_s = 0;      // least round trip: so much backlog is under way, not waiting
     bool app_limited = false;   // all was sent at some time of it: the delivered rate is the cameras', not the uplink's
     uint32_t cameras = 0;       // that share it; 0: nobody knows
+    // Bytes/s of the main streams: that came for the uplink, and that were dropped for want of room or got too late.
+    double main_rate = 0;
+    double main_late_rate = 0;
 };
 
 // As pb::Market, but for the number of cameras.
@@ -55,6 +62,9 @@ struct Price {
     double price = 0;         // accuracy for 1 MiB/s, 0 to 1024
     uint32_t main_limit = 0;  // bytes/s: no main stream of more; 0 = none
     double used = 0;          // offered / capacity, 0 to 2; 0 while the capacity is unknown
+    // Share of the main streams' bytes that lately came too late or not at all. Where little or nothing of main comes
+    // it fades: nobody knows any more.
+    double main_late = 0;
 };
 
 class PriceController {
@@ -65,7 +75,7 @@ public:
     Price step(const Uplink& uplink, double seconds);
 
     [[nodiscard]] double delay_s() const { return delay_s_; }          // queueing delay at the last step
-    [[nodiscard]] double capacity() const { return capacity_; }        // bytes/s; 0 = unknown
+    [[nodiscard]] double capacity() const { return capacity_; }        // the uplink's, bytes/s; 0 = unknown
     [[nodiscard]] double whole_price() const { return whole_price_; }  // accuracy for the whole uplink
 
 private:
@@ -75,6 +85,9 @@ private:
     double offered_ = 0;    // bytes/s, smoothed, for `used`
     double delay_s_ = 0;
     double whole_price_ = 0;
+    // Of the main streams, bytes that count less the older they are.
+    double main_ = 0;
+    double main_late_ = 0;
 };
 
 }  // namespace adapath::relay

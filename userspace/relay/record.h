@@ -17,13 +17,13 @@
 #include <adapath/types.h>
 
 #define ADP_RELAY_MAGIC 0x41445052u /* "ADPR" */
-#define ADP_RELAY_VERSION 1
+#define ADP_RELAY_VERSION 2
 #define ADP_RELAY_GATEWAY_BYTES 64
 #define ADP_RELAY_PACKET_MAX 65507 /* bytes: a UDP packet's payload */
 /*
- * By so much a record's time may be before that of an earlier one of its connection: the relay reads the renditions'
- * sockets one after the other. What has waited longer there (the relay was stopped, the clock was set) gets a later
- * time than its own.
+ * By so much a record's time may be before that of an earlier one of its rendition: packets may be out of order. What
+ * goes back further (the clock was set) gets a later time than its own. Between the renditions there is no order: sub
+ * goes before main where both wait.
  */
 #define ADP_RELAY_BACKWARDS_US 1000000
 

@@ -5,6 +5,8 @@
 #include <cerrno>
 #include <cstring>
 #include <ctime>
+#include <functional>
+#include <utility>
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -25,6 +27,17 @@ namespace {
 
 constexpr uint64_t step_us = 100'000;
 constexpr uint64_t report_us = 1'000'000;
+constexpr uint64_t pace_us = 5'000;
+// A sub stream may have so much in flight whatever the others have, and all together no less: with nothing under way
+// nobody would see the uplink come back.
+constexpr uint64_t in_flight_least = 2 * 1448;
+constexpr double picture_share = 1.0 / 32;  // of the newest picture, in the mean of their sizes
+constexpr uint64_t measured_us = 60'000'000;  // so long a measured gain counts
+constexpr uint64_t stuck_us = 1'000'000;
+// A path that got longer is believed slowly, since a queue of ours looks alike until it is gone.
+constexpr double path_longer_s = 5;
+constexpr double path_shorter_s = 0.5;
+constexpr double path_most_s = 2;
 // A camera that select gives nothing gets a chunk of its sub stream every ADP_SELECT_STARVED_US: so long it counts.
 constexpr uint64_t sharing_us = ADP_SELECT_STARVED_US + 5'000'000;
 // A packet can't have waited longer in the socket; else the clocks were set meanwhile.
@@ -37,7 +50,7 @@ constexpr size_t udp_most = 65536;
 
 // What an epoll event is about.
 constexpr uint64_t tag_kind_shift = 32;
-enum Tag : uint64_t { tag_stop = 0, tag_timer = 1, tag_port = 2, tag_connection = 3 };
+enum Tag : uint64_t { tag_stop = 0, tag_timer = 1, tag_port = 2, tag_connection = 3, tag_pacer = 4 };
 constexpr uint64_t tag(Tag kind, size_t index = 0) { return uint64_t{kind} << tag_kind_shift | index; }
 
 uint64_t now_us() { return video::now_ns() / 1000; }
@@ -79,7 +92,8 @@ Result<std::unique_ptr<Relay>> Relay::open(const RelayOptions& options) {
     std::unique_ptr<Relay> relay(new Relay(options));
     relay->epoll_ = video::Fd(epoll_create1(EPOLL_CLOEXEC));
     relay->timer_ = video::Fd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-    if (!relay->epoll_.valid() || !relay->timer_.valid()) {
+    relay->pacer_ = video::Fd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    if (!relay->epoll_.valid() || !relay->timer_.valid() || !relay->pacer_.valid()) {
         return system_error("epoll or timer");
     }
     itimerspec every{};
@@ -89,6 +103,10 @@ Result<std::unique_ptr<Relay>> Relay::open(const RelayOptions& options) {
     event.data.u64 = tag(tag_timer);
     if (timerfd_settime(relay->timer_.get(), 0, &every, nullptr) != 0 ||
         epoll_ctl(relay->epoll_.get(), EPOLL_CTL_ADD, relay->timer_.get(), &event) != 0) {
+        return system_error("timer");
+    }
+    event.data.u64 = tag(tag_pacer);
+    if (epoll_ctl(relay->epoll_.get(), EPOLL_CTL_ADD, relay->pacer_.get(), &event) != 0) {
         return system_error("timer");
     }
     if (Status opened = relay->open_ports(); !opened) {
@@ -102,6 +120,8 @@ Result<std::unique_ptr<Relay>> Relay::open(const RelayOptions& options) {
         camera.connection =
             std::make_unique<Connection>(static_cast<uint16_t>(i), relay->options_.connection, *relay->destination_,
                                          relay->epoll_.get(), tag(tag_connection, i));
+        relay->by_gain_.push_back(i);
+        relay->measured_.emplace_back();
         relay->cameras_.push_back(std::move(camera));
     }
     return relay;
@@ -278,13 +298,16 @@ void Relay::on_packet(const Port& port, const sockaddr_storage& from, std::span<
     }
     camera.counters.packets[which]++;
     camera.counters.bytes[which] += bytes;
+    if (which == ADP_SELECT_MAIN) {
+        note_picture(camera, rtp.timestamp, bytes);
+    }
     camera.offered += bytes + sizeof(adp_relay_wire);
     camera.heard_us = now;
     camera.connection->wake(now);
     notice_losses(camera);
     drop_late(camera, now);
     const ChunkFilter::Verdict verdict =
-        camera.filters[which].on_packet(rtp, contents, bytes, camera.connection->pressure(now), now);
+        camera.filters[which].on_packet(rtp, contents, bytes, camera.connection->pressure(which, now), now);
     if (!verdict.pass) {
         return;
     }
@@ -293,42 +316,190 @@ void Relay::on_packet(const Port& port, const sockaddr_storage& from, std::span<
     camera.touched = true;
 }
 
+void Relay::set_measured(size_t camera, double sub_worth, double gain) {
+    const std::lock_guard lock(measured_mutex_);
+    if (camera < measured_.size()) {
+        measured_[camera].mean.add(1, sub_worth, gain);
+        measured_[camera].us = now_us();
+    }
+}
+
+void Relay::note_picture(Camera& camera, uint32_t timestamp, uint32_t bytes) {
+    if (timestamp != camera.picture) {
+        const double share = camera.usual_picture == 0 ? 1 : picture_share;
+        camera.usual_picture += (camera.picture_bytes - camera.usual_picture) * share;
+        camera.picture = timestamp;
+        camera.picture_bytes = 0;
+    }
+    camera.picture_bytes += bytes;
+}
+
+// Of equals the one whose turn it is. A camera that nobody has measured lately is as good as the others on average: last
+// of all, it would never be measured.
+void Relay::sort_by_gain(uint64_t now) {
+    double sum = 0;
+    size_t known = 0;
+    {
+        const std::lock_guard lock(measured_mutex_);
+        for (size_t i = 0; i < cameras_.size(); i++) {
+            Camera& camera = cameras_[i];
+            const Measured& measured = measured_[i];
+            camera.gain_per_byte = -1;
+            if (camera.usual_picture > 0 && measured.us != 0 && now < measured.us + measured_us) {
+                camera.gain_per_byte = std::max(measured.mean.gain(), 0.0) / camera.usual_picture;
+                sum += camera.gain_per_byte;
+                known++;
+            }
+        }
+    }
+    for (Camera& camera : cameras_) {
+        if (camera.gain_per_byte < 0) {
+            camera.gain_per_byte = known > 0 ? sum / static_cast<double>(known) : 0;
+        }
+    }
+    for (size_t i = 0; i < by_gain_.size(); i++) {
+        by_gain_[i] = (turn_ + i) % by_gain_.size();
+    }
+    std::ranges::stable_sort(by_gain_, std::greater(), [&](size_t i) { return cameras_[i].gain_per_byte; });
+}
+
+// How much may be in flight: what the capacity carries over the path and a little. The path is what is left of TCP's
+// round trip without what our own bytes wait in it, which is that little: it follows a path that gets longer (a
+// handover, another host's queue), or less and less would be in flight, and that be taken for the capacity.
+void Relay::limit_in_flight(double min_rtt_s, double srtt_s, double seconds) {
+    if (options_.in_flight_s <= 0 || controller_.capacity() == 0) {
+        in_flight_most_ = 0;
+        return;
+    }
+    const double path = std::clamp(srtt_s - options_.in_flight_s, min_rtt_s, path_most_s);
+    const double constant = path > path_s_ ? path_longer_s : path_shorter_s;
+    path_s_ = std::max(path_s_ + (path - path_s_) * (1 - std::exp(-seconds / constant)), min_rtt_s);
+    in_flight_most_ =
+        static_cast<uint64_t>(controller_.capacity() * (path_s_ + options_.in_flight_s)) + in_flight_least;
+}
+
+// What may be in flight goes to the sub streams first, each camera's in its turn, and to the main streams by what they
+// gain: when the uplink drops, what it has no room for is what is worth least.
+void Relay::send() {
+    const bool any = std::ranges::any_of(
+        cameras_, [](const Camera& camera) { return camera.touched || camera.connection->held(); });
+    if (!any) {
+        return;
+    }
+    if (in_flight_most_ == 0) {
+        for (Camera& camera : cameras_) {
+            if (std::exchange(camera.touched, false) || camera.connection->held()) {
+                camera.connection->flush();
+            }
+        }
+        return;
+    }
+    const uint64_t now = now_us();
+    uint64_t all = 0;
+    for (Camera& camera : cameras_) {
+        drop_late(camera, now);
+        camera.in_flight = camera.connection->in_flight();
+        all += camera.stuck ? 0 : camera.in_flight;
+    }
+    const auto flush = [&](Camera& camera, uint64_t least, Connection::Part part) {
+        if (!camera.touched && !camera.connection->held()) {
+            return;
+        }
+        const uint64_t room = in_flight_most_ > all ? in_flight_most_ - all : 0;
+        const uint64_t before = std::exchange(
+            camera.in_flight, camera.connection->flush(std::max(camera.in_flight + room, least), part));
+        if (!camera.stuck && camera.in_flight > before) {
+            all += camera.in_flight - before;
+        }
+    };
+    const size_t first = turn_++;
+    for (size_t i = 0; i < cameras_.size(); i++) {
+        Camera& camera = cameras_[(first + i) % cameras_.size()];
+        const bool held = camera.connection->held();
+        flush(camera, in_flight_least, Connection::Part::all_but_main);
+        camera.touched = camera.touched || held;
+    }
+    bool held = false;
+    for (const size_t i : by_gain_) {
+        flush(cameras_[i], 0, Connection::Part::all);
+        cameras_[i].touched = false;
+        held = held || cameras_[i].connection->held();
+    }
+    if (held) {
+        itimerspec once{};
+        once.it_value.tv_nsec = pace_us * 1000;
+        timerfd_settime(pacer_.get(), 0, &once, nullptr);
+    }
+}
+
 void Relay::step(uint64_t now) {
     const double seconds = static_cast<double>(now - stepped_us_) * 1e-6;
     const uint64_t since = now - stepped_us_;
     stepped_us_ = now;
-    bool any_open = false;
-    double delivered = 0;
-    double offered = 0;
-    double backlog = 0;
-    bool busy = false;
-    uint32_t min_rtt_us = 0;
-    unsigned sharing = 0;
+    uint64_t newest_us = 0;  // of the acknowledgements
     for (Camera& camera : cameras_) {
         camera.connection->tick(now);
         notice_losses(camera);
         drop_late(camera, now);
-        const Connection::Progress progress = camera.connection->progress(since);
-        camera.last = progress;
+        camera.last = camera.connection->progress(since);
+        if (camera.last.delivered > 0 || camera.last.backlog == 0) {
+            camera.delivered_us = now;
+        }
+        newest_us = std::max(newest_us, camera.last.delivered > 0 ? now : 0);
+    }
+    bool any_open = false;
+    double delivered = 0;
+    double offered = 0;
+    double backlog = 0;
+    double main = 0;
+    double main_late = 0;
+    bool busy = false;
+    uint32_t min_rtt_us = 0;
+    uint32_t srtt_us = 0;
+    unsigned sharing = 0;
+    for (Camera& camera : cameras_) {
+        const Connection::Progress& progress = camera.last;
+        // The uplink carries the others' bytes: it is this connection that is dead, or waits for its timer.
+        camera.stuck = progress.stalled || (newest_us == now && now - camera.delivered_us > stuck_us);
         camera.second_delivered += progress.delivered;
         sharing += camera.heard_us != 0 && now - camera.heard_us < sharing_us ? 1 : 0;
-        if (progress.open && !progress.stalled) {
+        const uint64_t main_bytes = camera.counters.bytes[ADP_SELECT_MAIN];
+        const uint64_t late_bytes =
+            camera.filters[ADP_SELECT_MAIN].counters().dropped_bytes + camera.connection->counters().late_main_bytes;
+        const uint64_t more_main = main_bytes - std::exchange(camera.main_bytes_seen, main_bytes);
+        const uint64_t more_late = late_bytes - std::exchange(camera.late_bytes_seen, late_bytes);
+        if (progress.open && !camera.stuck) {
             any_open = true;
             delivered += static_cast<double>(progress.delivered);
             backlog += static_cast<double>(progress.backlog);
             offered += static_cast<double>(camera.offered);
+            main += static_cast<double>(more_main);
+            main_late += static_cast<double>(more_late);
             busy = busy || progress.busy;
-            if (progress.min_rtt_us != 0 && (min_rtt_us == 0 || progress.min_rtt_us < min_rtt_us)) {
-                min_rtt_us = progress.min_rtt_us;
-            }
+            const auto least = [](uint32_t& so_far, uint32_t us) {
+                so_far = us != 0 && (so_far == 0 || us < so_far) ? us : so_far;
+            };
+            least(min_rtt_us, progress.min_rtt_us);
+            least(srtt_us, progress.tcp.srtt_us);
         }
         camera.offered = 0;
     }
     // With the server away nothing can be learned of the uplink: the price stays what it was.
     if (any_open && seconds > 0) {
         price_ = controller_.step(
-            {backlog, delivered / seconds, offered / seconds, static_cast<double>(min_rtt_us) * 1e-6, !busy, sharing},
+            {
+                .backlog_bytes = backlog,
+                .delivered_rate = delivered / seconds,
+                .offered_rate = offered / seconds,
+                .base_rtt_s = static_cast<double>(min_rtt_us) * 1e-6,
+                .app_limited = !busy,
+                .cameras = sharing,
+                .main_rate = main / seconds,
+                .main_late_rate = main_late / seconds,
+            },
             seconds);
+        limit_in_flight(static_cast<double>(min_rtt_us) * 1e-6, static_cast<double>(srtt_us) * 1e-6, seconds);
+        sort_by_gain(now);
     }
     if (market_sink_) {
         market_sink_(price_, sharing);
@@ -384,8 +555,10 @@ void Relay::report(uint64_t now) {
     line["price"] = price_.price;
     line["main_limit"] = price_.main_limit;
     line["used"] = price_.used;
+    line["main_late"] = price_.main_late;
     line["capacity"] = controller_.capacity();
     line["queue_ms"] = controller_.delay_s() * 1000;
+    line["in_flight_most"] = in_flight_most_;
     line["strangers"] = strangers_;
     uint64_t overflows = 0;
     for (const Port& port : ports_) {
@@ -439,6 +612,7 @@ void Relay::end(uint64_t now) {
             const size_t index = events[static_cast<size_t>(i)].data.u64 & 0xffffffffU;
             if (kind == tag_connection) {
                 cameras_[index].connection->on_events(events[static_cast<size_t>(i)].events, now);
+                cameras_[index].connection->flush();
             }
         }
     }
@@ -476,21 +650,22 @@ Status Relay::run(const std::stop_token& stop) {
                     step(now_us());
                     break;
                 }
+                case tag_pacer: {
+                    uint64_t ticks = 0;
+                    [[maybe_unused]] const ssize_t got = read(pacer_.get(), &ticks, sizeof ticks);
+                    break;
+                }
                 case tag_port:
                     receive(ports_[index]);
                     break;
                 default:
                     cameras_[index].connection->on_events(now_ready.events, now_us());
                     notice_losses(cameras_[index]);
+                    cameras_[index].touched = true;
                     break;
             }
         }
-        for (Camera& camera : cameras_) {
-            if (camera.touched) {
-                camera.touched = false;
-                camera.connection->flush();
-            }
-        }
+        send();
     }
     // Out of the set, so that end() does not see it over and over.
     epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, wake.fd(), nullptr);
@@ -498,6 +673,7 @@ Status Relay::run(const std::stop_token& stop) {
         epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, port.fd.get(), nullptr);
     }
     epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, timer_.get(), nullptr);
+    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, pacer_.get(), nullptr);
     end(now_us());
     return {};
 }

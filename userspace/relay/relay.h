@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "codegen/result.h"
 #include "userspace/relay/cameras.h"
 #include "userspace/relay/chunk_filter.h"
+#include "userspace/adapathd/measured_mean.h"
 #include "userspace/relay/price.h"
 #include "userspace/relay/connection.h"
 #include "userspace/video/destination.h"
@@ -31,6 +33,10 @@ struct RelayOptions {
     video::HostPort server;
     ConnectionOptions connection;
     PriceOptions price;
+    // What all sockets together may hold that is not acknowledged yet: as much as the uplink carries in a round trip
+    // and so long, s (and two segments for each sub stream). What waits there can't be dropped when it gets late, and
+    // sub can't go before main. 0: no limit. Less than 0.05 leaves too little to delayed acknowledgements.
+    double in_flight_s = 0.15;
     uint64_t grace_us = 2'000'000;  // for what is queued to go, at the end
 };
 
@@ -49,6 +55,9 @@ public:
     void set_market_sink(MarketSink sink) { market_sink_ = std::move(sink); }
     void set_stats_sink(StatsSink sink) { stats_sink_ = std::move(sink); }
 
+    // What the server measured of a camera: its main pictures go before those of cameras that gain less for a byte.
+    // From any thread.
+    void set_measured(size_t camera, double sub_worth, double gain);
     // Until the token is stopped: then each connection gets what is queued and its END record.
     Status run(const std::stop_token& stop);
     [[nodiscard]] video::Json summary() const;
@@ -67,6 +76,16 @@ private:
         CameraCounters counters;
         std::unique_ptr<Connection> connection;
         uint64_t losses_seen = 0;
+        // Of the main stream, at the last step of the price.
+        uint64_t main_bytes_seen = 0;
+        uint64_t late_bytes_seen = 0;
+        uint32_t picture = 0;      // main's newest, its timestamp ...
+        double picture_bytes = 0;  // ... and so far its size
+        double usual_picture = 0;  // bytes of a main picture, mean of the last dozens; 0: none came
+        double gain_per_byte = 0;  // accuracy, as last measured
+        uint64_t delivered_us = 0;  // when something of it was last acknowledged
+        bool stuck = false;      // nothing of it moves: the server does not read, or the connection is dead
+        uint64_t in_flight = 0;  // within send()
         uint64_t heard_us = 0;
         uint64_t offered = 0;  // bytes since the last step of the price
         bool touched = false;  // has something to flush
@@ -95,6 +114,10 @@ private:
                    uint64_t received_us, uint64_t now_us);
     void notice_losses(Camera& camera);
     void drop_late(Camera& camera, uint64_t now);
+    void note_picture(Camera& camera, uint32_t timestamp, uint32_t bytes);
+    void sort_by_gain(uint64_t now_us);
+    void limit_in_flight(double min_rtt_s, double srtt_s, double seconds);
+    void send();
     void step(uint64_t now_us);
     void report(uint64_t now_us);
     void end(uint64_t now_us);
@@ -103,6 +126,7 @@ private:
     const RelayOptions options_;
     video::Fd epoll_;
     video::Fd timer_;
+    video::Fd pacer_;  // until more may be in flight
     std::vector<Port> ports_;
     std::map<SourceKey, Destined> sources_;
     std::unique_ptr<Destination> destination_;
@@ -110,7 +134,17 @@ private:
     std::unique_ptr<Batch> batch_;
     PriceController controller_;
     Price price_;
-    uint64_t strangers_ = 0;  // packets from addresses that are no camera's
+    uint64_t in_flight_most_ = 0;  // bytes, of all sockets; 0: as they like
+    double path_s_ = 0;            // a round trip without what our own bytes wait in it
+    size_t turn_ = 0;              // the camera that sends first
+    std::vector<size_t> by_gain_;  // cameras, those first whose main pictures gain most for a byte
+    std::mutex measured_mutex_;
+    struct Measured {
+        MeasuredMean mean;
+        uint64_t us = 0;  // when; 0: never
+    };
+    std::vector<Measured> measured_;  // of each camera
+    uint64_t strangers_ = 0;              // packets from addresses that are no camera's
     uint64_t stepped_us_ = 0;
     uint64_t reported_us_ = 0;
     MarketSink market_sink_;

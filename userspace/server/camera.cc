@@ -29,8 +29,12 @@ constexpr uint64_t shortest_interval_us = 5'000;
 constexpr uint64_t longest_interval_us = 1'000'000;
 constexpr size_t intervals = 9;  // whose median counts
 constexpr uint64_t most_samples = 1000;
-// The sub stream's last pictures, among which a main picture's counterpart is looked for.
-constexpr size_t recent_frames = 8;
+// The sub stream's last pictures, among which a main picture's counterpart is looked for: main_behind_us of them at 25
+// a second.
+constexpr size_t recent_frames = 25;
+// A relay sends sub pictures before main ones that wait, which so come later; for so long that none came, main is not
+// over.
+constexpr uint64_t main_behind_us = 1'000'000;
 constexpr unsigned pick_distance = 5;  // pictures between two that are labelled
 // Of the low quality that pictures without a counterpart are held against: as in models/qp/train_qp.cc, so that a label
 // means what it meant there. Not so many steps above the picture's own quantiser, which a chunk does not say of itself
@@ -90,7 +94,8 @@ struct Camera::Rendition {
     std::deque<ChunkPtr> chunks;  // oldest first; the last may be open
     uint64_t chunk_us = 0;        // where the last one began
     bool begun = false;
-    uint64_t last_us = 0;
+    uint64_t last_us = 0;     // of its newest picture, by the relay's clock ...
+    uint64_t arrived_ns = 0;  // ... and by the server's
     int64_t last_tick = -1;
     uint32_t last_timestamp = 0;
     bool any = false;
@@ -164,18 +169,23 @@ void Camera::note_interval(uint32_t which, uint64_t received_us, uint32_t timest
     stream_us_ = std::max(stream_us_, received_us);
 }
 
-// The counterpart's number where there is one, else counted on from the last of either rendition.
+// The counterpart's number where there is one, else counted from the last of either rendition.
 int64_t Camera::tick_of(uint32_t which, uint64_t received_us) const {
     const Rendition& own = *renditions_[which];
     const Rendition& other = *renditions_[1 - which];
     const uint64_t interval = interval_us();
-    if (other.any && other.last_tick > own.last_tick && distance(other.last_us, received_us) <= interval / 2)
-        return other.last_tick;
-    const auto on_from = [&](const Rendition& r) {
-        const uint64_t us = received_us > r.last_us ? received_us - r.last_us : 0;
-        return r.last_tick + static_cast<int64_t>((us + interval / 2) / interval);
+    for (const ChunkPtr& chunk : std::views::reverse(other.chunks)) {
+        if (chunk->last_us() + interval / 2 < received_us) break;
+        for (const PictureResult& picture : std::views::reverse(chunk->result.pictures))
+            if (picture.tick > own.last_tick && distance(picture.received_us, received_us) <= interval / 2)
+                return picture.tick;
+    }
+    const auto from = [&](const Rendition& r) {
+        const auto ticks = static_cast<int64_t>((distance(received_us, r.last_us) + interval / 2) / interval);
+        return r.last_tick + (received_us > r.last_us ? ticks : -ticks);
     };
-    const int64_t counted = std::max(on_from(own), other.any ? on_from(other) : 0);
+    // Main lags behind sub where both wait: then sub's last says nothing of where main is.
+    const int64_t counted = std::max(own.any ? from(own) : 0, other.any ? from(other) : 0);
     return std::max(counted, own.last_tick + 1);
 }
 
@@ -229,12 +239,14 @@ void Camera::picture(uint32_t which, const AccessUnit& unit, uint64_t arrived_ns
     const ChunkPtr chunk = open_chunk(which, unit);
     const int64_t tick = tick_of(which, unit.first_us);
     // The other rendition's chunk, where it went on without: it ended, but nothing has said so.
-    const bool other_alive = other.any && other.last_us + 3 * other.interval() >= unit.first_us;
+    const uint64_t behind_us = which == ADP_SELECT_SUB ? main_behind_us : 0;
+    const bool other_alive = other.any && other.last_us + std::max(3 * other.interval(), behind_us) >= unit.first_us;
     if (!other_alive) close(1 - which);
     // Every n-th of the chunk's pictures, from its first on; but where the other rendition comes too, the same ones as
     // there.
     if (unit.idr && (!other_alive || other.open() == nullptr)) phase_ = tick;
     note_interval(which, unit.first_us, unit.timestamp);
+    r.arrived_ns = arrived_ns;
     r.last_tick = tick;
 
     PictureResult& picture = chunk->result.pictures.emplace_back();
@@ -458,7 +470,8 @@ void Camera::prune() {
         std::deque<ChunkPtr>& chunks = renditions_[which]->chunks;
         const auto needed = [&](const Chunk& chunk) {
             if (!chunk.reported) return true;
-            const uint64_t until = chunk.last_us() + 2 * renditions_[which]->interval();
+            const uint64_t behind_us = which == ADP_SELECT_SUB ? main_behind_us : 0;
+            const uint64_t until = chunk.last_us() + std::max(2 * renditions_[which]->interval(), behind_us);
             if (until >= stream_us_) return true;
             return std::ranges::any_of(renditions_[1 - which]->chunks, [&](const ChunkPtr& other) {
                 return !other->reported && other->first_us() <= until;

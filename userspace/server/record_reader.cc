@@ -67,7 +67,7 @@ Result<RecordReader::State> RecordReader::next() {
     if (end_ - begin_ - sizeof wire < length) return State::more;
     const uint64_t received_us = number(wire.received_us, 8);
     // The last record's time says nothing.
-    if (Status checked = end ? Status{} : check_time(received_us); !checked) return checked.error();
+    if (Status checked = end ? Status{} : check_time(wire.rendition, received_us); !checked) return checked.error();
     record_.rendition = wire.rendition;
     record_.end = end;
     record_.after_drop = (wire.flags & ADP_RELAY_AFTER_DROP) != 0;
@@ -99,13 +99,14 @@ Status RecordReader::read_hello() {
     return {};
 }
 
-Status RecordReader::check_time(uint64_t received_us) {
+Status RecordReader::check_time(uint32_t rendition, uint64_t received_us) {
+    uint64_t& latest_us = latest_us_[rendition];
     if (received_us > largest_us)
         return Error{fmt::format("malformed record: {} us is no time of a monotonic clock", received_us)};
-    if (received_us + ADP_RELAY_BACKWARDS_US < latest_us_)
-        return Error{
-            fmt::format("malformed record: its time is {} us before that of an earlier one", latest_us_ - received_us)};
-    latest_us_ = std::max(latest_us_, received_us);
+    if (received_us + ADP_RELAY_BACKWARDS_US < latest_us)
+        return Error{fmt::format("malformed record: its time is {} us before that of an earlier one of its rendition",
+                                 latest_us - received_us)};
+    latest_us = std::max(latest_us, received_us);
     return {};
 }
 

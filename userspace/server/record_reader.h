@@ -2,11 +2,14 @@
 // believed; what is malformed is an error that says how, and ends the connection.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <adapath/select.h>
 
 #include "codegen/result.h"
 
@@ -48,14 +51,14 @@ private:
     static constexpr size_t capacity = 256 * 1024;
 
     Status read_hello();
-    Status check_time(uint64_t received_us);
+    Status check_time(uint32_t rendition, uint64_t received_us);
 
     std::vector<uint8_t> buffer_;
     size_t begin_ = 0;
     size_t end_ = 0;
     bool greeted_ = false;
     bool ended_ = false;
-    uint64_t latest_us_ = 0;
+    std::array<uint64_t, ADP_SELECT_RENDITIONS> latest_us_{};
     Hello hello_;
     Record record_;
 };
