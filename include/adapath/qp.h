@@ -67,6 +67,10 @@ enum adp_qp_flag {
 	ADP_QP_COMPILING = 1 << 1,   /* one was, but its program was not ready, or it has none: likewise */
 	ADP_QP_BLOCK_HIGH = 1 << 2,  /* the block's logit reached the threshold */
 	ADP_QP_INTERPRETED = 1 << 3, /* decided by the interpreter: there is no compiler */
+	/* Decided, and not obeyed: the whole picture had one quality, so that the server's label leans to nothing. */
+	ADP_QP_EXPLORED = 1 << 4,
+	/* The mask gave the block the low quality of two, in which the server saw it; with EXPLORED it would have. */
+	ADP_QP_BLOCK_LOW = 1 << 5,
 };
 #define ADP_QP_NOT_DECIDED (ADP_QP_UNIFORM | ADP_QP_COMPILING)
 
@@ -100,7 +104,7 @@ struct adp_qp_sample {
 	adp_u8 window_height;
 	adp_u8 part; /* of the chunk's samples, from 0 */
 	adp_u8 parts;
-	adp_u8 pad;
+	adp_u8 explore; /* of 256 chunks so many are EXPLORED, drawn at random; 0: none */
 	adp_u32 decision_us;    /* from the first pixel that was looked at to the mask */
 	adp_u32 bytes_before;   /* what the chunk before took; 0: there was none */
 	adp_u32 budget_before;  /* what it was to take */

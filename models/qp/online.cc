@@ -29,8 +29,20 @@ constexpr uint32_t block = 16;
 struct Window {
     ImageCodes codes;
     ImageSize at;
+    float weight = 1;  // in what is learned; 0: nothing is learned from it
 };
 using WindowPtr = std::shared_ptr<const Window>;
+
+// No one block counts as more than so many.
+constexpr float most_weight = 32;
+
+// A block that was given the low quality is no measure of what a better one would be worth. Where some chunks are
+// explored, those of their blocks count for all such ones, the others for none; where none are, there is nothing
+// better.
+float weight_of(const adp_qp_sample& sample) {
+    if ((sample.flags & ADP_QP_BLOCK_LOW) == 0 || sample.explore == 0) return 1;
+    return (sample.flags & ADP_QP_EXPLORED) == 0 ? 0 : std::min(256.0F / sample.explore, most_weight);
+}
 
 // One side of the square of a layer's inputs, or of its outputs, that one output of the network depends on.
 std::vector<uint32_t> patch_sides(const ImageNetwork& network) {
@@ -160,9 +172,11 @@ struct QpOnline::State {
         uint32_t rows = 0;
         std::vector<std::pair<size_t, WindowPtr>> windows;  // and the block, row by row
         bool labelled = false;
+        bool leans = false;  // its label, to what was chosen: others of this camera's chunks are explored, this one not
     };
     struct Camera {
         std::vector<BlockMap> maps;  // smoothed, oldest first
+        bool leaning = false;        // they are labels that lean: there are no better ones yet
         float threshold = 0;
         uint64_t label = 0;         // number of its last one
         uint64_t forgotten_us = 0;  // the latest chunk whose samples were let go
@@ -262,6 +276,7 @@ void QpOnline::add(std::span<const std::byte> records, bool learn) {
         auto kept = std::make_shared<Window>();
         kept->codes = {window.size, {sample.codes, sample.codes + count}};
         kept->at = window.at;
+        kept->weight = weight_of(sample);
         s.remember_recent(kept);
         if (!learn) continue;
         s.make_room();
@@ -272,6 +287,7 @@ void QpOnline::add(std::span<const std::byte> records, bool learn) {
             s.order.push_back(key);
             chunk.columns = columns;
             chunk.rows = rows;
+            chunk.leans = sample.explore > 0 && (sample.flags & ADP_QP_EXPLORED) == 0;
         } else if (chunk.labelled || chunk.columns != columns || chunk.rows != rows) {
             continue;  // behind its own label, or two encoders with one number
         }
@@ -313,14 +329,21 @@ void QpOnline::add_blocks(uint64_t camera_number, uint64_t chunk_us, uint32_t co
     State::Camera& camera = s.camera(camera_number);
     camera.label = s.counters.labels;
     // What matters is a share of what a camera showed lately, so that one busy chunk has more of it than an empty one.
-    camera.maps.push_back(map);
+    // Where some chunks are explored, it is a share of what these showed: in the others, what had the low quality
+    // counts for too little, and the rest would be more than its share.
+    if (camera.leaning && !chunk.leans) camera.maps.clear();
+    if (!chunk.leans || camera.maps.empty() || camera.leaning) {
+        camera.leaning = chunk.leans;
+        camera.maps.push_back(map);
+    }
     if (camera.maps.size() > std::max(s.options.maps, 1U)) camera.maps.erase(camera.maps.begin());
     camera.threshold = value_at_share(camera.maps, s.options.share);
     s.counters.matched++;
-    s.counters.windows += chunk.windows.size();
     s.waiting -= chunk.windows.size();
     s.waiting++;
     for (auto& [place, window] : chunk.windows) {
+        (window->weight > 0 ? s.counters.windows : s.counters.unseen)++;
+        if (window->weight <= 0) continue;
         s.examples.push_back({std::move(window), camera_number, map.values[place]});
         s.fresh++;
     }
@@ -340,8 +363,12 @@ QpOnlineStats QpOnline::train() {
         for (const State::Example* example : chosen) windows.push_back(example->window.get());
         const torch::Tensor logits = logits_of(s.selector, windows);
         torch::Tensor truth = torch::empty({static_cast<int64_t>(chosen.size())});
-        for (size_t i = 0; i < chosen.size(); i++) truth.data_ptr<float>()[i] = s.truth(*chosen[i]);
-        return torch::binary_cross_entropy_with_logits(logits, truth);
+        torch::Tensor weights = torch::empty({static_cast<int64_t>(chosen.size())});
+        for (size_t i = 0; i < chosen.size(); i++) {
+            truth.data_ptr<float>()[i] = s.truth(*chosen[i]);
+            weights.data_ptr<float>()[i] = chosen[i]->window->weight;
+        }
+        return torch::binary_cross_entropy_with_logits(logits, truth, weights / weights.mean());
     };
     const auto pick = [&s](size_t size) { return static_cast<size_t>(s.random() % size); };
     {
@@ -501,8 +528,9 @@ Status QpOnline::save(const std::string& directory) const {
 
 std::string QpOnline::progress() const {
     const QpOnlineCounters& n = state_->counters;
-    return fmt::format("{} labels for {} windows ({} unmatched, {} late, {} wrong), {} batches, loss {:.3f}", n.labels,
-                       n.windows, n.unmatched, n.late, n.wrong, state_->batches, state_->last.error);
+    return fmt::format("{} labels for {} windows ({} unseen, {} unmatched, {} late, {} wrong), {} batches, loss {:.3f}",
+                       n.labels, n.windows, n.unseen, n.unmatched, n.late, n.wrong, state_->batches,
+                       state_->last.error);
 }
 
 }  // namespace adapath

@@ -52,6 +52,7 @@ struct QpOnlineCounters {
     uint64_t repeated = 0;   // the chunk has a label already
     uint64_t wrong = 0;      // not numbers of at least 0, or not as many as the picture has blocks
     uint64_t windows = 0;    // that got a label
+    uint64_t unseen = 0;     // that had the low quality, where explored chunks say what such blocks are worth
 };
 
 struct QpOnlineStats {

@@ -8,11 +8,13 @@
 #include "tests/daemon/support.h"
 #include "tests/qp/selectors.h"
 #include "tests/support/patience.h"
+#include "tests/video/pattern.h"
 #include "userspace/adapathd/app.h"
 #include "userspace/adapathd/host_backend.h"
 #include "userspace/adapathd/verifier.h"
 #include "userspace/host/atomics.h"
 #include "userspace/qp/live_selector.h"
+#include "userspace/qp/region_live_encoder.h"
 
 namespace adapath {
 namespace {
@@ -177,6 +179,195 @@ TEST_F(LiveSelectorTest, WhatIsHighIsAmongTheSamplesWhereTheChunkHasAny) {
             high += (sample.flags & ADP_QP_BLOCK_HIGH) != 0 ? 1 : 0;
         }
         EXPECT_GE(high, 1U);
+    }
+}
+
+// For labels that lean to nothing: some chunks are not encoded as decided. Their decision is proved as any other.
+TEST_F(LiveSelectorTest, AShareOfTheChunksIsExploredAndTheSamplesSayWhich) {
+    open();
+    install(3);
+    const Snapshot snapshot = selector_snapshot(3);
+    // So that half of the blocks are high, more or less.
+    std::vector<int32_t> logits = interpret(snapshot.image->model, codes(1));
+    std::ranges::sort(logits);
+    LiveSelectorOptions options{host_, 5, logits[logits.size() / 2] / 65536.0, 0, 11};
+    options.explore = 64;
+    LiveSelector live(options, programs_);
+    ASSERT_TRUE(decides(live));
+    (void)samples();
+    const App& app = *find_app("qp");
+    Verifier verifier({}, {}, [&](uint32_t) -> Result<std::shared_ptr<const ImageQuantModel>> {
+        return std::make_shared<const ImageQuantModel>(snapshot.image->model);
+    });
+    const auto explain = [&](const adp_qp_sample& sample) {
+        std::vector<std::byte> record(sizeof(sample));
+        memcpy(record.data(), &sample, sizeof(sample));
+        return verifier.explain(app, app.decode(record));
+    };
+    const uint64_t before = live.stats().explored;
+    uint64_t explored = 0;
+    uint64_t low = 0;
+    for (uint32_t chunk = 0; chunk < 300; chunk++) {
+        const uint32_t picture = 1 + chunk % 30;
+        const std::vector<uint8_t> earlier = moving_luma(kWidth, kHeight, picture - 1);
+        const std::vector<uint8_t> now = moving_luma(kWidth, kHeight, picture);
+        const LiveSelector::Decision decision =
+            live.decide({now.data(), kWidth, kHeight, kWidth}, {earlier.data(), kWidth, kHeight, kWidth}, chunk);
+        ASSERT_TRUE(decision.mask) << "decided in any case";
+        live.record({30, decision.explored ? 30 : 38, 1234, 1300, &*decision.mask});
+        explored += decision.explored ? 1 : 0;
+        for (const std::vector<std::byte>& record : samples()) {
+            adp_qp_sample sample;
+            memcpy(&sample, record.data(), sizeof(sample));
+            EXPECT_EQ(sample.explore, 64);
+            EXPECT_EQ((sample.flags & ADP_QP_EXPLORED) != 0, decision.explored);
+            const size_t block = size_t{sample.row} * static_cast<size_t>(decision.mask->columns) + sample.column;
+            EXPECT_EQ((sample.flags & ADP_QP_BLOCK_LOW) == 0, decision.mask->high[block] != 0);
+            low += (sample.flags & ADP_QP_BLOCK_LOW) != 0 ? 1 : 0;
+            if (chunk >= 40 || sample.part >= 2) continue;
+            EXPECT_EQ(explain(sample), "");
+            if (decision.explored) {
+                sample.qp_low = 38;
+                EXPECT_NE(explain(sample), "") << "two qualities after all";
+                sample.qp_low = 30;
+                sample.explore = 0;
+                EXPECT_NE(explain(sample), "") << "and who would have drawn it?";
+            } else {
+                sample.flags |= ADP_QP_EXPLORED;
+                EXPECT_NE(explain(sample), "");
+            }
+        }
+    }
+    EXPECT_NEAR(static_cast<double>(explored), 75, 30);
+    EXPECT_EQ(live.stats().explored - before, explored);
+    EXPECT_GT(low, 100U);
+}
+
+// What the encoder makes of it, chunk by chunk.
+class Explored : public LiveSelectorTest {
+protected:
+    static constexpr video::Size kSize{320, 240};
+    static constexpr unsigned kGroup = 5;
+    struct Chunk {
+        std::vector<adp_qp_sample> samples;
+        std::vector<std::vector<uint8_t>> frames;
+        int qp = 0;  // of its key frame, the mean
+        double bytes = 0;
+    };
+    // So many from the first that is decided on, or also those before it, which wait for the program to be compiled.
+    std::vector<Chunk> encode(const video::Clip& clip, const RegionLiveOptions& options, double kbps, unsigned chunks,
+                              bool all_of_them) {
+        (void)samples();
+        const std::unique_ptr<video::LiveEncoder> encoder = std::move(*region_encoders(options)(0, kSize, 25, kbps));
+        std::vector<Chunk> all;
+        uint64_t pictures = 0;
+        for (unsigned decided = 0; decided < chunks;) {
+            Chunk chunk;
+            for (unsigned i = 0; i < kGroup; i++, pictures++) {
+                const Result<video::EncodedFrame> frame =
+                    encoder->encode(clip.picture(pictures), kbps, 1 + pictures * 40'000'000);
+                if (!frame) throw std::runtime_error(frame.error().message);
+                chunk.frames.emplace_back(frame->bytes.begin(), frame->bytes.end());
+                chunk.bytes += static_cast<double>(frame->bytes.size());
+                chunk.qp = i == 0 ? frame->qp : chunk.qp;
+            }
+            for (const std::vector<std::byte>& record : samples()) {
+                memcpy(&chunk.samples.emplace_back(), record.data(), sizeof(adp_qp_sample));
+            }
+            if (chunk.samples.empty()) throw std::runtime_error("no sample of a chunk");
+            decided += (chunk.samples[0].flags & ADP_QP_NOT_DECIDED) == 0 ? 1 : 0;
+            if (decided > 0 || all_of_them) all.push_back(std::move(chunk));
+        }
+        stats_ = *encoder->regions();
+        return all;
+    }
+    // That this share of the blocks of a chunk's first picture does not reach.
+    static double threshold_of(const video::Clip& clip, double share) {
+        const auto width = static_cast<uint32_t>(kSize.width);
+        const auto height = static_cast<uint32_t>(kSize.height);
+        ImageCodes codes{{adp_qp_side(width), adp_qp_side(height)}, {}};
+        const size_t count = size_t{codes.size.width} * codes.size.height;
+        codes.codes.resize(2 * count);
+        std::vector<uint8_t> before(count);
+        adp_qp_luma(clip.picture(kGroup).y, width, height, width, codes.codes.data());
+        adp_qp_luma(clip.picture(kGroup - 1).y, width, height, width, before.data());
+        adp_qp_change(codes.codes.data(), before.data(), static_cast<uint32_t>(count), codes.codes.data() + count);
+        std::vector<int32_t> logits = interpret(selector_snapshot(3).image->model, codes);
+        std::ranges::sort(logits);
+        return logits[static_cast<size_t>(share * static_cast<double>(logits.size()))] / 65536.0;
+    }
+    video::RegionStats stats_;
+};
+
+TEST_F(Explored, AllOfThePictureHasTheHighQualityAndTheBudgetIsKept) {
+    const Result<video::Clip> clip = video::Clip::load(ADAPATH_TEST_CLIP, kSize, 200 * video::picture_bytes(kSize));
+    if (!clip) {
+        GTEST_SKIP() << "the clip is not there: scripts/deps.sh fetches it";
+    }
+    open();
+    install(3);
+    RegionLiveOptions options;
+    options.directory = host_;
+    options.group = kGroup;
+    options.explore = 0.25;
+    options.threshold = threshold_of(*clip, 0.7);
+    const double kbps = 500;
+    const double budget = kbps * 125 * kGroup / 25;
+    size_t explored = 0;
+    double last_high = 0;
+    for (const Chunk& chunk : encode(*clip, options, kbps, 160, false)) {
+        const adp_qp_sample& sample = chunk.samples.front();
+        ASSERT_EQ(sample.flags & ADP_QP_NOT_DECIDED, 0U);
+        ASSERT_GT(sample.share_q16, 0U);
+        ASSERT_LT(sample.share_q16, 65536U);
+        if ((sample.flags & ADP_QP_EXPLORED) != 0) {
+            explored++;
+            EXPECT_EQ(sample.qp_low, sample.qp_high);
+            EXPECT_EQ(chunk.qp, sample.qp_high);
+            EXPECT_LT(chunk.bytes, 2 * budget);
+            // A chunk earlier, what mattered had about this quality.
+            if (explored > 3) {
+                EXPECT_NEAR(sample.qp_high, last_high, options.gap / 2.0 + 1);
+            }
+        } else {
+            EXPECT_EQ(sample.qp_low - sample.qp_high, options.gap);
+            EXPECT_GT(chunk.qp, sample.qp_high);
+            last_high = sample.qp_high;
+        }
+    }
+    EXPECT_NEAR(static_cast<double>(explored), 40, 24);
+    EXPECT_GE(stats_.explored, explored);
+    EXPECT_NEAR(stats_.bytes_over_budget, 1, 0.1);
+}
+
+// With the background the selector has no say: nothing is drawn, and the trials see what they would without.
+TEST_F(Explored, TheBackgroundsTrialsAreNotTouched) {
+    open();
+    install(3);
+    RegionLiveOptions options;
+    options.directory = host_;
+    options.group = kGroup;
+    options.background = true;
+    // Never enough: all that is sent is uniform, so that the streams can be compared.
+    options.trials.margin = 0.99;
+    const video::Clip clip = *video::Clip::from_i420(video::pattern(kSize, 40), kSize);
+    std::vector<std::vector<Chunk>> runs;
+    for (const double explore : {0.0, 0.9}) {
+        options.explore = explore;
+        runs.push_back(encode(clip, options, 500, 20, true));
+        EXPECT_GT(stats_.background->also, 0U);
+        EXPECT_EQ(stats_.explored, 0U);
+        for (const Chunk& chunk : runs.back()) {
+            for (const adp_qp_sample& sample : chunk.samples) {
+                EXPECT_EQ(sample.explore, 0);
+                EXPECT_EQ(sample.flags & (ADP_QP_EXPLORED | ADP_QP_BLOCK_LOW), 0U);
+                EXPECT_EQ(sample.qp_low, sample.qp_high);
+            }
+        }
+    }
+    EXPECT_GT(stats_.background->ratio, 0);
+    for (size_t i = 0; i < std::min(runs[0].size(), runs[1].size()); i++) {
+        EXPECT_EQ(runs[0][i].frames, runs[1][i].frames) << "chunk " << i;
     }
 }
 

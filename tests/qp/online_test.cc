@@ -246,6 +246,56 @@ TEST(QpOnlineTest, WhatMattersIsAShareOfTheCamerasLatestLabels) {
 }
 
 // Nothing in a chunk that nobody is in matters, however small the share's threshold is.
+// What mattered was given the low quality, in which the server does not find it, so its labels say that it does not
+// matter: that is not learned from where explored chunks tell better.
+TEST(QpOnlineTest, ExploredChunksTellWhatTheOthersCannot) {
+    const ImageFloatModel start = checkpoint();
+    const auto learn = [&](uint8_t explore) {
+        QpOnline online(start, {.recent = 64, .steps = 12, .minibatch = 48});
+        std::mt19937_64 random(9);
+        uint64_t explored_chunks = 0;
+        for (uint64_t n = 1; n <= 300; n++) {
+            Scene s = scene(random);
+            const std::vector<float> logits = run_float(start, s.codes);
+            const bool explored = random() % 256 < explore;
+            explored_chunks += explored ? 1 : 0;
+            for (size_t b = 0; b < logits.size(); b++)
+                if (logits[b] < 0 && !explored) s.weights[b] = 0;
+            for (uint32_t part = 0; part < 8; part++) {
+                const auto b = static_cast<uint32_t>((part * kColumns * kRows + random() % (kColumns * kRows)) / 8);
+                adp_qp_sample sample = sample_of(start.network, s, 3, n, b % kColumns, b / kColumns);
+                sample.explore = explore;
+                sample.flags =
+                    (logits[b] < 0 ? ADP_QP_BLOCK_LOW : ADP_QP_BLOCK_HIGH) | (explored ? ADP_QP_EXPLORED : 0);
+                add(online, sample);
+            }
+            online.add_blocks(3, n, kColumns, kRows, s.weights);
+            (void)online.train();
+        }
+        EXPECT_EQ(online.counters().windows + online.counters().unseen, 2400U);
+        EXPECT_EQ(online.counters().unseen > 0, explore > 0);
+        Agreement learned;
+        for (int i = 0; i < 20; i++) {
+            const Scene s = scene(random);
+            BlockMap truth = empty_block_map(kColumns * 16, kRows * 16);
+            truth.values = s.weights;
+            truth = smoothed(truth);
+            BlockMap guess = truth;
+            guess.values = run_float(online.current(), s.codes);
+            learned += agreement(truth, 0.5F, guess, 0);
+        }
+        RecordProperty("explore_" + std::to_string(explore), std::to_string(learned.recall()) + " recall, " +
+                                                                 std::to_string(learned.precision()) + " precision, " +
+                                                                 std::to_string(explored_chunks) + " chunks");
+        return learned;
+    };
+    const Agreement without = learn(0);
+    const Agreement with = learn(32);
+    EXPECT_GT(with.recall(), 0.8);
+    EXPECT_GT(with.precision(), 0.6) << "and what matters is not more than it is";
+    EXPECT_LT(without.recall(), 0.5) << "the labels say that it does not matter";
+}
+
 TEST(QpOnlineTest, AnEmptySceneTeachesThatNothingMatters) {
     const ImageFloatModel start = checkpoint();
     QpOnline online(start, {.steps = 60, .rate = 3e-3, .anchor = 0});

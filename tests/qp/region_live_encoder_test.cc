@@ -59,6 +59,15 @@ public:
         }
         return chunk;
     }
+    // So many pictures, to be cut off by begin_anew().
+    void part(unsigned pictures) {
+        for (unsigned i = 0; i < pictures; i++, pictures_++) {
+            EXPECT_TRUE(
+                encoder_->encode(clip_.picture(pictures_), kbps_, static_cast<uint64_t>(pictures_ * (1e9 / fps)) + 1)
+                    .ok());
+        }
+    }
+    void begin_anew() { encoder_->begin_anew(); }
     double bytes(unsigned chunks) {
         double sum = 0;
         for (unsigned i = 0; i < chunks; i++) {
@@ -230,6 +239,53 @@ TEST_F(BackgroundEncoder, ALostBackgroundBeginsAnewWithTheNextChunk) {
     EXPECT_EQ(encoding.chunk()[0].sei->epoch, after[0].sei->epoch);
     EXPECT_EQ(encoding.stats().background->lost, 1U);
     EXPECT_EQ(encoding.stats().background->epochs, 2U);
+}
+
+// The connection was made again: what follows is for a server that has nothing.
+TEST_F(BackgroundEncoder, BeginsAnewInTheMiddleOfAChunk) {
+    for (const bool always : {false, true}) {
+        Encoding encoding(*clip(), with_background(always), 150);
+        encoding.bytes(12);
+        ASSERT_TRUE(encoding.stats().background->sending);
+        const uint32_t epoch = encoding.chunk()[0].sei->epoch;
+        encoding.part(3);
+        encoding.requests().ask({{0, 0, 1, 1}});  // of a chunk that is lost
+        encoding.begin_anew();
+        const std::vector<Sent> after = encoding.chunk();
+        EXPECT_TRUE(after[0].key);
+        ASSERT_TRUE(after[0].sei);
+        EXPECT_NE(after[0].sei->epoch, epoch);
+        EXPECT_EQ(after[0].sei->number, 0U);
+        for (unsigned i = 1; i < group; i++) {
+            EXPECT_FALSE(after[i].key) << "and the chunk is whole";
+            EXPECT_EQ(after[i].sei->number, i);
+        }
+        EXPECT_EQ(encoding.stats().cut, 1U);
+        EXPECT_EQ(encoding.stats().asked, 0U);
+        EXPECT_EQ(encoding.stats().background->lost, 1U);
+        EXPECT_EQ(encoding.stats().background->epochs, 2U);
+        // Once more at once: an epoch that lasts no time does not pay, and where that counts there is none.
+        encoding.begin_anew();
+        EXPECT_EQ(encoding.chunk()[0].sei.has_value(), always);
+        EXPECT_EQ(encoding.stats().cut, 1U);
+    }
+}
+
+// In uniform quality it is a group cut short; a trial goes on with the next.
+TEST_F(BackgroundEncoder, BeginsAnewInTheMiddleOfATrial) {
+    Encoding encoding(*clip(), with_background(false), 150);
+    for (int i = 0; i < 4; i++) {
+        encoding.part(4);
+        encoding.begin_anew();
+        const std::vector<Sent> chunk = encoding.chunk();
+        EXPECT_TRUE(chunk[0].key);
+        EXPECT_FALSE(chunk[0].sei);
+    }
+    EXPECT_EQ(encoding.stats().cut, 4U);
+    EXPECT_EQ(encoding.stats().background->trials, 0U) << "four chunks were whole";
+    encoding.chunk();
+    EXPECT_EQ(encoding.stats().background->trials, 1U);
+    EXPECT_TRUE(encoding.chunk()[0].sei) << "it pays on this clip";
 }
 
 TEST_F(BackgroundEncoder, AServerWithoutRoomGetsUniformQuality) {

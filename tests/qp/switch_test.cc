@@ -257,6 +257,12 @@ TEST_F(QpSwitch, CamerasGoOnThroughSwitchesAndKeepToTheirBudget) {
         std::this_thread::sleep_until(next += 50ms);
     }
     EXPECT_EQ(sender.exit_code(), 0) << sender.obituary();
+    {
+        std::ifstream log(directory_ / "sender.log");
+        std::stringstream text;
+        text << log.rdbuf();
+        EXPECT_NE(text.str().find("--qp-background saves"), std::string::npos) << text.str();
+    }
     ASSERT_TRUE(receiver.wait_exit(20s));
     EXPECT_EQ(receiver.exit_code(), 0) << receiver.obituary();
     const auto read = [&](const std::string& name) {

@@ -94,8 +94,13 @@ public:
         }
         decoded.output[0] = sample.output;
         decoded.action = sample.output >= sample.threshold ? 1 : 0;
+        const bool explored = (sample.flags & ADP_QP_EXPLORED) != 0;
         decoded.action_sound =
             !decoded.made_by_network || ((sample.flags & ADP_QP_BLOCK_HIGH) != 0) == (decoded.action != 0);
+        // What was not obeyed is so because it was drawn, and nothing of the picture had less quality.
+        if (explored && (!decoded.made_by_network || sample.explore == 0 || sample.qp_high != sample.qp_low)) {
+            decoded.action_sound = false;
+        }
         decoded.rate = sample.us_before != 0 ? uint64_t{sample.bytes_before} * 1000000 / sample.us_before : 0;
         return decoded;
     }

@@ -216,6 +216,10 @@ LiveSelector::Decision LiveSelector::decide(const QpPicture& first, const QpPict
         decided_us_ == 0 ? 0 : static_cast<uint32_t>(std::min<uint64_t>(now_us - decided_us_, UINT32_MAX));
     decided_us_ = now_us;
     if (decision.mask) {
+        sample_.explore = options_.explore;
+        decision.explored = options_.explore > 0 && random_() % 256 < options_.explore;
+        sample_.flags |= decision.explored ? ADP_QP_EXPLORED : 0;
+        stats_.explored += decision.explored ? 1 : 0;
         stats_.decisions++;
         stats_.switches += stats_.generation != 0 && stats_.generation != decision.generation ? 1 : 0;
         stats_.generation = decision.generation;
@@ -256,6 +260,10 @@ void LiveSelector::record(const Outcome& outcome) {
         sample_.row = own.row;
         sample_.output = own.output;
         sample_.flags = common_flags | own.flags;
+        if (decided && outcome.mask != nullptr) {
+            const size_t block = size_t{own.row} * static_cast<size_t>(outcome.mask->columns) + own.column;
+            sample_.flags |= outcome.mask->high[block] == 0 ? ADP_QP_BLOCK_LOW : 0;
+        }
         sample_.window_width = own.window_width;
         sample_.window_height = own.window_height;
         memcpy(sample_.codes, own.codes, sizeof(sample_.codes));

@@ -38,12 +38,16 @@ struct LiveSelectorOptions {
     // A chunk, 1 to kQpSamplesMost: more of them prove and teach more, and fill the reader's ring (ADP_HOST_RING)
     // sooner than the daemon empties it: at 8 a chunk and 10 batches a second 320 chunks a second would.
     unsigned samples = 8;
+    // Of 256 chunks so many, drawn at random, are not to be encoded as decided (Decision::explored): what the server
+    // sees in the low quality it cannot label well, and its labels would lean to what was chosen. 0: none.
+    uint8_t explore = 0;
 };
 
 struct LiveSelectorStats {
     uint64_t decisions = 0;
-    uint64_t uniform = 0;  // chunks that nothing decided
-    uint64_t samples = 0;  // of both, those that were lost included
+    uint64_t explored = 0;  // of them, not obeyed
+    uint64_t uniform = 0;   // chunks that nothing decided
+    uint64_t samples = 0;   // of both, those that were lost included
     uint64_t samples_lost = 0;
     uint32_t generation = 0;  // of the last chunk; 0: none decided
     uint64_t switches = 0;    // changes of generation from one chunk to the next
@@ -59,7 +63,8 @@ public:
     struct Decision {
         std::optional<video::BlockMask> mask;  // none: one quality
         uint32_t generation = 0;
-        double share = 0;  // of the blocks that are high
+        double share = 0;       // of the blocks that are high
+        bool explored = false;  // encode the chunk in one quality, whatever the mask says
     };
     // For the chunk that begins with `first`. `before`, of the same size: the picture before it; with a null pointer
     // there was none. `chunk_us`: the chunk's time (adp_qp_sample), by which the server's labels find its samples.
@@ -71,6 +76,8 @@ public:
         int qp_low = 0;
         uint64_t bytes_before = 0;
         uint64_t budget_before = 0;
+        // The mask of the two qualities; of an explored chunk, the one that it would have had. Null: one quality.
+        const video::BlockMask* mask = nullptr;
     };
     void record(const Outcome& outcome);
 

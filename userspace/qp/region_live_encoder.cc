@@ -2,6 +2,7 @@
 #include "userspace/qp/region_live_encoder.h"
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 
 #include "userspace/qp/live_selector.h"
@@ -21,6 +22,9 @@ constexpr double first_of_epoch = 1.5;
 // chunk cannot be taken back: from one to the next the rate rises by this much at most. It falls as the controller
 // says.
 constexpr double rise = 1.25;
+
+// A chunk in one quality for its label's sake may take this much of its budget: the later ones pay it back.
+constexpr double explored_most = 1.5;
 
 // Of what past chunks still leave waiting when one begins, so much of its budget is no surprise.
 constexpr double carried = 0.25;
@@ -123,8 +127,12 @@ public:
           trials_(options.trials),
           quantiser_({.gap = options.gap, .pixels = static_cast<double>(size.width) * size.height}) {
         if (!options.directory.empty()) {
-            selector_.emplace(LiveSelectorOptions{options.directory, camera, options.threshold, options.dilation, 0},
-                              std::move(programs));
+            LiveSelectorOptions selector{options.directory, camera, options.threshold, options.dilation};
+            selector.samples = options.samples;
+            // In a record a share has a byte.
+            const double explore = options.background ? 0 : std::clamp(options.explore, 0.0, 1.0);
+            selector.explore = static_cast<uint8_t>(std::min(std::ceil(explore * 256), 255.0));
+            selector_.emplace(std::move(selector), std::move(programs));
         }
     }
 
@@ -169,6 +177,25 @@ public:
         return frame;
     }
 
+    void begin_anew() override {
+        // Of a chunk that is cut short nothing is learned: its key frame is most of it.
+        if (pictures_ > 0) {
+            cut_++;
+        }
+        pictures_ = 0;
+        bytes_ = 0;
+        waiting_ = 0;
+        before_.clear();
+        (void)requests_.take();  // about what is lost
+        if (sent_) {
+            background_.lost++;
+            sent_.reset();
+            if (!options_.always) {
+                trials_.lost();
+            }
+        }
+    }
+
     [[nodiscard]] uint64_t planned_backlog(double kbps, uint64_t now_ns) const override {
         const double drained = kbps * 125 * static_cast<double>(now_ns - waited_ns_) / 1e9;
         return static_cast<uint64_t>(std::max(0.0, waiting_ - drained));
@@ -177,10 +204,12 @@ public:
     [[nodiscard]] std::optional<RegionStats> regions() const override {
         RegionStats stats;
         stats.chunks = chunks_;
+        stats.cut = cut_;
         stats.uniform = chunks_;
         if (selector_) {
             const LiveSelectorStats& selector = selector_->stats();
             stats.decided = selector.decisions;
+            stats.explored = selector.explored;
             stats.uniform = selector.uniform;
             stats.samples_lost = selector.samples_lost;
             stats.generation = selector.generation;
@@ -280,6 +309,7 @@ private:
         kbps_ = kbps_ == 0 ? kbps : std::min(kbps, kbps_ * rise);
         budget_ = kbps_ * 125 * options_.group / fps_;
         chunk_ = {};
+        mask_.reset();
         if (options_.background) {
             // The first chunk is uniform in any case: what it costs says how good a background there is room for.
             chunk_ = options_.always ? BackgroundTrials::Chunk{.background = chunks_ > 0} : trials_.next();
@@ -288,8 +318,8 @@ private:
             return begun;
         }
         if (selector_) {
-            selector_->record(
-                {quality_.high, quality_.low, static_cast<uint64_t>(last_bytes_), static_cast<uint64_t>(last_budget_)});
+            selector_->record({quality_.high, quality_.low, static_cast<uint64_t>(last_bytes_),
+                               static_cast<uint64_t>(last_budget_), mask_ ? &*mask_ : nullptr});
         }
         chunks_++;
         return {};
@@ -330,7 +360,18 @@ private:
         const bool regions = share_ > 0 && share_ < 1;
         share_ = regions ? share_ : 0;
         quality_ = quantiser_.choose(budget_, options_.group, regions, share_);
-        Status begun = regions ? encoder_.begin_chunk(quality_, *mask) : encoder_.begin_chunk(quality_.low);
+        if (regions) {
+            mask_ = std::move(mask);
+        }
+        const bool explored = regions && decision.explored;
+        if (explored) {
+            // All of it as the high blocks would have been, as far as there is room.
+            const QualityPair one = quantiser_.choose(budget_ * explored_most, options_.group, false, 0);
+            quality_.high = quality_.low = std::max(quality_.high, one.low);
+            share_ = 0;
+        }
+        Status begun =
+            regions && !explored ? encoder_.begin_chunk(quality_, *mask_) : encoder_.begin_chunk(quality_.low);
         if (!begun || !chunk_.both) {
             return begun;
         }
@@ -412,12 +453,14 @@ private:
     double other_bytes_ = 0;
     double kbps_ = 0;  // that the budget is of
     double budget_ = 0;
-    double share_ = 0;
+    double share_ = 0;               // of the blocks, in high quality; 0: one quality
+    std::optional<BlockMask> mask_;  // of the two qualities, obeyed or (explored) not
     QualityPair quality_{0, 0};
     BackgroundQuality background_quality_;
     BackgroundShares background_shares_;
     // Of all chunks.
     uint64_t chunks_ = 0;
+    uint64_t cut_ = 0;  // that ended early, since a connection did
     double last_bytes_ = 0;
     double last_budget_ = 0;
     double shares_ = 0;

@@ -1,7 +1,7 @@
 // A camera's encoder that gives each chunk (a group of pictures) regions of quality: the budget of the rate controller
 // and what past chunks cost say how good. Two ways:
 //
-// - two qualities: the live selector says which macroblocks get the high one;
+// - two qualities: the live selector says which macroblocks get the high one; now and then all do, for the labels;
 // - the background that the server remembers (userspace/video/background.h), with notes in the stream: what moves is
 //   shown, and its quantiser is chosen. Where that does not save bytes (userspace/video/background_trials.h), chunks
 //   are of one quality. The selector still runs, for its samples, but has no say: all that moves matters.
@@ -24,6 +24,10 @@ struct RegionLiveOptions {
     int dilation = 0;       // and those this many blocks away
     int gap = 8;            // quantisers between the qualities
     unsigned group = 10;    // pictures a chunk
+    unsigned samples = 8;   // of the selector, a chunk (LiveSelectorOptions)
+    // Of the chunks that the selector decides, this share has one quality all the same, so that the server's labels do
+    // not lean to what was chosen. Without effect with the background, where the selector has no say.
+    double explore = 0.05;
     bool background = false;
     bool always = false;  // the background without trials, whether it saves or not
     video::BackgroundTrialOptions trials;

@@ -49,7 +49,7 @@ Connection::Connection(uint16_t camera, const ConnectionOptions& options, Destin
       destination_(destination),
       epoll_(epoll),
       tag_(tag),
-      retry_us_(options.retry_least_us) {}
+      retry_(options.retry_least_us, options.retry_most_us) {}
 
 uint64_t Connection::queue_age_us(uint64_t now_us) const {
     uint64_t oldest = now_us;
@@ -215,11 +215,10 @@ void Connection::connect(uint64_t now_us) {
 
 void Connection::opened(uint64_t now_us) {
     state_ = State::open;
-    opened_us_ = now_us;
-    sound_ = false;
+    retry_.opened(now_us);
     counters_.connections++;
     // After a failure tick() says so, once it has lasted: a server that refuses takes the connection first, too.
-    spdlog::log(said_down_ ? spdlog::level::debug : spdlog::level::info, "camera {}: connected to {} ({})", camera_,
+    spdlog::log(retry_.down() ? spdlog::level::debug : spdlog::level::info, "camera {}: connected to {} ({})", camera_,
                 video::peer_of(fd_.get()), video::congestion_control_of(fd_.get()));
     append(lane_hello, {hello_bytes(camera_, options_.gateway), now_us, {}});
     flush(~uint64_t{0}, Part::all_but_main);
@@ -227,10 +226,9 @@ void Connection::opened(uint64_t now_us) {
 
 void Connection::fail(const std::string& why, uint64_t now_us) {
     const video::HostPort& server = destination_.server();
-    if (!said_down_) {
+    if (!retry_.down()) {
         spdlog::warn("camera {}: {}:{}: {}; its video is dropped until the server is back", camera_, server.host,
                      server.port, why);
-        said_down_ = true;
     }
     if (state_ == State::connecting) {
         destination_.refresh();
@@ -238,8 +236,7 @@ void Connection::fail(const std::string& why, uint64_t now_us) {
     close();
     counters_.failures++;
     state_ = State::waiting;
-    deadline_us_ = now_us + retry_us_;
-    retry_us_ = std::min(retry_us_ * 2, options_.retry_most_us);
+    deadline_us_ = retry_.failed(now_us);
 }
 
 void Connection::abandon_queue() {
@@ -407,13 +404,8 @@ void Connection::tick(uint64_t now_us) {
     if (state_ != State::open && queue_age_us(now_us) > picture_factor * options_.queue_us) {
         abandon_queue();
     }
-    if (state_ == State::open && !sound_ && now_us - opened_us_ >= options_.retry_most_us) {
-        sound_ = true;
-        retry_us_ = options_.retry_least_us;
-        if (said_down_) {
-            spdlog::info("camera {}: connected again to {}", camera_, video::peer_of(fd_.get()));
-            said_down_ = false;
-        }
+    if (state_ == State::open && retry_.back(now_us)) {
+        spdlog::info("camera {}: connected again to {}", camera_, video::peer_of(fd_.get()));
     }
     if (state_ == State::waiting && now_us >= deadline_us_) {
         connect(now_us);

@@ -12,10 +12,14 @@
 #include <adapath/select.h>
 
 #include "userspace/relay/chunk_filter.h"
-#include "userspace/relay/destination.h"
+#include "userspace/video/destination.h"
 #include "userspace/video/net.h"
+#include "userspace/video/retry.h"
 
 namespace adapath::relay {
+
+using video::Destination;
+using video::SocketAddress;
 
 struct ConnectionOptions {
     std::string gateway;                         // name, as in the hello
@@ -143,12 +147,9 @@ private:
     State state_ = State::idle;
     video::Fd fd_;
     uint64_t deadline_us_ = 0;  // of the attempt, or until the next one
-    uint64_t retry_us_ = 0;     // the pause after the next failure
-    uint64_t opened_us_ = 0;
-    bool sound_ = false;  // has been open for so long that the next failure is a new one
+    video::Retry retry_;
     size_t next_address_ = 0;
     uint64_t losses_ = 0;
-    bool said_down_ = false;
     bool armed_ = false;  // for EPOLLOUT
     bool held_ = false;
 

@@ -18,10 +18,10 @@
 #include "codegen/result.h"
 #include "userspace/relay/cameras.h"
 #include "userspace/relay/chunk_filter.h"
-#include "userspace/relay/destination.h"
 #include "userspace/adapathd/measured_mean.h"
 #include "userspace/relay/price.h"
 #include "userspace/relay/connection.h"
+#include "userspace/video/destination.h"
 #include "userspace/video/net.h"
 #include "userspace/video/report.h"
 

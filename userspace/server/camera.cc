@@ -713,7 +713,8 @@ bool Camera::report_gradients(Chunk& chunk) {
 // Where no other rendition came: against the same pictures in a low quality that is made here, as labels are made in
 // training offline (models/qp/labels.h: a picture's gradients count as often as it has objects, and the chunk's are
 // their mean). What the encoder already gave a low quality differs less from that, so that labels lean to what was
-// chosen: a block that was given too little shows where its object is still found.
+// chosen. The server cannot tell; the encoder's samples do, and a share of its chunks is without low quality (qp.h:
+// ADP_QP_EXPLORED), by which the trainer makes up for it.
 bool Camera::report_own_gradients(Chunk& chunk) {
     struct Own {
         video::AvFrame frame;

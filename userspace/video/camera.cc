@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 namespace adapath::video {
 
@@ -35,16 +36,23 @@ Result<std::unique_ptr<Camera>> Camera::connect(const CameraOptions& options, co
     if (!format) {
         return format.error();
     }
-    Result<Fd> socket = connect_tcp(server, connection, stop);
-    if (!socket) {
-        return Error{fmt::format("camera {}: {}", options.camera, socket.error().message)};
+    Fd socket;
+    if (options.destination == nullptr) {
+        Result<Fd> connected = connect_tcp(server, connection, stop);
+        if (!connected) {
+            return Error{fmt::format("camera {}: {}", options.camera, connected.error().message)};
+        }
+        socket = std::move(*connected);
+    } else if (Status known = check_congestion_control(connection.congestion_control); !known) {
+        // A mistake, not a server that is away: no later attempt would mend it.
+        return known.error();
     }
-    return std::unique_ptr<Camera>(new Camera(options, clip, std::move(*socket), std::move(*encoder),
+    return std::unique_ptr<Camera>(new Camera(options, clip, connection, std::move(socket), std::move(*encoder),
                                               std::move(*format), stop, std::move(report)));
 }
 
-Camera::Camera(const CameraOptions& options, const Clip& clip, Fd socket, std::unique_ptr<LiveEncoder> encoder,
-               std::unique_ptr<StreamFormat> format, const std::stop_token& stop,
+Camera::Camera(const CameraOptions& options, const Clip& clip, const ConnectOptions& connection, Fd socket,
+               std::unique_ptr<LiveEncoder> encoder, std::unique_ptr<StreamFormat> format, const std::stop_token& stop,
                std::function<void(const CameraStats&)> report)
     : options_(options),
       clip_(clip),
@@ -57,8 +65,13 @@ Camera::Camera(const CameraOptions& options, const Clip& clip, Fd socket, std::u
       report_(std::move(report)),
       interval_ns_(static_cast<uint64_t>(1e9 / options.rate.fps)) {
     stats_.camera = options.camera;
-    stats_.local_port = local_port(socket_.get());
-    stats_.congestion_control = congestion_control_of(socket_.get());
+    if (options.destination != nullptr) {
+        redial_.emplace(options.camera, *options.destination, connection, options.redial);
+        stats_.link.emplace();
+    } else {
+        stats_.local_port = local_port(socket_.get());
+        stats_.congestion_control = congestion_control_of(socket_.get());
+    }
     stats_.target_kbps = rate_.kbps();
 }
 
@@ -71,7 +84,9 @@ Result<bool> Camera::step() {
         stats_.start_ns = now_ns();
         next_tick_ns_ = stats_.start_ns + options_.start_delay_ns;
         next_report_ns_ = stats_.start_ns + second_ns;
-        queue(format_->hello(), false);
+        if (!redial_) {
+            queue(format_->hello(), false);
+        }
     }
     Result<bool> more = step_phase();
     if (!more || !*more) {
@@ -128,7 +143,7 @@ Result<bool> Camera::frame() {
     input.app_limited = stats_.tcp.app_limited;
     input.srtt_us = stats_.tcp.srtt_us;
 
-    if (!may_wait) {
+    if (socket_.valid() && !may_wait) {
         woken = wait(next_tick_ns_, true);
         if (!woken) {
             return woken.error();
@@ -138,8 +153,12 @@ Result<bool> Camera::frame() {
         }
         input.skipped = *woken == Wake::time;
     }
-    stats_.target_kbps = rate_.update(input);
-    if (input.skipped) {
+    if (socket_.valid()) {
+        stats_.target_kbps = rate_.update(input);
+    }
+    if (!socket_.valid()) {
+        stats_.link->frames_away++;
+    } else if (input.skipped) {
         stats_.frames_skipped++;
     } else {
         Result<EncodedFrame> encoded = encoder_->encode(clip_.picture(picture), stats_.target_kbps, capture_ns);
@@ -179,11 +198,16 @@ Result<bool> Camera::frame() {
 
 Result<Camera::Wake> Camera::wait(uint64_t until_ns, bool for_writable) {
     for (;;) {
-        bool sending = pending_at_ < pending_.size();
-        short events = static_cast<short>(POLLRDHUP | (sending || for_writable ? POLLOUT : 0));
-        pollfd fds[2] = {{socket_.get(), events, 0}, {wake_.fd(), POLLIN, 0}};
         uint64_t now = now_ns();
-        timespec timeout = to_timespec(until_ns > now ? until_ns - now : 0);
+        if (redial_) {
+            connect_again(now);
+        }
+        const bool away = !socket_.valid();
+        bool sending = pending_at_ < pending_.size();
+        short events = static_cast<short>(POLLRDHUP | (sending || for_writable || away ? POLLOUT : 0));
+        pollfd fds[2] = {{away ? redial_->fd() : socket_.get(), events, 0}, {wake_.fd(), POLLIN, 0}};
+        const uint64_t due_ns = redial_ ? std::min(until_ns, redial_->due_ns()) : until_ns;
+        timespec timeout = to_timespec(due_ns > now ? due_ns - now : 0);
         int ready = ppoll(fds, 2, &timeout, nullptr);
         if (ready < 0 && errno != EINTR) {
             return Error{fmt::format("camera {}: poll: {}", options_.camera, errno_text(errno))};
@@ -191,12 +215,19 @@ Result<Camera::Wake> Camera::wait(uint64_t until_ns, bool for_writable) {
         if (ready > 0 && fds[1].revents != 0) {
             return Wake::stopped;
         }
+        if (away) {
+            // connect_again() looks at the attempt.
+            if (now_ns() >= until_ns) {
+                return Wake::time;
+            }
+            continue;
+        }
         if (ready > 0 && (fds[0].revents & (POLLERR | POLLHUP | POLLRDHUP)) != 0) {
-            int error = 0;
-            socklen_t length = sizeof error;
-            getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &length);
-            return Error{fmt::format("camera {}: the connection broke: {}", options_.camera,
-                                     error != 0 ? errno_text(error) : "the receiver closed it")};
+            const int error = socket_error(socket_.get());
+            if (Status goes_on = lost(error != 0 ? errno_text(error) : "the receiver closed it"); !goes_on) {
+                return goes_on.error();
+            }
+            continue;
         }
         if (ready > 0 && (fds[0].revents & POLLOUT) != 0) {
             if (!sending) {
@@ -225,7 +256,7 @@ Status Camera::flush() {
             if (errno == EAGAIN) {
                 return {};
             }
-            return Error{fmt::format("camera {}: the connection broke: {}", options_.camera, errno_text(errno))};
+            return lost(errno_text(errno));
         }
         pending_at_ += static_cast<size_t>(sent);
         stats_.bytes += static_cast<uint64_t>(sent);
@@ -236,15 +267,62 @@ Status Camera::flush() {
     return {};
 }
 
+void Camera::connect_again(uint64_t now) {
+    Fd socket = redial_->step(now);
+    if (!socket.valid()) {
+        return;
+    }
+    socket_ = std::move(socket);
+    stats_.local_port = local_port(socket_.get());
+    stats_.congestion_control = congestion_control_of(socket_.get());
+    encoder_->begin_anew();
+    queue(format_->hello(), false);
+}
+
+Status Camera::lost(const std::string& why) {
+    if (!redial_) {
+        return Error{fmt::format("camera {}: the connection broke: {}", options_.camera, why)};
+    }
+    abandon();
+    socket_.reset();
+    stats_.tcp = {};
+    redial_->broke(why, now_ns());
+    return {};
+}
+
+void Camera::abandon() {
+    stats_.link->frames_abandoned += frame_ends_.size();
+    stats_.link->bytes_abandoned += pending_.size() - pending_at_;
+    pending_.clear();
+    pending_at_ = 0;
+    frame_ends_.clear();
+}
+
+Result<bool> Camera::unconfirmed(const std::string& why) {
+    if (!redial_) {
+        return Error{fmt::format("camera {}: {}", options_.camera, why)};
+    }
+    // The server went while we did: nothing that could be mended.
+    abandon();
+    spdlog::warn("camera {}: {}", options_.camera, why);
+    return false;
+}
+
 // The frame under way goes first; then the end record. The receiver closes when it has read that.
 Result<bool> Camera::drain() {
     if (Status sent = flush(); !sent) {
         return sent.error();
     }
+    if (!socket_.valid()) {
+        return false;  // nobody is there to be told
+    }
     if (pending_at_ == pending_.size() && !ending_) {
         queue_end();
         if (Status sent = flush(); !sent) {
             return sent.error();
+        }
+        if (!socket_.valid()) {
+            return false;
         }
         if (pending_at_ == pending_.size()) {
             shutdown(socket_.get(), SHUT_WR);
@@ -253,8 +331,7 @@ Result<bool> Camera::drain() {
     bool sending = pending_at_ < pending_.size();
     uint64_t now = now_ns();
     if (now >= drain_until_ns_) {
-        return Error{fmt::format("camera {}: the receiver did not confirm the end within {} s", options_.camera,
-                                 drain_ns / second_ns)};
+        return unconfirmed(fmt::format("the receiver did not confirm the end within {} s", drain_ns / second_ns));
     }
     pollfd fd = {socket_.get(), static_cast<short>(sending ? POLLOUT : POLLIN), 0};
     timespec timeout = to_timespec(drain_until_ns_ - now);
@@ -269,7 +346,7 @@ Result<bool> Camera::drain() {
         if (Status sent = flush(); !sent) {
             return sent.error();
         }
-        if (ending_ && pending_at_ == pending_.size()) {
+        if (socket_.valid() && ending_ && pending_at_ == pending_.size()) {
             shutdown(socket_.get(), SHUT_WR);
         }
         return true;
@@ -277,8 +354,7 @@ Result<bool> Camera::drain() {
     char byte = 0;
     ssize_t got = recv(socket_.get(), &byte, sizeof byte, MSG_DONTWAIT);
     if (got < 0 && errno != EAGAIN && errno != EINTR) {
-        return Error{fmt::format("camera {}: the connection broke before the end was confirmed: {}", options_.camera,
-                                 errno_text(errno))};
+        return unconfirmed(fmt::format("the connection broke before the end was confirmed: {}", errno_text(errno)));
     }
     stats_.ended = got == 0;
     return got != 0;
@@ -313,6 +389,11 @@ void Camera::observe() {
         stats_.tcp = tcp_state(socket_.get());
     }
     stats_.process_bytes = pending_.size() - pending_at_;
+    if (redial_) {
+        stats_.link->connected = socket_.valid();
+        stats_.link->connections = redial_->connections();
+        stats_.link->failures = redial_->failures();
+    }
     stats_.regions = encoder_->regions();
 }
 

@@ -87,8 +87,9 @@ Status Encoder::set_kbps(double kbps) {
     return {};
 }
 
-Result<EncodedFrame> Encoder::encode(const Picture& picture) {
+Result<EncodedFrame> Encoder::encode(const Picture& picture, bool key) {
     x264_picture_t in = x264_input(picture, size_, frames_++);
+    in.i_type = key ? X264_TYPE_IDR : X264_TYPE_AUTO;
     Result<X264Output> out = x264_encode(x264_.get(), in);
     if (!out) {
         return out.error();

@@ -29,7 +29,8 @@ public:
     static Result<Encoder> open(Size size, double fps, double kbps);
     // Takes effect with the next frame.
     Status set_kbps(double kbps);
-    Result<EncodedFrame> encode(const Picture& picture);
+    // `key`: a key frame, whenever the next one would be due.
+    Result<EncodedFrame> encode(const Picture& picture, bool key = false);
 
 private:
     Encoder() = default;

@@ -1,6 +1,8 @@
 // See live_encoder.h.
 #include "userspace/video/live_encoder.h"
 
+#include <utility>
+
 namespace adapath::video {
 
 namespace {
@@ -13,11 +15,14 @@ public:
         if (Status set = encoder_.set_kbps(kbps); !set) {
             return set.error();
         }
-        return encoder_.encode(picture);
+        return encoder_.encode(picture, std::exchange(anew_, false));
     }
+
+    void begin_anew() override { anew_ = true; }
 
 private:
     Encoder encoder_;
+    bool anew_ = false;
 };
 
 }  // namespace

@@ -20,7 +20,7 @@ struct BackgroundStats {
     bool sending = false;   // the last chunk; else it was uniform
     uint64_t chunks = 0;    // sent with it
     uint64_t epochs = 0;    // begun
-    uint64_t lost = 0;      // that the server asked to be begun anew
+    uint64_t lost = 0;      // that the server asked to be begun anew, or that ended with a connection
     uint64_t trials = 0;    // ended
     double ratio = 0;       // its bytes over uniform quality's, as last measured; 0: not yet
     uint64_t also = 0;      // pictures that were encoded a second time, to be measured
@@ -31,8 +31,10 @@ struct BackgroundStats {
 // What an encoder of regions did so far.
 struct RegionStats {
     uint64_t chunks = 0;
-    uint64_t decided = 0;  // by a snapshot
-    uint64_t uniform = 0;  // by none
+    uint64_t cut = 0;       // of them, ended by begin_anew()
+    uint64_t decided = 0;   // by a snapshot
+    uint64_t explored = 0;  // of them, in one quality all the same
+    uint64_t uniform = 0;   // by none
     uint64_t samples_lost = 0;
     uint32_t generation = 0;  // of the last chunk; 0: uniform
     uint64_t switches = 0;
@@ -51,6 +53,8 @@ public:
     virtual ~LiveEncoder() = default;
     // The frame of a picture that was taken at this time, at a target of so many kbit/s.
     virtual Result<EncodedFrame> encode(const Picture& picture, double kbps, uint64_t now_ns) = 0;
+    // What was encoded so far is lost to whoever gets the next frame: that begins anew, and nothing waits any more.
+    virtual void begin_anew() = 0;
     // Bytes of what was encoded so far that the target rate would not have carried away by now, where the encoder means
     // them to wait: a key frame of its own quality is many frames' worth, which those after it make up for.
     [[nodiscard]] virtual uint64_t planned_backlog(double /*kbps*/, uint64_t /*now_ns*/) const { return 0; }

@@ -104,12 +104,27 @@ int wait_connected(int fd, int stop_fd, int timeout_ms) {
             return ECANCELED;
         }
         if (ready > 0 && fds[0].revents != 0) {
-            int error = 0;
-            socklen_t length = sizeof error;
-            getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
-            return error;
+            return socket_error(fd);
         }
     }
+}
+
+// Of a socket that is not connected yet.
+Status set_options(int fd, const ConnectOptions& options) {
+    // Before connecting, so that the whole life of the connection is under one congestion control.
+    if (!options.congestion_control.empty()) {
+        if (Status set = set_congestion_control(fd, options.congestion_control); !set) {
+            return set;
+        }
+    }
+    // Frames are written whole; their last segment must not wait for an ACK (Nagle).
+    if (Status set = set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY"); !set) {
+        return set;
+    }
+    if (Status set = set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, options.notsent_lowat, "TCP_NOTSENT_LOWAT"); !set) {
+        return set;
+    }
+    return set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, user_timeout_ms, "TCP_USER_TIMEOUT");
 }
 
 }  // namespace
@@ -174,21 +189,7 @@ Result<Fd> connect_tcp(const HostPort& to, const ConnectOptions& options, const 
             last = errno_text(errno);
             continue;
         }
-        // Before connecting, so that the whole life of the connection is under one congestion control.
-        if (!options.congestion_control.empty()) {
-            if (Status set = set_congestion_control(fd.get(), options.congestion_control); !set) {
-                return set.error();
-            }
-        }
-        // Frames are written whole; their last segment must not wait for an ACK (Nagle).
-        if (Status set = set_int(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY"); !set) {
-            return set.error();
-        }
-        if (Status set = set_int(fd.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, options.notsent_lowat, "TCP_NOTSENT_LOWAT");
-            !set) {
-            return set.error();
-        }
-        if (Status set = set_int(fd.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, user_timeout_ms, "TCP_USER_TIMEOUT"); !set) {
+        if (Status set = set_options(fd.get(), options); !set) {
             return set.error();
         }
         int error = connect(fd.get(), at->ai_addr, at->ai_addrlen) == 0 ? 0 : errno;
@@ -204,6 +205,37 @@ Result<Fd> connect_tcp(const HostPort& to, const ConnectOptions& options, const 
         }
     }
     return Error{fmt::format("cannot connect to {}:{}: {}", to.host, to.port, last)};
+}
+
+Result<Fd> begin_connect(const SocketAddress& to, const ConnectOptions& options) {
+    Fd fd(socket(to.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP));
+    if (!fd.valid()) {
+        return Error{errno_text(errno)};
+    }
+    if (Status set = set_options(fd.get(), options); !set) {
+        return set.error();
+    }
+    if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&to.address), to.length) != 0 && errno != EINPROGRESS) {
+        return Error{errno_text(errno)};
+    }
+    return fd;
+}
+
+int socket_error(int fd) {
+    int error = 0;
+    socklen_t length = sizeof error;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
+}
+
+Status check_congestion_control(const std::string& name) {
+    if (name.empty()) {
+        return {};
+    }
+    const Fd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP));
+    if (!fd.valid()) {
+        return Error{fmt::format("a socket: {}", errno_text(errno))};
+    }
+    return set_congestion_control(fd.get(), name);
 }
 
 Result<Fd> listen_tcp(const HostPort& at) {

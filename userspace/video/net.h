@@ -7,6 +7,8 @@
 #include <string>
 #include <utility>
 
+#include <sys/socket.h>
+
 #include "codegen/result.h"
 
 namespace adapath::video {
@@ -63,6 +65,18 @@ struct ConnectOptions {
 };
 // A connected, non-blocking TCP socket. Stops early with an error when the token is stopped.
 Result<Fd> connect_tcp(const HostPort& to, const ConnectOptions& options, const std::stop_token& stop);
+
+struct SocketAddress {
+    sockaddr_storage address{};
+    socklen_t length = 0;
+};
+// A non-blocking TCP socket that connects to that address: done, or failed (socket_error()), once it can be written to.
+// The options' timeout is the caller's.
+Result<Fd> begin_connect(const SocketAddress& to, const ConnectOptions& options);
+// What went wrong since this was last asked, an errno; 0: nothing.
+[[nodiscard]] int socket_error(int fd);
+// Whether sockets may have it. An empty name: the kernel's default, always.
+Status check_congestion_control(const std::string& name);
 
 // A listening, non-blocking TCP socket; port 0 lets the kernel choose.
 Result<Fd> listen_tcp(const HostPort& at);

@@ -53,7 +53,9 @@ Json background_json(const BackgroundStats& background) {
 Json regions_json(const RegionStats& regions) {
     Json json = {{"generation", regions.generation},
                  {"chunks", regions.chunks},
+                 {"cut", regions.cut},
                  {"decided", regions.decided},
+                 {"explored", regions.explored},
                  {"uniform", regions.uniform},
                  {"switches", regions.switches},
                  {"samples_lost", regions.samples_lost},
@@ -68,6 +70,15 @@ Json regions_json(const RegionStats& regions) {
         json["background"] = background_json(*regions.background);
     }
     return json;
+}
+
+Json link_json(const LinkStats& link) {
+    return {{"connected", link.connected},
+            {"connections", link.connections},
+            {"failures", link.failures},
+            {"frames_away", link.frames_away},
+            {"frames_abandoned", link.frames_abandoned},
+            {"bytes_abandoned", link.bytes_abandoned}};
 }
 
 }  // namespace
@@ -125,6 +136,9 @@ Json second_json(const CameraStats& stats, uint64_t now_ns) {
                  {"notsent_bytes", stats.tcp.notsent_bytes},
                  {"backlog_bytes", stats.tcp.backlog_bytes},
                  {"process_bytes", stats.process_bytes}};
+    if (stats.link) {
+        json["connection"] = link_json(*stats.link);
+    }
     if (stats.regions) {
         json["qp"] = regions_json(*stats.regions);
     }
@@ -167,6 +181,9 @@ Json summary_json(const CameraStats& stats) {
                  {"min_rtt_us", stats.tcp.min_rtt_us},
                  {"retransmits", stats.tcp.retransmits},
                  {"ended", stats.ended}};
+    if (stats.link) {
+        json["connection"] = link_json(*stats.link);
+    }
     if (stats.regions) {
         json["qp"] = regions_json(*stats.regions);
     }
@@ -204,6 +221,8 @@ Json summary_json(const StreamStats& stats) {
 
 Json summary_json(const std::vector<CameraStats>& cameras) {
     CameraStats total;
+    uint64_t away = 0;
+    uint64_t abandoned = 0;
     double rate = 0;
     Json list = Json::array();
     for (const CameraStats& stats : cameras) {
@@ -216,6 +235,8 @@ Json summary_json(const std::vector<CameraStats>& cameras) {
         total.frames_overrun += stats.frames_overrun;
         total.bytes += stats.bytes;
         total.tcp.retransmits += stats.tcp.retransmits;
+        away += stats.link ? stats.link->frames_away : 0;
+        abandoned += stats.link ? stats.link->frames_abandoned : 0;
     }
     return {{"cameras", std::move(list)},
             {"total",
@@ -223,6 +244,8 @@ Json summary_json(const std::vector<CameraStats>& cameras) {
               {"frames_sent", total.frames_sent},
               {"frames_skipped", total.frames_skipped},
               {"frames_overrun", total.frames_overrun},
+              {"frames_away", away},
+              {"frames_abandoned", abandoned},
               {"bytes", total.bytes},
               {"kbps", rate},
               {"retransmits", total.tcp.retransmits}}}};

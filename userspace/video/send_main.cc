@@ -12,12 +12,14 @@
 
 #include "codegen/version.h"
 #include "userspace/camera/record_stream.h"
+#include "userspace/qp/live_selector.h"
 #include "userspace/qp/region_live_encoder.h"
 #include "userspace/relay/feedback.h"
 #include "userspace/relay/record_bytes.h"
 #include "userspace/relay/vision_options.h"
 #include "userspace/video/camera.h"
 #include "userspace/video/clip.h"
+#include "userspace/video/destination.h"
 #include "userspace/video/report.h"
 #include "userspace/video/tool.h"
 
@@ -124,6 +126,13 @@ int run(const Options& options) {
             stats->write(second_json(camera, now_ns()).dump());
         }
     };
+    if (!options.qp.directory.empty() && !options.qp.background) {
+        // Nothing that a sender hears says whether they pay (docs/qp.md), so that it cannot be left to a trial.
+        spdlog::warn(
+            "--qp alone: two qualities by the selector's mask mostly took more bytes than one quality for the same "
+            "accuracy, and whether they save here is not found out; --qp-background saves, and stops where it does "
+            "not");
+    }
     const bool regions = !options.qp.directory.empty() || options.qp.background;
     const LiveEncoderFactory encoder = regions ? region_encoders(options.qp) : LiveEncoderFactory(open_plain_encoder);
     relay::FeedbackOptions feedback_options = options.feedback;
@@ -136,6 +145,12 @@ int run(const Options& options) {
         if (Status read = relay::read_keys(options.keys, feedback_options); !read) {
             return fail(read.error());
         }
+    }
+    // A receiver of measurements counts a broken connection as a failure, and so does its sender. A server's cameras go
+    // on: it may restart, and the link may be gone for a while.
+    std::optional<Destination> destination;
+    if (!options.feedback.gateway.empty()) {
+        destination.emplace(*server);
     }
     std::vector<std::unique_ptr<Camera>> cameras;
     for (unsigned i = 0; i < options.cameras; i++) {
@@ -153,6 +168,7 @@ int run(const Options& options) {
         camera.encoder = encoder;
         if (!options.feedback.gateway.empty()) {
             camera.format = camera::record_streams(options.feedback.gateway);
+            camera.destination = &*destination;
         }
         camera.duration_ns = static_cast<uint64_t>(options.duration_s * 1e9);
         Result<std::unique_ptr<Camera>> connected =
@@ -163,7 +179,8 @@ int run(const Options& options) {
         cameras.push_back(std::move(*connected));
     }
     spdlog::info("{} cameras to {} with {}, {} fps, {}", options.cameras, options.server,
-                 cameras.front()->stats().congestion_control, options.fps,
+                 options.congestion_control.empty() ? "the kernel's congestion control" : options.congestion_control,
+                 options.fps,
                  options.saturate   ? "saturating"
                  : options.adaptive ? fmt::format("{} to {} kbit/s each", options.min_kbps, options.max_kbps)
                                     : fmt::format("{} kbit/s each", options.start_kbps));
@@ -220,6 +237,9 @@ int run(const Options& options) {
     spdlog::info("{} frames sent, {} skipped before encoding, {} missed for want of CPU, {} kbit/s, {} retransmits",
                  total["frames_sent"].dump(), total["frames_skipped"].dump(), total["frames_overrun"].dump(),
                  total["kbps"].dump(), total["retransmits"].dump());
+    if (const uint64_t away = total["frames_away"]; away > 0) {
+        spdlog::warn("{} frames were not encoded while the server was away", away);
+    }
     if (stats) {
         if (Status written = stats->status(); !written) {
             return fail(written.error());
@@ -237,7 +257,9 @@ int main(int argc, char** argv) {
         "each socket delivers; a frame that the socket does not want in time is skipped before it is encoded.\n"
         "To adapath-video-recv, or with --gateway to adapath-server as that gateway's cameras; with --vision the "
         "server's "
-        "reports come back: regions that it wants to see better, and lost backgrounds.\n"
+        "reports come back: regions that it wants to see better, and lost backgrounds. While that server is away, "
+        "video "
+        "is dropped, and the connection tried again and again.\n"
         "Exit codes: 0 done (also after SIGINT or SIGTERM), 1 a stream or file failed, 2 wrong usage."};
     app.set_version_flag("--version", adapath::kVersion);
     Options options;
@@ -299,8 +321,9 @@ int main(int argc, char** argv) {
         ->needs(vision);
     CLI::Option* qp = app.add_option("--qp", options.qp.directory,
                                      "Regions of two qualities: the directory that adapathd's app qp shares "
-                                     "(host_directory). Without a snapshot there, "
-                                     "each chunk has one quality");
+                                     "(host_directory). Without a snapshot there, each chunk has one quality. Mostly "
+                                     "costs bytes at equal accuracy; with --qp-background its samples are all that is "
+                                     "made of it");
     CLI::Option* background =
         app.add_flag("--qp-background", options.qp.background,
                      "The server remembers the background (adapath-server only): what stands still is sent once, what "
@@ -320,6 +343,15 @@ int main(int argc, char** argv) {
                 ->check(CLI::Range(-1000.0, 1000.0)));
     with_qp(app.add_option("--qp-dilation", options.qp.dilation, "And those so many macroblocks away")
                 ->check(CLI::Range(0, 255)));
+    with_qp(app.add_option("--qp-samples", options.qp.samples,
+                           "Macroblocks a chunk that adapathd is told of, some 2 KB each: more of them prove and teach "
+                           "more; those that it does not fetch in time are lost")
+                ->check(CLI::Range(1U, kQpSamplesMost)));
+    with_qp(app.add_option("--qp-explore", options.qp.explore,
+                           "Share of the chunks that have one quality whatever the selector says, so that the server's "
+                           "labels, from which it learns, do not lean to what it chose; 0: none. Without "
+                           "--qp-background only, with which it has no say")
+                ->check(CLI::Range(0.0, 0.99)));
     with_either(app.add_option("--qp-gap", options.qp.gap,
                                "Quantisers between the two qualities; with --qp-background, between what is shown and "
                                "regions that the server asks for")

@@ -1,5 +1,5 @@
 // See destination.h.
-#include "userspace/relay/destination.h"
+#include "userspace/video/destination.h"
 
 #include <chrono>
 #include <cstring>
@@ -10,14 +10,14 @@
 
 #include <spdlog/spdlog.h>
 
-namespace adapath::relay {
+namespace adapath::video {
 
 namespace {
 
 // Between two look-ups.
 constexpr std::chrono::seconds pause{2};
 
-Result<std::vector<SocketAddress>> ask_resolver(const video::HostPort& server) {
+Result<std::vector<SocketAddress>> ask_resolver(const HostPort& server) {
     addrinfo hints{};
     hints.ai_socktype = SOCK_STREAM;
     addrinfo* found = nullptr;
@@ -37,7 +37,7 @@ Result<std::vector<SocketAddress>> ask_resolver(const video::HostPort& server) {
 
 }  // namespace
 
-Destination::Destination(video::HostPort server, Lookup lookup)
+Destination::Destination(HostPort server, Lookup lookup)
     : state_(new State{.server = std::move(server), .lookup = lookup ? std::move(lookup) : ask_resolver}) {
     // Not joined: getaddrinfo() can't be interrupted, and takes half a minute where no resolver answers.
     std::thread([state = state_] { run(*state); }).detach();
@@ -89,4 +89,4 @@ void Destination::run(State& state) {
     }
 }
 
-}  // namespace adapath::relay
+}  // namespace adapath::video

@@ -9,24 +9,17 @@
 #include <mutex>
 #include <vector>
 
-#include <sys/socket.h>
-
 #include "codegen/result.h"
 #include "userspace/video/net.h"
 
-namespace adapath::relay {
-
-struct SocketAddress {
-    sockaddr_storage address{};
-    socklen_t length = 0;
-};
+namespace adapath::video {
 
 class Destination {
 public:
     // May take as long as it likes; the error is getaddrinfo()'s.
-    using Lookup = std::function<Result<std::vector<SocketAddress>>(const video::HostPort& server)>;
+    using Lookup = std::function<Result<std::vector<SocketAddress>>(const HostPort& server)>;
 
-    explicit Destination(video::HostPort server, Lookup lookup = {});
+    explicit Destination(HostPort server, Lookup lookup = {});
     // Does not wait for a look-up that is under way.
     ~Destination();
     Destination(const Destination&) = delete;
@@ -35,12 +28,12 @@ public:
     [[nodiscard]] std::vector<SocketAddress> addresses() const;  // empty while nothing is known
     // Those were of no use: look the name up again, soon.
     void refresh();
-    [[nodiscard]] const video::HostPort& server() const { return state_->server; }
+    [[nodiscard]] const HostPort& server() const { return state_->server; }
 
 private:
     // Whoever ends last, the owner or the thread, frees it.
     struct State {
-        video::HostPort server;
+        HostPort server;
         Lookup lookup;
         std::mutex mutex{};  // guards what follows
         std::condition_variable changed{};
@@ -53,4 +46,4 @@ private:
     const std::shared_ptr<State> state_;
 };
 
-}  // namespace adapath::relay
+}  // namespace adapath::video
