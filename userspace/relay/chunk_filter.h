@@ -8,8 +8,8 @@
 
 namespace adapath::relay {
 
-// So many times as long as a main stream's pictures a sub stream's may wait: it is soon sent when the uplink comes back,
-// and then the rest of its chunk can be decoded.
+// So many times as long as a main stream's pictures a sub stream's may wait: it is soon sent when the uplink comes
+// back, and then the rest of its chunk can be decoded.
 inline constexpr uint64_t sub_patience = 3;
 
 // What a camera's queue has no room for any more.

@@ -87,8 +87,8 @@ public:
     [[nodiscard]] uint32_t drop_late(uint64_t now_us);
     // The camera lives: connects, should nothing have done so yet.
     void wake(uint64_t now_us);
-    // Sends what the socket takes, as long as it holds less than `in_flight_most` bytes that are not acknowledged, and tells
-    // how many it then holds.
+    // Sends what the socket takes, as long as it holds less than `in_flight_most` bytes that are not acknowledged, and
+    // tells how many it then holds.
     enum class Part : uint8_t { all, all_but_main };
     uint64_t flush(uint64_t in_flight_most = ~uint64_t{0}, Part part = Part::all);
     // The last flush() left something in the queue for that limit, not for the socket's.

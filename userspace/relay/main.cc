@@ -239,13 +239,15 @@ int main(int argc, char** argv) {
     app.add_option("--congestion-control", options.relay.connection.congestion_control,
                    "Of the uplink's connections; the kernel's default where it is not there or not allowed")
         ->capture_default_str();
-    app.add_option("--queue-seconds", options.queue_s,
-                   "Age of a rendition's queue from which on its new chunks are dropped; of a sub stream's three times that")
+    app.add_option(
+           "--queue-seconds", options.queue_s,
+           "Age of a rendition's queue from which on its new chunks are dropped; of a sub stream's three times that")
         ->check(CLI::Range(0.05, 60.0))
         ->capture_default_str();
-    app.add_option("--late-seconds", options.late_s,
-                   "Pictures that waited so long in the queue are dropped, with the rest of their chunk (of a sub stream three "
-                   "times as long); 0: never")
+    app.add_option(
+           "--late-seconds", options.late_s,
+           "Pictures that waited so long in the queue are dropped, with the rest of their chunk (of a sub stream three "
+           "times as long); 0: never")
         ->check(CLI::Range(0.0, 60.0))
         ->capture_default_str();
     app.add_option("--queue-kb", options.queue_kb, "Size of a rendition's queue from which on they are, KiB")

@@ -41,7 +41,7 @@ struct PriceOptions {
     // late: a price that it drove up would cost seconds of sub streams after it. Below this share of what all sub
     // streams ask for it is the queue that drops, lastingly too.
     double crowd = 0.25;
-    double budget = 0;          // bytes/s that the cameras may have at most, however wide the uplink is; 0: all of it
+    double budget = 0;  // bytes/s that the cameras may have at most, however wide the uplink is; 0: all of it
 };
 
 // Of the interval that just ended, sums over all cameras' connections.

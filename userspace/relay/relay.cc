@@ -31,7 +31,7 @@ constexpr uint64_t pace_us = 5'000;
 // A sub stream may have so much in flight whatever the others have, and all together no less: with nothing under way
 // nobody would see the uplink come back.
 constexpr uint64_t in_flight_least = 2 * 1448;
-constexpr double picture_share = 1.0 / 32;  // of the newest picture, in the mean of their sizes
+constexpr double picture_share = 1.0 / 32;    // of the newest picture, in the mean of their sizes
 constexpr uint64_t measured_us = 60'000'000;  // so long a measured gain counts
 constexpr uint64_t stuck_us = 1'000'000;
 // A path that got longer is believed slowly, since a queue of ours looks alike until it is gone.
@@ -334,8 +334,8 @@ void Relay::note_picture(Camera& camera, uint32_t timestamp, uint32_t bytes) {
     camera.picture_bytes += bytes;
 }
 
-// Of equals the one whose turn it is. A camera that nobody has measured lately is as good as the others on average: last
-// of all, it would never be measured.
+// Of equals the one whose turn it is. A camera that nobody has measured lately is as good as the others on average:
+// last of all, it would never be measured.
 void Relay::sort_by_gain(uint64_t now) {
     double sum = 0;
     size_t known = 0;
@@ -381,8 +381,8 @@ void Relay::limit_in_flight(double min_rtt_s, double srtt_s, double seconds) {
 // What may be in flight goes to the sub streams first, each camera's in its turn, and to the main streams by what they
 // gain: when the uplink drops, what it has no room for is what is worth least.
 void Relay::send() {
-    const bool any = std::ranges::any_of(
-        cameras_, [](const Camera& camera) { return camera.touched || camera.connection->held(); });
+    const bool any =
+        std::ranges::any_of(cameras_, [](const Camera& camera) { return camera.touched || camera.connection->held(); });
     if (!any) {
         return;
     }
@@ -406,8 +406,8 @@ void Relay::send() {
             return;
         }
         const uint64_t room = in_flight_most_ > all ? in_flight_most_ - all : 0;
-        const uint64_t before = std::exchange(
-            camera.in_flight, camera.connection->flush(std::max(camera.in_flight + room, least), part));
+        const uint64_t before =
+            std::exchange(camera.in_flight, camera.connection->flush(std::max(camera.in_flight + room, least), part));
         if (!camera.stuck && camera.in_flight > before) {
             all += camera.in_flight - before;
         }

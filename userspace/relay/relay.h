@@ -79,13 +79,13 @@ private:
         // Of the main stream, at the last step of the price.
         uint64_t main_bytes_seen = 0;
         uint64_t late_bytes_seen = 0;
-        uint32_t picture = 0;      // main's newest, its timestamp ...
-        double picture_bytes = 0;  // ... and so far its size
-        double usual_picture = 0;  // bytes of a main picture, mean of the last dozens; 0: none came
-        double gain_per_byte = 0;  // accuracy, as last measured
+        uint32_t picture = 0;       // main's newest, its timestamp ...
+        double picture_bytes = 0;   // ... and so far its size
+        double usual_picture = 0;   // bytes of a main picture, mean of the last dozens; 0: none came
+        double gain_per_byte = 0;   // accuracy, as last measured
         uint64_t delivered_us = 0;  // when something of it was last acknowledged
-        bool stuck = false;      // nothing of it moves: the server does not read, or the connection is dead
-        uint64_t in_flight = 0;  // within send()
+        bool stuck = false;         // nothing of it moves: the server does not read, or the connection is dead
+        uint64_t in_flight = 0;     // within send()
         uint64_t heard_us = 0;
         uint64_t offered = 0;  // bytes since the last step of the price
         bool touched = false;  // has something to flush
@@ -144,7 +144,7 @@ private:
         uint64_t us = 0;  // when; 0: never
     };
     std::vector<Measured> measured_;  // of each camera
-    uint64_t strangers_ = 0;              // packets from addresses that are no camera's
+    uint64_t strangers_ = 0;          // packets from addresses that are no camera's
     uint64_t stepped_us_ = 0;
     uint64_t reported_us_ = 0;
     MarketSink market_sink_;
