@@ -76,6 +76,7 @@ public:
 
     [[nodiscard]] double delay_s() const { return delay_s_; }          // queueing delay at the last step
     [[nodiscard]] double capacity() const { return capacity_; }        // the uplink's, bytes/s; 0 = unknown
+    [[nodiscard]] double delivered() const { return delivered_; }      // bytes/s, smoothed
     [[nodiscard]] double whole_price() const { return whole_price_; }  // accuracy for the whole uplink
 
 private:

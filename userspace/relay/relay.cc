@@ -38,6 +38,7 @@ constexpr uint64_t stuck_us = 1'000'000;
 constexpr double path_longer_s = 5;
 constexpr double path_shorter_s = 0.5;
 constexpr double path_most_s = 2;
+constexpr double idle_rate = 64e3;  // bytes/s: so much is begun with
 // A camera that select gives nothing gets a chunk of its sub stream every ADP_SELECT_STARVED_US: so long it counts.
 constexpr uint64_t sharing_us = ADP_SELECT_STARVED_US + 5'000'000;
 // A packet can't have waited longer in the socket; else the clocks were set meanwhile.
@@ -374,8 +375,10 @@ void Relay::limit_in_flight(double min_rtt_s, double srtt_s, double seconds) {
     const double path = std::clamp(srtt_s - options_.in_flight_s, min_rtt_s, path_most_s);
     const double constant = path > path_s_ ? path_longer_s : path_shorter_s;
     path_s_ = std::max(path_s_ + (path - path_s_) * (1 - std::exp(-seconds / constant)), min_rtt_s);
-    in_flight_most_ =
-        static_cast<uint64_t>(controller_.capacity() * (path_s_ + options_.in_flight_s)) + in_flight_least;
+    // While cameras send less than the uplink carries nobody knows how much that is, and the capacity is only thought
+    // to grow: then twice what was delivered is enough for their bursts, and not too much when the uplink drops.
+    const double rate = std::min(controller_.capacity(), std::max(2 * controller_.delivered(), idle_rate));
+    in_flight_most_ = static_cast<uint64_t>(rate * (path_s_ + options_.in_flight_s)) + in_flight_least;
 }
 
 // What may be in flight goes to the sub streams first, each camera's in its turn, and to the main streams by what they
