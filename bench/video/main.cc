@@ -44,7 +44,7 @@ constexpr int exit_not_run = 3;
 constexpr int exit_interrupted = 130;
 
 // Counted up when figures are measured in another way.
-constexpr int measurement = 2;  // 2: the relay sends by what main streams gain, and limits what is in flight
+constexpr int measurement = 2;     // 2: the relay sends by what main streams gain, and limits what is in flight
 constexpr double overhead_s = 30;  // a group's starting and ending, before that was measured
 constexpr double warm_up_s = 10;
 
