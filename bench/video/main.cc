@@ -286,7 +286,7 @@ private:
             stage.snapshot = *snapshot;
             stage.daemon_config = free;
         } else if (policy == "threshold") {
-            const double threshold = best_threshold(cameras, link, offline);
+            const double threshold = best_threshold(cameras, link, offline).bytes;
             more = fmt::format("{:.0f} bytes", threshold);
             Result<std::string> snapshot = competitor(threshold_select(threshold), policy);
             if (!snapshot) {
@@ -324,7 +324,7 @@ private:
                               const OfflineOptions& offline) {
         const std::vector<uint32_t> mix = best_mix(cameras, link, offline);
         const OfflineScore fixed = play_offline(cameras, link, [&](size_t c, uint32_t) { return mix[c]; }, offline);
-        return std::min(fixed.rate, best_threshold_score(cameras, link, offline).rate);
+        return std::min(fixed.rate, best_threshold(cameras, link, offline).score.rate);
     }
 
     Json inputs(const std::string& policy, const arena::SeededTrace& trace, const Trace& link, size_t cameras) const {

@@ -169,14 +169,8 @@ std::vector<uint32_t> best_mix(std::span<const MeasuredCamera> cameras, const Tr
     return best;
 }
 
-namespace {
-
-struct Threshold {
-    double bytes = 0;
-    OfflineScore score{.f1 = -1};
-};
-
-Threshold find_threshold(std::span<const MeasuredCamera> cameras, const Trace& trace, const OfflineOptions& options) {
+TunedThreshold best_threshold(std::span<const MeasuredCamera> cameras, const Trace& trace,
+                              const OfflineOptions& options) {
     std::vector<double> sizes;
     for (const MeasuredCamera& camera : cameras) {
         for (uint32_t place = 0; place < camera.pictures.loop(); place += options.group) {
@@ -188,7 +182,7 @@ Threshold find_threshold(std::span<const MeasuredCamera> cameras, const Trace& t
     for (size_t i = 0; i < kThresholds && !sizes.empty(); i++) {
         thresholds.push_back(sizes[i * (sizes.size() - 1) / (kThresholds - 1)]);
     }
-    Threshold best;
+    TunedThreshold best;
     for (const double threshold : thresholds) {
         const OfflineScore score = play_offline(
             cameras, trace,
@@ -201,19 +195,9 @@ Threshold find_threshold(std::span<const MeasuredCamera> cameras, const Trace& t
             best = {threshold, score};
         }
     }
-    return best;
-}
-
-}  // namespace
-
-double best_threshold(std::span<const MeasuredCamera> cameras, const Trace& trace, const OfflineOptions& options) {
     // A snapshot's codes end at 1 MiB: more is never.
-    return std::min(find_threshold(cameras, trace, options).bytes, 1e6);
-}
-
-OfflineScore best_threshold_score(std::span<const MeasuredCamera> cameras, const Trace& trace,
-                                  const OfflineOptions& options) {
-    return find_threshold(cameras, trace, options).score;
+    best.bytes = std::min(best.bytes, 1e6);
+    return best;
 }
 
 }  // namespace adapath::video_bench

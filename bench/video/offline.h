@@ -41,12 +41,13 @@ using OfflineChoice = std::function<uint32_t(size_t camera, uint32_t place)>;
 [[nodiscard]] std::vector<uint32_t> best_mix(std::span<const MeasuredCamera> cameras, const Trace& trace,
                                              const OfflineOptions& options);
 
-// The mean size of a main chunk's P pictures from which on main is sent (threshold_select()): the best of some 24,
-// among them always and never.
-[[nodiscard]] double best_threshold(std::span<const MeasuredCamera> cameras, const Trace& trace,
-                                    const OfflineOptions& options);
-// What it then comes to.
-[[nodiscard]] OfflineScore best_threshold_score(std::span<const MeasuredCamera> cameras, const Trace& trace,
-                                                const OfflineOptions& options);
+struct TunedThreshold {
+    double bytes = 0;  // mean size of a main chunk's P pictures from which on main is sent (threshold_select())
+    OfflineScore score{.f1 = -1};
+};
+
+// The best of some 24, among them always and never.
+[[nodiscard]] TunedThreshold best_threshold(std::span<const MeasuredCamera> cameras, const Trace& trace,
+                                            const OfflineOptions& options);
 
 }  // namespace adapath::video_bench

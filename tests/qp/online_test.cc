@@ -33,6 +33,12 @@ struct Scene {
     std::vector<float> weights;
 };
 
+BlockMap truth_of(const Scene& scene) {
+    BlockMap truth = empty_block_map(kColumns * 16, kRows * 16);
+    truth.values = scene.weights;
+    return smoothed(truth);
+}
+
 // Dark noise, something that moves (which is what the checkpoint was taught), and still bright things of 3x3 blocks:
 // these are what matters here.
 Scene scene(std::mt19937_64& random) {
@@ -133,9 +139,7 @@ TEST(QpOnlineTest, LearnsWhatTheCheckpointDoesNotKnowAndTheFrozenIntegersDecideS
     Agreement before;
     for (int i = 0; i < 20; i++) {
         const Scene s = scene(random);
-        BlockMap truth = empty_block_map(kColumns * 16, kRows * 16);
-        truth.values = s.weights;
-        truth = smoothed(truth);
+        const BlockMap truth = truth_of(s);
         BlockMap guess = truth;
         const std::vector<int32_t> logits = interpret(snapshot->image->model, s.codes);
         for (size_t b = 0; b < logits.size(); b++) guess.values[b] = static_cast<float>(logits[b]);
@@ -277,9 +281,7 @@ TEST(QpOnlineTest, ExploredChunksTellWhatTheOthersCannot) {
         Agreement learned;
         for (int i = 0; i < 20; i++) {
             const Scene s = scene(random);
-            BlockMap truth = empty_block_map(kColumns * 16, kRows * 16);
-            truth.values = s.weights;
-            truth = smoothed(truth);
+            const BlockMap truth = truth_of(s);
             BlockMap guess = truth;
             guess.values = run_float(online.current(), s.codes);
             learned += agreement(truth, 0.5F, guess, 0);

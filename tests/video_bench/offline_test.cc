@@ -59,11 +59,11 @@ TEST(Offline, TheBestMixSpendsWhereItPays) {
 TEST(Offline, TheThresholdLetsThoseThroughThatPay) {
     // Large pictures are where main pays; the link has room for one main stream.
     const std::vector<MeasuredCamera> cameras = {camera(1, 5000), camera(9, 3000), camera(9, 3000)};
-    const double threshold = best_threshold(cameras, link(0.6), options());
+    const double threshold = best_threshold(cameras, link(0.6), options()).bytes;
     EXPECT_GT(threshold, 3000);
     EXPECT_LE(threshold, 5000);
     // With room for all, everything.
-    EXPECT_LE(best_threshold(cameras, link(20), options()), 3000);
+    EXPECT_LE(best_threshold(cameras, link(20), options()).bytes, 3000);
 }
 
 }  // namespace
