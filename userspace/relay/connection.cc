@@ -272,8 +272,6 @@ void Connection::want_write(bool on) {
     }
 }
 
-void Connection::note_sent(Lane lane, const Record& record) { sent_timestamp_[lane] = record.place.timestamp; }
-
 Connection::Lane Connection::next_lane() const {
     if (sent_of_first_ > 0) {
         return under_way_;
@@ -343,7 +341,7 @@ uint64_t Connection::flush(uint64_t in_flight_most, Part part) {
         while (left > 0) {
             const Lane lane = next_lane();
             Record& record = queues_[lane].front();
-            note_sent(lane, record);
+            sent_timestamp_[lane] = record.place.timestamp;
             if (left < record.bytes.size()) {
                 under_way_ = lane;
                 break;

@@ -28,9 +28,9 @@ struct ConnectionOptions {
     // KiB each were 2.6 s of a bad uplink's time. Not less than two segments: TCP would take itself to be short of
     // data.
     int notsent_lowat = 4 * 1024;
-    // Both of a sub stream sub_patience times as long.
-    size_t queue_bytes = 1 << 20;   // a rendition's, before the socket
-    uint64_t queue_us = 1'000'000;  // age of its oldest packet in it
+    size_t queue_bytes = 1 << 20;  // a rendition's, before the socket
+    // The two that follow are sub_patience times as long for a sub stream.
+    uint64_t queue_us = 1'000'000;  // age of the oldest packet in it
     // A picture that waited so long comes too late for whoever watches: it is dropped from the queue, and the rest of
     // its chunk, which would need it. 0: never.
     uint64_t late_us = 500'000;
@@ -133,7 +133,6 @@ private:
     void abandon_queue();
     void fail(const std::string& why, uint64_t now_us);
     void want_write(bool on);
-    void note_sent(Lane lane, const Record& record);
     // The lane whose first record goes next.
     [[nodiscard]] Lane next_lane() const;
     void set_congestion_control();
