@@ -124,7 +124,7 @@ Status evaluate(const SelectGroup& group, Running& running, const pb::StatusRepl
     options.end_us = options.begin_us + static_cast<uint64_t>(group.seconds * 1e6);
     options.late_us = static_cast<uint64_t>(group.late_s * 1e6);
     std::vector<CameraScore> scores;
-    std::vector<Matches> seconds(static_cast<size_t>(group.seconds));
+    std::vector<MeanF1> seconds(static_cast<size_t>(group.seconds));
     for (size_t i = 0; i < cameras.size(); i++) {
         Result<CameraScore> scored = score(cameras[i].pictures, results->cameras[i], options);
         if (!scored) {
@@ -137,11 +137,12 @@ Status evaluate(const SelectGroup& group, Running& running, const pb::StatusRepl
     }
     Json& figures = outcome.figures;
     figures["f1"] = mean_f1(scores);
+    figures["f1_pooled"] = mean_pooled_f1(scores);
     double least = 1;
     uint64_t pictures = 0, main = 0, sub = 0, late = 0;
     for (const CameraScore& camera : scores) {
-        figures["f1_cameras"].push_back(camera.matches.f1());
-        least = std::min(least, camera.matches.f1());
+        figures["f1_cameras"].push_back(camera.f1.f1());
+        least = std::min(least, camera.f1.f1());
         pictures += camera.pictures;
         main += camera.by_main;
         sub += camera.by_sub;
@@ -155,10 +156,8 @@ Status evaluate(const SelectGroup& group, Running& running, const pb::StatusRepl
     figures["incomplete"] = results->incomplete;
     figures["unknown"] = results->unknown;
     figures["measured_chunks"] = results->measured;
-    for (const Matches& second : seconds) {
-        outcome.series["found"].push_back(second.found);
-        outcome.series["missed"].push_back(second.missed);
-        outcome.series["wrong"].push_back(second.wrong);
+    for (const MeanF1& second : seconds) {
+        outcome.series["f1"].push_back(second.f1());
     }
     add_link(group, running, outcome);
     figures["decisions"] = status.decisions();

@@ -44,14 +44,15 @@ constexpr int exit_not_run = 3;
 constexpr int exit_interrupted = 130;
 
 // Counted up when figures are measured in another way.
-constexpr int measurement = 2;     // 2: the relay sends by what main streams gain, and limits what is in flight
+constexpr int measurement = 3;     // 2: the relay sends by what main streams gain, and limits what is in flight
 constexpr double overhead_s = 30;  // a group's starting and ending, before that was measured
 constexpr double warm_up_s = 10;
 
-const std::vector<std::string> policy_names = {learned_policy, thrifty_policy, switched_policy, sub_policy,
-                                               "always-main",  "fixed-mix",    "threshold"};
+const std::vector<std::string> policy_names = {learned_policy,  mix_bytes_policy, threshold_bytes_policy,
+                                               switched_policy, sub_policy,       "always-main",
+                                               "fixed-mix",     "threshold"};
 // Of the modelled bytes of the rivals, those that a relay counts: the rest is other headers, and the model's error.
-constexpr double budget_share = 0.96;
+constexpr double budget_share = 0.95;
 
 struct Options {
     std::vector<std::string> traces;
@@ -260,10 +261,7 @@ private:
         stage.uplink.realtime = true;
         stage.uplink.prefix = "adpvb";
         stage.camera_arguments = camera_arguments(options_.clips, options_.video);
-        // What is older than the time in which a picture counts would only delay what follows.
-        stage.relay_arguments = {"--queue-seconds", "0.4", "--late-seconds", "0.45"};
-        stage.relay_arguments.insert(stage.relay_arguments.end(), options_.relay_arguments.begin(),
-                                     options_.relay_arguments.end());
+        stage.relay_arguments = options_.relay_arguments;
         if (const auto variant = options_.variants.find(policy); variant != options_.variants.end()) {
             stage.relay_arguments.insert(stage.relay_arguments.end(), variant->second.begin(), variant->second.end());
         }
@@ -286,29 +284,44 @@ private:
             stage.snapshot = *snapshot;
             stage.daemon_config = free;
         } else if (policy == "threshold") {
-            const double threshold = best_threshold(cameras, link, offline).bytes;
-            more = fmt::format("{:.0f} bytes", threshold);
-            Result<std::string> snapshot = competitor(threshold_select(threshold), policy);
+            const TunedThreshold best = best_threshold(cameras, link, offline);
+            more = fmt::format("{:.0f} bytes, {}", best.bytes, modelled(best.score));
+            Result<std::string> snapshot = competitor(threshold_select(best.bytes), policy);
             if (!snapshot) {
                 return snapshot.error();
             }
             stage.snapshot = *snapshot;
             stage.daemon_config = free;
-        } else if (policy == "fixed-mix") {
-            stage.renditions = best_mix(cameras, link, offline);
+        } else if (policy == "fixed-mix" || policy == insured_policy) {
+            const TunedMix best = best_mix(cameras, link, offline, policy == insured_policy);
+            stage.renditions = best.renditions;
             for (const uint32_t set : stage.renditions) {
-                more += set == ADP_SELECT_NONE ? '-' : set == ADP_SELECT_ONLY_MAIN ? 'm' : 's';
+                more += "-smb"[set];
+            }
+            more += ", " + modelled(best.score);
+            if (policy == insured_policy) {
+                // Of what a camera sends, all: sub beside main as soon as any of main is late.
+                Result<std::string> snapshot = competitor(constant_select(0.5F, 0.5F), policy);
+                if (!snapshot) {
+                    return snapshot.error();
+                }
+                stage.snapshot = *snapshot;
+                stage.daemon_config = free;
             }
         } else {
             stage.trainer_arguments = {"--app", "select", "--checkpoint", options_.checkpoint};
             stage.trainer_arguments.insert(stage.trainer_arguments.end(), options_.trainer_arguments.begin(),
                                            options_.trainer_arguments.end());
             stage.daemon_config = options_.daemon_config;
-            if (policy == thrifty_policy) {
-                const double rate = rivals_rate(cameras, link, offline) * budget_share;
-                stage.relay_arguments.insert(stage.relay_arguments.end(),
-                                             {"--budget-kbps", fmt::format("{:.0f}", rate * 8 / 1000)});
-                more = fmt::format("{:.0f} kbit/s", rate * 8 / 1000);
+            if (policy == mix_bytes_policy || policy == threshold_bytes_policy) {
+                const double rivals = policy == mix_bytes_policy ? best_mix(cameras, link, offline).score.rate
+                                                                 : best_threshold(cameras, link, offline).score.rate;
+                const double rate = budget_for(rivals * budget_share, link, offline) * 8 / 1000;
+                if (std::isfinite(rate)) {
+                    stage.relay_arguments.insert(stage.relay_arguments.end(),
+                                                 {"--budget-kbps", fmt::format("{:.0f}", rate)});
+                }
+                more = fmt::format("{:.0f} kbit/s", rate);
             }
             cell.switch_every_s = policy == switched_policy ? options_.switch_every_s : 0;
         }
@@ -319,12 +332,8 @@ private:
         return cell;
     }
 
-    // Bytes/s of the thriftier of the two that are tuned.
-    static double rivals_rate(const std::vector<MeasuredCamera>& cameras, const Trace& link,
-                              const OfflineOptions& offline) {
-        const std::vector<uint32_t> mix = best_mix(cameras, link, offline);
-        const OfflineScore fixed = play_offline(cameras, link, [&](size_t c, uint32_t) { return mix[c]; }, offline);
-        return std::min(fixed.rate, best_threshold(cameras, link, offline).score.rate);
+    static std::string modelled(const OfflineScore& score) {
+        return fmt::format("modelled: F1 {:.3f} at {:.0f} kB/s", score.f1, score.rate / 1000);
     }
 
     Json inputs(const std::string& policy, const arena::SeededTrace& trace, const Trace& link, size_t cameras) const {
@@ -351,7 +360,7 @@ private:
         if (variant != options_.variants.end()) {
             json["variant"] = variant->second;
         }
-        if (policy == learned_policy || policy == thrifty_policy || policy == switched_policy ||
+        if (std::ranges::find(budgets, policy) != budgets.end() || policy == switched_policy ||
             variant != options_.variants.end()) {
             const Result<std::string> hash = arena::sha256_file(options_.checkpoint + "/policy.model");
             json["checkpoint"] = hash ? hash->substr(0, 16) : "";

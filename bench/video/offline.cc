@@ -19,17 +19,33 @@ constexpr size_t kThresholds = 24;
 struct Waiting {
     double bytes;
     double captured_s;
-    uint32_t place;
-    uint32_t rendition;
+    uint32_t number;  // of the picture, since the beginning
+    uint32_t chunk;
+    bool begun;  // some of it is on its way
 };
 
 struct Camera {
-    std::deque<Waiting> queue;
-    uint32_t next = 0;     // picture since the beginning
-    uint32_t sending = 0;  // set of renditions, of the running chunk
-    Matches matches;
+    std::array<std::deque<Waiting>, ADP_SELECT_RENDITIONS> queues;
+    uint32_t next = 0;          // picture since the beginning
+    uint32_t chunk = 0;         // the running one
+    uint32_t sending = 0;       // set of renditions, of it
     std::vector<uint8_t> came;  // by picture since the beginning: rendition + 1, in time
 };
+
+// As the relay does: a picture that waited for too long goes, and the rest of its chunk.
+void drop_late(Camera& camera, uint32_t which, double now, const OfflineOptions& options) {
+    std::deque<Waiting>& queue = camera.queues[which];
+    const double most = which == ADP_SELECT_SUB ? options.drop_sub_s : options.drop_s;
+    while (!queue.empty() && !queue.front().begun && now - queue.front().captured_s > most) {
+        const uint32_t chunk = queue.front().chunk;
+        while (!queue.empty() && queue.front().chunk == chunk) {
+            queue.pop_front();
+        }
+        if (chunk == camera.chunk) {
+            camera.sending &= ~(1U << which);
+        }
+    }
+}
 
 // P pictures' mean size in the main chunk before the one that begins here, as the kernel knows it then.
 double last_picture_bytes(const MeasuredCamera& camera, uint32_t place, uint32_t group) {
@@ -60,14 +76,20 @@ OfflineScore play_offline(std::span<const MeasuredCamera> cameras, const Trace& 
                 const uint32_t place = state.next % loop;
                 // The loop's last chunk may be short; the camera begins again with an IDR picture.
                 if (place % options.group == 0) {
-                    const bool full = !state.queue.empty() && now - state.queue.front().captured_s > options.queue_s;
-                    state.sending = full ? ADP_SELECT_NONE : choice(c, place);
+                    state.chunk++;
+                    state.sending = choice(c, place);
+                    for (uint32_t which = 0; which < ADP_SELECT_RENDITIONS; which++) {
+                        const std::deque<Waiting>& queue = state.queues[which];
+                        if (!queue.empty() && now - queue.front().captured_s > options.queue_s) {
+                            state.sending &= ~(1U << which);
+                        }
+                    }
                 }
                 state.came.push_back(0);
-                for (const uint32_t which : {ADP_SELECT_SUB, ADP_SELECT_MAIN}) {
+                for (uint32_t which = 0; which < ADP_SELECT_RENDITIONS; which++) {
                     if ((state.sending >> which & 1) != 0) {
-                        state.queue.push_back(
-                            {camera.bytes[which][place] * options.overhead, state.next / fps, state.next, which});
+                        state.queues[which].push_back({camera.bytes[which][place] * options.overhead, state.next / fps,
+                                                       state.next, state.chunk, false});
                     }
                 }
                 state.next++;
@@ -75,68 +97,74 @@ OfflineScore play_offline(std::span<const MeasuredCamera> cameras, const Trace& 
         }
         double capacity = static_cast<double>(
             trace.capacity_bytes(static_cast<uint64_t>(now * 1e9), static_cast<uint64_t>((now + kStep) * 1e9)));
-        while (capacity > 1e-6) {
-            const auto waiting = static_cast<double>(
-                std::ranges::count_if(states, [](const Camera& state) { return !state.queue.empty(); }));
-            if (waiting == 0) {
-                break;
-            }
-            double used = 0;
+        // Sub goes first; those of a kind that wait share what there is.
+        for (uint32_t which = 0; which < ADP_SELECT_RENDITIONS; which++) {
             for (Camera& state : states) {
-                if (state.queue.empty()) {
-                    continue;
-                }
-                double share = capacity / waiting;
-                while (!state.queue.empty() && share > 0) {
-                    Waiting& first = state.queue.front();
-                    const double sent = std::min(share, first.bytes);
-                    first.bytes -= sent;
-                    share -= sent;
-                    used += sent;
-                    if (first.bytes > 1e-9) {
-                        break;
-                    }
-                    if (now + options.delay_s - first.captured_s <= options.late_s) {
-                        uint8_t& came = state.came[first.place];
-                        came = std::max(came, static_cast<uint8_t>(first.rendition + 1));
-                    }
-                    state.queue.pop_front();
-                }
+                drop_late(state, which, now, options);
             }
-            if (now >= options.begin_s && now < end_s) {
-                delivered += used;
+            while (capacity > 1e-6) {
+                const auto waiting = static_cast<double>(
+                    std::ranges::count_if(states, [&](const Camera& state) { return !state.queues[which].empty(); }));
+                if (waiting == 0) {
+                    break;
+                }
+                double used = 0;
+                for (Camera& state : states) {
+                    std::deque<Waiting>& queue = state.queues[which];
+                    double share = capacity / waiting;
+                    while (!queue.empty() && share > 0) {
+                        Waiting& first = queue.front();
+                        const double sent = std::min(share, first.bytes);
+                        first.bytes -= sent;
+                        first.begun = true;
+                        share -= sent;
+                        used += sent;
+                        if (first.bytes > 1e-9) {
+                            break;
+                        }
+                        if (now + options.delay_s - first.captured_s <= options.late_s) {
+                            uint8_t& came = state.came[first.number];
+                            came = std::max(came, static_cast<uint8_t>(which + 1));
+                        }
+                        queue.pop_front();
+                    }
+                }
+                if (now >= options.begin_s && now < end_s) {
+                    delivered += used;
+                }
+                capacity -= used;
             }
-            capacity -= used;
         }
     }
     for (size_t c = 0; c < cameras.size(); c++) {
         const CameraPictures& pictures = cameras[c].pictures;
-        Matches matches;
+        MeanF1 f1;
         for (auto i = static_cast<size_t>(std::ceil(options.begin_s * pictures.fps)); i < states[c].came.size(); i++) {
             const size_t place = i % pictures.loop();
             const uint8_t came = states[c].came[i];
-            matches += came == 0                     ? match(pictures.main[place], {})
-                       : came == ADP_SELECT_MAIN + 1 ? match(pictures.main[place], pictures.main[place])
-                                                     : match(pictures.main[place], pictures.sub[place]);
+            f1 += came == 0                     ? match(pictures.main[place], {})
+                  : came == ADP_SELECT_MAIN + 1 ? match(pictures.main[place], pictures.main[place])
+                                                : match(pictures.main[place], pictures.sub[place]);
         }
-        score.f1 += matches.f1() / static_cast<double>(cameras.size());
+        score.f1 += f1.f1() / static_cast<double>(cameras.size());
         score.sub_rate += cameras[c].rate(ADP_SELECT_SUB) * options.overhead;
     }
     score.rate = delivered / options.seconds;
     return score;
 }
 
-std::vector<uint32_t> best_mix(std::span<const MeasuredCamera> cameras, const Trace& trace,
-                               const OfflineOptions& options) {
-    constexpr std::array<uint32_t, 3> choices = {ADP_SELECT_ONLY_SUB, ADP_SELECT_ONLY_MAIN, ADP_SELECT_NONE};
-    std::vector<uint32_t> best(cameras.size(), ADP_SELECT_ONLY_SUB);
-    OfflineScore best_score{.f1 = -1};
+TunedMix best_mix(std::span<const MeasuredCamera> cameras, const Trace& trace, const OfflineOptions& options,
+                  bool insured) {
+    std::vector<uint32_t> choices = {ADP_SELECT_ONLY_SUB, ADP_SELECT_ONLY_MAIN, ADP_SELECT_NONE};
+    if (insured) {
+        choices.push_back(ADP_SELECT_BOTH);
+    }
+    TunedMix best{.renditions = std::vector<uint32_t>(cameras.size(), ADP_SELECT_ONLY_SUB)};
     const auto offer = [&](const std::vector<uint32_t>& mix) {
         const OfflineScore score =
             play_offline(cameras, trace, [&](size_t camera, uint32_t) { return mix[camera]; }, options);
-        if (score.f1 > best_score.f1 || (score.f1 == best_score.f1 && score.rate < best_score.rate)) {
-            best_score = score;
-            best = mix;
+        if (score.f1 > best.score.f1 || (score.f1 == best.score.f1 && score.rate < best.score.rate)) {
+            best = {mix, score};
             return true;
         }
         return false;
@@ -152,13 +180,13 @@ std::vector<uint32_t> best_mix(std::span<const MeasuredCamera> cameras, const Tr
             offer(mix);
         }
     } else {
-        offer(best);
+        offer(best.renditions);
     }
     for (bool better = true; better;) {
         better = false;
         for (size_t c = 0; c < cameras.size(); c++) {
             for (const uint32_t choice : choices) {
-                std::vector<uint32_t> mix = best;
+                std::vector<uint32_t> mix = best.renditions;
                 if (mix[c] != choice) {
                     mix[c] = choice;
                     better = offer(mix) || better;
@@ -187,7 +215,8 @@ TunedThreshold best_threshold(std::span<const MeasuredCamera> cameras, const Tra
         const OfflineScore score = play_offline(
             cameras, trace,
             [&](size_t camera, uint32_t place) {
-                return last_picture_bytes(cameras[camera], place, options.group) >= threshold ? ADP_SELECT_ONLY_MAIN
+                // Where bytes cost nothing, sub comes beside main as an insurance as soon as any of main is late.
+                return last_picture_bytes(cameras[camera], place, options.group) >= threshold ? ADP_SELECT_BOTH
                                                                                               : ADP_SELECT_ONLY_SUB;
             },
             options);
@@ -198,6 +227,28 @@ TunedThreshold best_threshold(std::span<const MeasuredCamera> cameras, const Tra
     // A snapshot's codes end at 1 MiB: more is never.
     best.bytes = std::min(best.bytes, 1e6);
     return best;
+}
+
+double budget_for(double rate, const Trace& trace, const OfflineOptions& options) {
+    // As long as a picture may take: what is left of a budget now is not there a moment later, what waits is.
+    std::vector<double> capacities;
+    for (double at = options.begin_s; at < options.begin_s + options.seconds; at += options.late_s) {
+        const auto from = static_cast<uint64_t>(at * 1e9);
+        const auto to = static_cast<uint64_t>(std::min(at + options.late_s, options.begin_s + options.seconds) * 1e9);
+        capacities.push_back(static_cast<double>(trace.capacity_bytes(from, to)) / options.late_s);
+    }
+    std::ranges::sort(capacities);
+    // Below the budget all is carried; above it the budget. So it lies where what is left of the rate, shared by those
+    // that have more, is no more than the next of them has.
+    double left = rate * options.seconds / options.late_s;
+    for (size_t i = 0; i < capacities.size(); i++) {
+        const double share = left / static_cast<double>(capacities.size() - i);
+        if (share <= capacities[i]) {
+            return share;
+        }
+        left -= capacities[i];
+    }
+    return std::numeric_limits<double>::infinity();
 }
 
 }  // namespace adapath::video_bench

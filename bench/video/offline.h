@@ -1,7 +1,7 @@
 // Rivals that are tuned in hindsight, over the very link that they will meet: the best fixed mix of renditions and the
 // best threshold on frame size. A fluid model of the relay and the uplink stands for the real thing here: each camera
-// has a queue, the link's capacity is shared equally by those that wait, and what would wait for too long is dropped by
-// the chunk, as the relay does.
+// has a queue for each rendition, sub goes first, what is left of the link's capacity is shared equally by those that
+// wait, and what waits for too long is dropped by the chunk, as the relay does.
 #pragma once
 
 #include <cstdint>
@@ -17,15 +17,17 @@ namespace adapath::video_bench {
 struct OfflineOptions {
     double begin_s = 10;  // of the trace; what is scored
     double seconds = 60;
-    double delay_s = 0.02;   // propagation
-    double late_s = 1;       // as ScoreOptions
-    double queue_s = 0.4;    // older than that, and a camera's next chunk is dropped
-    double overhead = 1.06;  // bytes on the link for a byte of video: RTP, TCP and IP headers
-    uint32_t group = 10;     // pictures of a chunk
+    double delay_s = 0.02;  // propagation
+    double late_s = 1;      // as ScoreOptions
+    double queue_s = 0.5;   // older than that, and the rendition's next chunk is dropped; adapath-relay's defaults ...
+    double drop_s = 0.7;    // pictures that waited so long, and the rest of their chunk; less what waits in sockets
+    double drop_sub_s = 1.4;  // the same of the sub stream
+    double overhead = 1.06;   // bytes on the link for a byte of video: RTP, TCP and IP headers
+    uint32_t group = 10;      // pictures of a chunk
 };
 
 struct OfflineScore {
-    double f1 = 0;        // mean over cameras
+    double f1 = 0;        // mean over cameras and their pictures
     double rate = 0;      // bytes/s that were delivered
     double sub_rate = 0;  // that the sub streams alone would need
 };
@@ -36,10 +38,16 @@ using OfflineChoice = std::function<uint32_t(size_t camera, uint32_t place)>;
 [[nodiscard]] OfflineScore play_offline(std::span<const MeasuredCamera> cameras, const Trace& trace,
                                         const OfflineChoice& choice, const OfflineOptions& options);
 
+struct TunedMix {
+    std::vector<uint32_t> renditions;  // of each camera
+    OfflineScore score{.f1 = -1};
+};
+
 // The assignment of none, sub and main to cameras with the greatest F1; of equals the one of fewer bytes. Exhaustive to
 // 8 cameras; above, by changing one camera at a time while that helps.
-[[nodiscard]] std::vector<uint32_t> best_mix(std::span<const MeasuredCamera> cameras, const Trace& trace,
-                                             const OfflineOptions& options);
+// `insured`: sub may come beside main.
+[[nodiscard]] TunedMix best_mix(std::span<const MeasuredCamera> cameras, const Trace& trace,
+                                const OfflineOptions& options, bool insured = false);
 
 struct TunedThreshold {
     double bytes = 0;  // mean size of a main chunk's P pictures from which on main is sent (threshold_select())
@@ -49,5 +57,9 @@ struct TunedThreshold {
 // The best of some 24, among them always and never.
 [[nodiscard]] TunedThreshold best_threshold(std::span<const MeasuredCamera> cameras, const Trace& trace,
                                             const OfflineOptions& options);
+
+// What must be the most at any time, bytes/s, so that a link that is always used as far as that and its own capacity
+// allow carries `rate` bytes/s on average over the time that is scored. Infinite where the link carries no more anyway.
+[[nodiscard]] double budget_for(double rate, const Trace& trace, const OfflineOptions& options);
 
 }  // namespace adapath::video_bench

@@ -44,17 +44,17 @@ double share_of_pictures(const Json& cell, const char* name) {
 
 struct Verdicts {
     size_t above = 0;
-    size_t frugal = 0;  // and with no more bytes
+    size_t frugal = 0;  // and above each rival at its bytes
     size_t of = 0;
 };
 
-Verdicts verdicts_of(const std::vector<Comparison>& comparisons, unsigned cameras, const std::string& policy) {
+Verdicts verdicts_of(const std::vector<Comparison>& comparisons, unsigned cameras) {
     Verdicts v;
     for (const Comparison& c : comparisons) {
-        if (c.cameras == cameras && c.of(policy) != nullptr) {
+        if (c.cameras == cameras && c.of(learned_policy) != nullptr) {
             v.of++;
-            v.above += c.above_all(policy) ? 1 : 0;
-            v.frugal += c.above_all(policy) && c.no_more_bytes(policy) ? 1 : 0;
+            v.above += c.above_all() ? 1 : 0;
+            v.frugal += c.above_all() && c.above_at_its_bytes() ? 1 : 0;
         }
     }
     return v;
@@ -80,35 +80,37 @@ std::string verdict_list(const std::vector<Comparison>& comparisons) {
                            all, escape_html(what));
     };
     for (const unsigned cameras : camera_counts(comparisons)) {
-        for (const char* policy : {learned_policy, thrifty_policy}) {
-            const Verdicts v = verdicts_of(comparisons, cameras, policy);
-            if (v.of == 0) {
-                continue;
-            }
-            line(v.above, v.of,
-                 fmt::format("{} cameras, {}: mean F1 above every rival's (asked: 5 of 6)", cameras, policy));
-            line(v.frugal, v.of,
-                 fmt::format("{} cameras, {}: and with no more bytes than any rival but always-sub", cameras, policy));
+        const Verdicts v = verdicts_of(comparisons, cameras);
+        if (v.of == 0) {
+            continue;
         }
+        line(v.above, v.of, fmt::format("{} cameras: mean F1 above every rival's (asked: 5 of 6)", cameras));
+        line(v.frugal, v.of,
+             fmt::format("{} cameras: and at no more bytes: above each rival that sends main, with no more than its "
+                         "bytes (kept to them where it would take more)",
+                         cameras));
     }
     return out + "</ul>";
 }
 
 std::string table_of(const Comparison& c) {
     std::string out =
-        "<div class='scroll'><table><tr><th>policy</th><th class='n'>mean F1</th><th class='n'>least camera</th>"
+        "<div class='scroll'><table><tr><th>policy</th><th class='n'>mean F1</th><th class='n'>pooled</th><th "
+        "class='n'>least camera</th>"
         "<th class='n'>delivered</th><th class='n'>of capacity</th><th class='n'>seen in main</th><th class='n'>in "
         "sub</th><th class='n'>late</th><th class='n'>never came</th><th class='n'>decisions</th></tr>";
     for (const Json& cell : c.cells) {
         const double none = 1 - share_of_pictures(cell, "by_main") - share_of_pictures(cell, "by_sub") -
                             share_of_pictures(cell, "late");
         out += fmt::format(
-            "<tr><td class='p'>{}</td><td class='n'>{:.3f}</td><td class='n'>{:.3f}</td><td class='n'>{:.2f} MB</td>"
+            "<tr><td class='p'>{}</td><td class='n'>{:.3f}</td><td class='n'>{:.3f}</td><td class='n'>{:.3f}</td>"
+            "<td class='n'>{:.2f} MB</td>"
             "<td class='n'>{:.0f} %</td><td class='n'>{:.0f} %</td><td class='n'>{:.0f} %</td><td class='n'>{:.1f} "
             "%</td><td class='n'>{:.1f} %</td><td class='n'>{}</td></tr>",
-            policy_name(policy_of(cell)), figure_of(cell, "f1"), figure_of(cell, "f1_least"),
-            figure_of(cell, "bytes") / 1e6, 100 * share_of_capacity(cell), 100 * share_of_pictures(cell, "by_main"),
-            100 * share_of_pictures(cell, "by_sub"), 100 * share_of_pictures(cell, "late"), 100 * std::max(0.0, none),
+            policy_name(policy_of(cell)), figure_of(cell, "f1"), figure_of(cell, "f1_pooled"),
+            figure_of(cell, "f1_least"), figure_of(cell, "bytes") / 1e6, 100 * share_of_capacity(cell),
+            100 * share_of_pictures(cell, "by_main"), 100 * share_of_pictures(cell, "by_sub"),
+            100 * share_of_pictures(cell, "late"), 100 * std::max(0.0, none),
             grouped(static_cast<uint64_t>(figure_of(cell, "decisions"))));
     }
     return out + "</table></div>";
@@ -118,18 +120,17 @@ std::string table_of(const Comparison& c) {
 ChartLine f1_line(const Json& cell) {
     ChartLine line;
     const Json& series = cell.at("series");
-    if (!series.contains("found")) {
+    if (!series.contains("f1")) {
         return line;
     }
-    const auto seconds = static_cast<int>(series["found"].size());
+    const auto seconds = static_cast<int>(series["f1"].size());
     for (int s = 0; s < seconds; s++) {
-        double found = 0, wrong = 0;
-        for (int at = std::max(0, s - smooth_s / 2); at <= std::min(seconds - 1, s + smooth_s / 2); at++) {
-            found += series["found"][static_cast<size_t>(at)].get<double>();
-            wrong += series["missed"][static_cast<size_t>(at)].get<double>() +
-                     series["wrong"][static_cast<size_t>(at)].get<double>();
+        double sum = 0;
+        const int from = std::max(0, s - smooth_s / 2), to = std::min(seconds - 1, s + smooth_s / 2);
+        for (int at = from; at <= to; at++) {
+            sum += series["f1"][static_cast<size_t>(at)].get<double>();
         }
-        line.push_back({s + 0.5, found + wrong == 0 ? 1 : 2 * found / (2 * found + wrong)});
+        line.push_back({s + 0.5, sum / (to - from + 1)});
     }
     return line;
 }
@@ -171,8 +172,8 @@ const Json* Comparison::of(const std::string& policy) const {
     return found == cells.end() ? nullptr : &*found;
 }
 
-bool Comparison::above_all(const std::string& policy) const {
-    const Json* own = of(policy);
+bool Comparison::above_all() const {
+    const Json* own = of(learned_policy);
     return own != nullptr && std::ranges::any_of(rivals, [&](const char* rival) { return of(rival) != nullptr; }) &&
            std::ranges::all_of(rivals, [&](const char* rival) {
                const Json* other = of(rival);
@@ -180,13 +181,16 @@ bool Comparison::above_all(const std::string& policy) const {
            });
 }
 
-bool Comparison::no_more_bytes(const std::string& policy) const {
-    const Json* own = of(policy);
-    return own != nullptr && std::ranges::all_of(rivals, [&](const char* rival) {
-               const Json* other = of(rival);
-               return other == nullptr || std::string(rival) == sub_policy ||
-                      figure_of(*other, "bytes") >= figure_of(*own, "bytes");
-           });
+bool Comparison::above_at_its_bytes() const {
+    return std::ranges::all_of(rivals, [&](const char* rival) {
+        const Json* other = of(rival);
+        return other == nullptr || std::string(rival) == sub_policy ||
+               std::ranges::any_of(budgets, [&](const char* policy) {
+                   const Json* own = of(policy);
+                   return own != nullptr && figure_of(*own, "f1") > figure_of(*other, "f1") &&
+                          figure_of(*own, "bytes") <= figure_of(*other, "bytes");
+               });
+    });
 }
 
 std::vector<Comparison> compare(const std::vector<Json>& results) {
@@ -219,7 +223,7 @@ std::vector<Comparison> compare(const std::vector<Json>& results) {
 std::string to_html(const std::vector<Comparison>& comparisons, const std::string& more_sections) {
     bool good = !comparisons.empty();
     for (const unsigned cameras : camera_counts(comparisons)) {
-        const Verdicts v = verdicts_of(comparisons, cameras, learned_policy);
+        const Verdicts v = verdicts_of(comparisons, cameras);
         good = good && enough(v.above, v.of);
     }
     std::string sections =
@@ -247,27 +251,25 @@ std::string to_html(const std::vector<Comparison>& comparisons, const std::strin
 std::string to_table(const std::vector<Comparison>& comparisons) {
     std::string out;
     for (const Comparison& c : comparisons) {
-        out += fmt::format("{}, {} cameras{}\n{:<14} {:>8} {:>8} {:>9} {:>9} {:>6} {:>6} {:>6}\n", c.trace, c.cameras,
-                           c.seed == 1 ? "" : fmt::format(", seed {}", c.seed), "policy", "mean F1", "least", "MB",
-                           "of link", "main", "sub", "late");
+        out += fmt::format("{}, {} cameras{}\n{:<15} {:>8} {:>8} {:>8} {:>9} {:>9} {:>6} {:>6} {:>6}\n", c.trace,
+                           c.cameras, c.seed == 1 ? "" : fmt::format(", seed {}", c.seed), "policy", "mean F1",
+                           "pooled", "least", "MB", "of link", "main", "sub", "late");
         for (const Json& cell : c.cells) {
-            out += fmt::format("{:<14} {:>8.3f} {:>8.3f} {:>9.2f} {:>7.0f} % {:>4.0f} % {:>4.0f} % {:>4.0f} %\n",
-                               policy_of(cell), figure_of(cell, "f1"), figure_of(cell, "f1_least"),
-                               figure_of(cell, "bytes") / 1e6, 100 * share_of_capacity(cell),
-                               100 * share_of_pictures(cell, "by_main"), 100 * share_of_pictures(cell, "by_sub"),
-                               100 * share_of_pictures(cell, "late"));
+            out += fmt::format(
+                "{:<15} {:>8.3f} {:>8.3f} {:>8.3f} {:>9.2f} {:>7.0f} % {:>4.0f} % {:>4.0f} % {:>4.0f} %\n",
+                policy_of(cell), figure_of(cell, "f1"), figure_of(cell, "f1_pooled"), figure_of(cell, "f1_least"),
+                figure_of(cell, "bytes") / 1e6, 100 * share_of_capacity(cell), 100 * share_of_pictures(cell, "by_main"),
+                100 * share_of_pictures(cell, "by_sub"), 100 * share_of_pictures(cell, "late"));
         }
         out += "\n";
     }
     for (const unsigned cameras : camera_counts(comparisons)) {
-        for (const char* policy : {learned_policy, thrifty_policy}) {
-            const Verdicts v = verdicts_of(comparisons, cameras, policy);
-            if (v.of > 0) {
-                out += fmt::format(
-                    "{} cameras, {}: mean F1 above every rival's on {} of {} traces, on {} with no more bytes than any "
-                    "but always-sub\n",
-                    cameras, policy, v.above, v.of, v.frugal);
-            }
+        const Verdicts v = verdicts_of(comparisons, cameras);
+        if (v.of > 0) {
+            out += fmt::format(
+                "{} cameras: mean F1 above every rival's on {} of {} traces, on {} above each that sends main at no "
+                "more than its bytes, too\n",
+                cameras, v.above, v.of, v.frugal);
         }
     }
     return out;

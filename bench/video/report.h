@@ -13,10 +13,14 @@ namespace adapath::video_bench {
 using Json = nlohmann::ordered_json;
 
 inline constexpr const char* learned_policy = "learned";
-// The same, with as many bytes for its budget as the thriftier of its tuned rivals has (but for the sub stream alone).
-inline constexpr const char* thrifty_policy = "thrifty";
+// The same, with a budget: the bytes that the rival takes.
+inline constexpr const char* mix_bytes_policy = "mix-bytes";
+inline constexpr const char* threshold_bytes_policy = "threshold-bytes";
+inline constexpr std::array<const char*, 3> budgets = {learned_policy, mix_bytes_policy, threshold_bytes_policy};
 // Under switches.
 inline constexpr const char* switched_policy = "switched";
+// The best fixed mix in which sub may come beside main: shown, for what the learned one owes to that alone.
+inline constexpr const char* insured_policy = "insured-mix";
 // Its rivals: everything else is the learned one in some way. The sub stream alone always costs less: what is asked of
 // `learned` there is accuracy only.
 inline constexpr const char* sub_policy = "always-sub";
@@ -30,10 +34,11 @@ struct Comparison {
     std::vector<Json> cells;  // in the order of the results
 
     [[nodiscard]] const Json* of(const std::string& policy) const;
-    // The policy's F1 is above every rival's, of at least one; false too where it was not measured.
-    [[nodiscard]] bool above_all(const std::string& policy = learned_policy) const;
-    // Its bytes are at most every rival's but the sub stream's.
-    [[nodiscard]] bool no_more_bytes(const std::string& policy = learned_policy) const;
+    // The learned one's F1 is above every rival's, of at least one; false too where it was not measured.
+    [[nodiscard]] bool above_all() const;
+    // To each rival but the sub stream alone there is a budget of the learned one (or none) with which it is above it
+    // and takes no more bytes.
+    [[nodiscard]] bool above_at_its_bytes() const;
 };
 
 // The newest result of each cell, grouped.

@@ -36,7 +36,9 @@ Result<CameraScore> score(const CameraPictures& camera, std::span<const Delivery
             std::llround(static_cast<double>(options.end_us - std::min(options.begin_us, options.end_us)) / period_us));
         for (int64_t i = 0; i < count; i++) {
             result.pictures++;
-            result.matches.missed += match(camera.main[static_cast<size_t>(i % loop)], {}).missed;
+            const Matches matches = match(camera.main[static_cast<size_t>(i % loop)], {});
+            result.f1 += matches;
+            result.matches += matches;
         }
         return result;
     }
@@ -82,6 +84,7 @@ Result<CameraScore> score(const CameraPictures& camera, std::span<const Delivery
             matches = match(camera.main[place], {});
         }
         result.pictures++;
+        result.f1 += matches;
         result.matches += matches;
         const double at_us = zero_us + static_cast<double>(number) * period_us - static_cast<double>(options.begin_us);
         const auto second = static_cast<size_t>(std::max(0.0, at_us) / 1e6);
@@ -94,6 +97,14 @@ Result<CameraScore> score(const CameraPictures& camera, std::span<const Delivery
 }
 
 double mean_f1(std::span<const CameraScore> cameras) {
+    double sum = 0;
+    for (const CameraScore& camera : cameras) {
+        sum += camera.f1.f1();
+    }
+    return cameras.empty() ? 0 : sum / static_cast<double>(cameras.size());
+}
+
+double mean_pooled_f1(std::span<const CameraScore> cameras) {
     double sum = 0;
     for (const CameraScore& camera : cameras) {
         sum += camera.matches.f1();

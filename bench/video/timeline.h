@@ -37,19 +37,22 @@ struct ScoreOptions {
 };
 
 struct CameraScore {
-    Matches matches;        // over all pictures; of one that did not come in time everything is missed
+    MeanF1 f1;              // over all pictures; in one that did not come in time everything is missed
+    Matches matches;        // the same pictures, added up
     uint64_t pictures = 0;  // that the camera took
     uint64_t by_main = 0;   // of them, seen in time in that rendition (main where both came)
     uint64_t by_sub = 0;
-    uint64_t late = 0;             // came, but not in time
-    std::vector<Matches> seconds;  // since begin_us
+    uint64_t late = 0;            // came, but not in time
+    std::vector<MeanF1> seconds;  // since begin_us
 };
 
 // `deliveries` in any order. A place beyond the loop, or a sub picture without a main one, is an error.
 [[nodiscard]] Result<CameraScore> score(const CameraPictures& camera, std::span<const Delivery> deliveries,
                                         const ScoreOptions& options);
 
-// Mean of the cameras' F1: each camera weighs alike, however many objects it sees.
+// Mean over the cameras: each weighs alike. That of their pictures' F1, and that of the F1 of their sums, which makes
+// less of pictures that never came.
 [[nodiscard]] double mean_f1(std::span<const CameraScore> cameras);
+[[nodiscard]] double mean_pooled_f1(std::span<const CameraScore> cameras);
 
 }  // namespace adapath::video_bench

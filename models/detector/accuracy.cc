@@ -87,6 +87,18 @@ Matches& Matches::operator+=(const Matches& other) {
     return *this;
 }
 
+MeanF1& MeanF1::operator+=(const Matches& picture) {
+    sum += picture.f1();
+    pictures++;
+    return *this;
+}
+
+MeanF1& MeanF1::operator+=(const MeanF1& other) {
+    sum += other.sum;
+    pictures += other.pictures;
+    return *this;
+}
+
 double Matches::f1() const {
     const uint64_t all = 2 * found + missed + wrong;
     return all == 0 ? 1 : 2 * static_cast<double>(found) / static_cast<double>(all);

@@ -2,6 +2,7 @@
 //
 // As AccMPEG (MLSys 2022, section 2) measures it: the detector's own output on the highest quality is the truth, and
 // accuracy is the F1 score of its output on the other quality, boxes matching at an intersection over union of 0.5.
+// Over many pictures that is the mean of each one's F1 in AccMPEG's code (MeanF1); Matches adds up the counts instead.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +25,9 @@ struct AccuracyOptions {
     double found = 0;
 };
 
-// Counts add up over pictures: F1 of a chunk or of a camera is that of the sums (so that a picture with one object does
-// not weigh as much as one with twenty).
+// Counts add up over pictures: F1 of a chunk is that of the sums, so that a picture with one object does not weigh as
+// much as one with twenty. That is steady over a chunk's few pictures. It makes light of pictures that are not there at
+// all, though: with half of them missing and the others perfect it is 2/3, since nothing is wrong in them.
 struct Matches {
     uint64_t found = 0;   // true positives
     uint64_t missed = 0;  // in the reference only: false negatives
@@ -36,6 +38,16 @@ struct Matches {
     [[nodiscard]] double f1() const;
 
     bool operator==(const Matches&) const = default;
+};
+
+// The mean of F1 over pictures.
+struct MeanF1 {
+    double sum = 0;
+    uint64_t pictures = 0;
+
+    MeanF1& operator+=(const Matches& picture);
+    MeanF1& operator+=(const MeanF1& other);
+    [[nodiscard]] double f1() const { return pictures > 0 ? sum / static_cast<double>(pictures) : 0; }
 };
 
 // 0 to 1; boxes without area, or with numbers that are none, overlap with nothing.

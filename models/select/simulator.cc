@@ -49,7 +49,7 @@ struct Rendition {
     bool passes_relay = false;
     uint32_t cut_at = std::numeric_limits<uint32_t>::max();  // the relay lets no picture of the chunk from here on pass
     std::deque<Packet> queue;                                // the relay's
-    uint64_t under_way = 0;  // 1 + the picture, by serial and place, of which some packets are gone
+    uint64_t begun = 0;                                      // 1 + the chunk of which something was sent last
     std::map<uint64_t, Flight> flights;
 };
 
@@ -242,7 +242,7 @@ private:
             Rendition& rendition = sending(*camera);
             const Packet packet = rendition.queue.front();
             rendition.queue.pop_front();
-            rendition.under_way = packet.last ? 0 : 1 + picture_id(packet);
+            rendition.begun = 1 + packet.serial;
             camera->queued_bytes -= packet.bytes;
             room_ -= packet.bytes;
             delivered_now_ += packet.bytes;
@@ -255,7 +255,8 @@ private:
         return camera.renditions[camera.renditions[ADP_SELECT_SUB].queue.empty() ? ADP_SELECT_MAIN : ADP_SELECT_SUB];
     }
 
-    // As the relay does: sub streams in turn, then main streams by what was measured that they gain for a byte.
+    // As the relay does: sub streams in turn, then main streams by what was measured that they gain for a byte; of a
+    // chunk that has begun the IDR picture is paid for.
     Camera* next_to_send() {
         Camera* next = nullptr;
         double most = -1;
@@ -264,7 +265,10 @@ private:
             for (Rendition& rendition : camera.renditions) drop_late(camera, rendition);
             const Rendition& rendition = sending(camera);
             if (rendition.queue.empty()) continue;
-            const double rate = camera.state->streams[ADP_SELECT_MAIN].rate;
+            const adp_select_stream& main = camera.state->streams[ADP_SELECT_MAIN];
+            const bool begun = rendition.begun == 1 + rendition.queue.front().serial;
+            const double rate = begun ? std::min<double>(main.rate, camera.plan.fps * main.picture_bytes)
+                                      : static_cast<double>(main.rate);
             const double gain = &rendition == &camera.renditions[ADP_SELECT_SUB]
                                     ? std::numeric_limits<double>::infinity()
                                 : rate > 0 ? std::max(camera.measured.gain(), 0.0) * camera.plan.fps / rate
@@ -278,14 +282,14 @@ private:
         return next;
     }
 
-    static uint64_t picture_id(const Packet& packet) { return packet.serial << 32 | packet.picture; }
-
-    // As the relay does: whole pictures, and what comes after them in their chunk.
+    // As the relay does: what has waited too long, and what comes after it in its chunk.
     void drop_late(Camera& camera, Rendition& rendition) {
         const bool sub = &rendition == &camera.renditions[ADP_SELECT_SUB];
-        const auto late = static_cast<uint64_t>(s_.late_s * 1e6) * (sub ? relay::sub_patience : 1);
-        while (late > 0 && !rendition.queue.empty() && now_us_ - rendition.queue.front().captured_us > late &&
-               rendition.under_way != 1 + picture_id(rendition.queue.front())) {
+        const auto late = [&] {
+            const bool begun = rendition.begun == 1 + rendition.queue.front().serial;
+            return static_cast<uint64_t>(s_.late_s * 1e6 * (sub ? relay::sub_late : begun ? 1 : relay::begin_late));
+        };
+        while (s_.late_s > 0 && !rendition.queue.empty() && now_us_ - rendition.queue.front().captured_us > late()) {
             const Packet first = rendition.queue.front();
             while (!rendition.queue.empty() && rendition.queue.front().serial == first.serial) {
                 const Packet& packet = rendition.queue.front();

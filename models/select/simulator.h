@@ -41,8 +41,8 @@ struct SelectScenario {
     double skip_s = 10;     // at the start, not scored
     double rtt_s = 0.05;    // propagation
     double deadline_s = 1;  // a picture that takes longer than this from the camera to the server counts as missed
-    double queue_s = 1;     // the relay begins no chunk where the oldest packet of its rendition has waited so long
-    double late_s = 0.5;    // it drops pictures that have waited so long, and the rest of their chunk; 0: never
+    double queue_s = 0.5;   // the relay begins no chunk where the oldest packet of its rendition has waited so long
+    double late_s = 0.8;    // it drops what has waited so long, and the rest of its chunk; 0: never
     double explore = 0.05;  // share of the rounds in which both renditions pass
     uint64_t seed = 1;
     relay::PriceOptions price{};

@@ -293,6 +293,30 @@ TEST(Price, SaysWhatShareOfMainWasLateLately) {
     EXPECT_LT(price.main_late, 0.01);
 }
 
+// What an uplink carries after an outage is rather what it carried before than nothing.
+TEST(Price, AnOutageChangesLittle) {
+    PriceController controller;
+    const Uplink usual{.backlog_bytes = 15e3, .delivered_rate = 100e3, .offered_rate = 100e3, .cameras = 4};
+    Price before;
+    for (int i = 0; i < 600; ++i) before = controller.step(usual, 0.1);
+    const double capacity = controller.capacity();
+    ASSERT_GT(before.price, 0);
+    Uplink outage = usual;
+    outage.delivered_rate = 0;
+    outage.backlog_bytes = 300e3;
+    Price price;
+    for (int i = 0; i < 80; ++i) price = controller.step(outage, 0.1);
+    EXPECT_NEAR(controller.capacity(), capacity, 0.2 * capacity);
+    EXPECT_LT(price.price, 4 * before.price) << "half a second of it counts";
+    EXPECT_TRUE(std::isfinite(price.price));
+    // A link that is only bad is no outage.
+    for (int i = 0; i < 80; ++i) {
+        outage.delivered_rate = i % 3 == 0 ? 10e3 : 0;
+        price = controller.step(outage, 0.1);
+    }
+    EXPECT_LT(controller.capacity(), 0.2 * capacity);
+}
+
 TEST(Price, ARoundTripIsNoQueue) {
     PriceController controller;
     controller.step({40e3, 100e3, 100e3, 0.3, false}, 0.1);
@@ -326,11 +350,11 @@ TEST(Price, StaysInItsBoundsWhateverComes) {
             ASSERT_LE(price.used, 2) << odd;
         }
     }
-    // A dead uplink: as dear as can be, and no more.
+    // An uplink that is all but dead: as dear as can be, and no more.
     PriceController controller;
     controller.step({1e6, 100e3, 500e3, 0, false}, 0.1);
     Price price;
-    for (int i = 0; i < 1000; ++i) price = controller.step({1e6, 0, 500e3, 0, false}, 0.1);
+    for (int i = 0; i < 1000; ++i) price = controller.step({1e6, i % 4 == 0 ? 40.0 : 0, 500e3, 0, false}, 0.1);
     EXPECT_GT(price.price, 100);
     EXPECT_LE(price.price, 1024);
 }

@@ -156,11 +156,12 @@ protected:
         }
         return result;
     }
-    // Chunks of which some packets came, and some did not: `within` pictures or between them.
+    // Chunks of which some packets came, and some did not.
     struct Broken {
         size_t whole = 0;
         size_t cut = 0;      // first pictures came, whole
-        size_t within = 0;   // part of a picture
+        size_t torn = 0;     // first pictures, and the first packets of the next
+        size_t within = 0;   // a part in the middle is missing
         size_t missing = 0;  // none of it came
     };
     Broken broken(uint16_t camera, adp_select_rendition which, uint32_t chunk_most = ~0U) {
@@ -182,6 +183,8 @@ protected:
                 ++result.missing;
             } else if (!gap && c.picture_of[which][packets[prefix]] != c.picture_of[which][packets[prefix - 1]]) {
                 ++result.cut;
+            } else if (!gap) {
+                ++result.torn;
             } else {
                 ++result.within;
             }
@@ -303,7 +306,7 @@ TEST_F(RelayTest, DropsWholeChunksWhenTheUplinkIsTooSlow) {
         const Broken result = broken(0, which);
         EXPECT_GT(result.whole, 1U);
         EXPECT_GT(result.missing, 1U);
-        EXPECT_EQ(result.cut, 0U);
+        EXPECT_EQ(result.cut + result.torn, 0U);
         EXPECT_EQ(result.within, 0U);
         expect_drops_told(0, which);
         const video::Json c = counted(0)[which == ADP_SELECT_SUB ? "sub" : "main"];
@@ -338,11 +341,11 @@ TEST_F(RelayTest, AChunkWithoutEndIsCutBetweenPictures) {
     EXPECT_EQ(counted(0)["main"]["cut_chunks"].get<uint64_t>(), 1U);
     const Broken result = broken(0, ADP_SELECT_MAIN, 0);
     EXPECT_EQ(result.cut, 1U);
-    EXPECT_EQ(result.within, 0U);
+    EXPECT_EQ(result.torn + result.within, 0U);
     expect_drops_told(0, ADP_SELECT_MAIN);
 }
 
-// What waited too long goes, by whole pictures and with all that depends on it; what came after it is still in time.
+// What waited too long goes, with all that depends on it; what came after it is still in time.
 TEST_F(RelayTest, LatePicturesAreDroppedWithTheRestOfTheirChunks) {
     options_.connection.queue_us = 60'000'000;
     options_.connection.late_us = 300'000;
@@ -378,10 +381,50 @@ TEST_F(RelayTest, LatePicturesAreDroppedWithTheRestOfTheirChunks) {
     for (const adp_select_rendition which : {ADP_SELECT_SUB, ADP_SELECT_MAIN}) {
         const Broken result = broken(0, which);
         EXPECT_GE(result.whole, 6U);
-        EXPECT_GT(result.cut + result.missing, 1U);
+        EXPECT_GT(result.cut + result.torn + result.missing, 1U);
         EXPECT_EQ(result.within, 0U);
         expect_drops_told(0, which);
     }
+}
+
+// A picture that is half in the socket when it gets late: nobody waits for its rest, and nobody gets it.
+TEST_F(RelayTest, TheRestOfALatePictureDoesNotCome) {
+    options_.connection.queue_us = 60'000'000;
+    options_.connection.late_us = 300'000;
+    start(1);
+    TestCamera& camera = *cameras_[0];
+    RtpRendition& main = camera.renditions[ADP_SELECT_MAIN];
+    for (uint32_t i = 0; i < main.group; ++i) camera.both();
+    ASSERT_TRUE(wait_until([&] { return server_.count(0) == camera.sent_packets(); }));
+    server_.stall(0, true);
+    // An IDR picture of more than a socket takes whose peer does not read.
+    const uint32_t usual = main.idr_bytes;
+    main.idr_bytes = 800'000;
+    const size_t before = camera.sent[ADP_SELECT_MAIN].size();
+    camera.both();
+    main.idr_bytes = usual;
+    const size_t after = camera.sent[ADP_SELECT_MAIN].size();
+    ASSERT_TRUE(wait_until([&] {
+        const video::Json line = stats();
+        return line.contains("cameras") && line["cameras"][0]["late_packets"].get<uint64_t>() > 0;
+    }));
+    server_.stall(0, false);
+    while (main.pictures % main.group != 0) camera.both();
+    for (int i = 0; i < 15; ++i) camera.both();
+    ASSERT_TRUE(wait_until([&] {
+        const std::vector<size_t> came = places(0, ADP_SELECT_MAIN);
+        return !came.empty() && came.back() + 1 == camera.sent[ADP_SELECT_MAIN].size();
+    }));
+    stop();
+    ASSERT_EQ(relay_->summary()["socket_drops"].get<uint64_t>(), 0U);
+    const std::vector<size_t> came = places(0, ADP_SELECT_MAIN);
+    const auto of_it = std::ranges::count_if(came, [&](size_t place) { return place >= before && place < after; });
+    EXPECT_GT(of_it, 0) << "the socket took none of it: nothing was tested";
+    EXPECT_LT(static_cast<size_t>(of_it), after - before);
+    const Broken result = broken(0, ADP_SELECT_MAIN);
+    EXPECT_EQ(result.torn, 1U);
+    EXPECT_EQ(result.within, 0U);
+    expect_drops_told(0, ADP_SELECT_MAIN);
 }
 
 TEST_F(RelayTest, ConnectsAgainAndGoesOnWithAChunk) {

@@ -205,6 +205,23 @@ TEST_F(Video, ChunksThatWereLeftOutAreNoLoss) {
     EXPECT_EQ(depacketiser.counters().incomplete, 0U);
 }
 
+// Nor is the rest of a picture that was late when half of it was gone.
+TEST_F(Video, APictureWhoseRestTheRelayLeftOutIsNoLoss) {
+    Depacketiser depacketiser;
+    size_t pictures = 0;
+    const auto send = [&](size_t picture, size_t packets, bool after_drop) {
+        for (size_t p = 0; p < packets; p++)
+            pictures += depacketiser.packet(packets_[picture][p], 1000, after_drop && p == 0).size();
+    };
+    for (size_t i = 0; i < group; i++) send(i, packets_[i].size(), false);
+    send(group, packets_[group].size() - 1, false);
+    for (size_t i = 2 * group; i < 4 * group; i++) send(i, packets_[i].size(), i == 2 * group);
+    EXPECT_EQ(pictures, 3 * group);
+    EXPECT_EQ(depacketiser.counters().cut, 1U);
+    EXPECT_EQ(depacketiser.counters().relay_drops, 1U);
+    EXPECT_EQ(depacketiser.counters().incomplete + depacketiser.counters().lost + depacketiser.counters().skipped, 0U);
+}
+
 TEST_F(Video, TwiceAndLateAndForeignPacketsAreLeftOut) {
     std::vector<Bytes> sent;
     for (const Bytes& packet : all()) {

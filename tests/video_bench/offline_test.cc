@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <string>
+
 namespace adapath::video_bench {
 namespace {
 
@@ -45,15 +48,44 @@ TEST(Offline, AWideLinkBringsAllAndANarrowOneWhatFits) {
     EXPECT_LE(narrow.rate, 0.34e6 / 8 * 1.01);
 }
 
+TEST(Offline, ABudgetIsReachedWhereTheLinkHasRoom) {
+    const OfflineOptions o = options();
+    EXPECT_NEAR(budget_for(50e3, link(1), o), 50e3, 500) << "a steady link";
+    EXPECT_GT(budget_for(200e3, link(1), o), 1e9) << "more than the link has";
+    // Half of the time nothing, half of the time 2 Mbit/s, 10 s each: 30 KB/s on average are 60 KB/s while there is a
+    // link.
+    std::string text;
+    for (int ms = 1; ms < 10'000; ms += 6) text += std::to_string(ms) + "\n";
+    const Result<Trace> half = Trace::parse(text + "20000\n", "half");
+    ASSERT_TRUE(half.ok());
+    EXPECT_NEAR(budget_for(30e3, *half, o), 60e3, 1500);
+}
+
 TEST(Offline, TheBestMixSpendsWhereItPays) {
     // Main of the first two is worth much, of the others nothing. The link has room for two of them.
     const std::vector<MeasuredCamera> cameras = {camera(1), camera(10), camera(2), camera(10)};
-    const std::vector<uint32_t> mix = best_mix(cameras, link(0.85), options());
+    const std::vector<uint32_t> mix = best_mix(cameras, link(0.85), options()).renditions;
     EXPECT_EQ(mix, (std::vector<uint32_t>{ADP_SELECT_ONLY_MAIN, ADP_SELECT_ONLY_SUB, ADP_SELECT_ONLY_MAIN,
                                           ADP_SELECT_ONLY_SUB}));
     // As good and cheaper: nobody's main where all sub streams are perfect.
     const std::vector<MeasuredCamera> perfect = {camera(10), camera(10)};
-    EXPECT_EQ(best_mix(perfect, link(5), options()), (std::vector<uint32_t>{ADP_SELECT_ONLY_SUB, ADP_SELECT_ONLY_SUB}));
+    EXPECT_EQ(best_mix(perfect, link(5), options()).renditions,
+              (std::vector<uint32_t>{ADP_SELECT_ONLY_SUB, ADP_SELECT_ONLY_SUB}));
+}
+
+TEST(Offline, AnInsuranceIsTakenWhereMainDoesNotAlwaysCome) {
+    // 4 s with room for one main stream and a half, 2 s with hardly more than the sub streams.
+    std::string text;
+    for (int ms = 1; ms < 4'000; ms += 24) text += std::to_string(ms) + "\n";
+    for (int ms = 4'000; ms <= 6'000; ms += 100) text += std::to_string(ms) + "\n";
+    const Result<Trace> moving = Trace::parse(text, "moving");
+    ASSERT_TRUE(moving.ok());
+    const std::vector<MeasuredCamera> cameras = {camera(4), camera(4)};
+    const TunedMix mix = best_mix(cameras, *moving, options());
+    const TunedMix insured = best_mix(cameras, *moving, options(), true);
+    EXPECT_GT(insured.score.f1, mix.score.f1);
+    EXPECT_GT(std::ranges::count(insured.renditions, ADP_SELECT_BOTH), 0);
+    EXPECT_EQ(std::ranges::count(mix.renditions, ADP_SELECT_BOTH), 0);
 }
 
 TEST(Offline, TheThresholdLetsThoseThroughThatPay) {

@@ -56,7 +56,9 @@ TEST(Timeline, MainIsTheTruthAndSubIsWhatItIsWorth) {
     EXPECT_EQ(less->matches, (Matches{60, 60, 30}));
     EXPECT_EQ(less->by_sub, 30U);
     ASSERT_EQ(less->seconds.size(), 3U);
-    EXPECT_EQ(less->seconds[1], (Matches{20, 20, 10}));
+    EXPECT_EQ(less->seconds[1].pictures, 10U);
+    EXPECT_NEAR(less->seconds[1].f1(), 4.0 / 7, 1e-12);  // of each picture two found, two missed, one wrong
+    EXPECT_NEAR(less->f1.f1(), 4.0 / 7, 1e-12);
     // Where both came, main is what counts, in whatever order.
     sub.insert(sub.begin() + 4, main.begin(), main.end());
     std::shuffle(sub.begin(), sub.end(), std::mt19937(1));
@@ -77,6 +79,8 @@ TEST(Timeline, WhatIsLateOrNeverCameIsMissed) {
     EXPECT_EQ(result->by_main, 60U);
     EXPECT_EQ(result->late, 10U);
     EXPECT_EQ(result->matches, (Matches{240, 160, 0}));
+    EXPECT_NEAR(result->f1.f1(), 0.6, 1e-12) << "four of ten pictures were not seen";
+    EXPECT_NEAR(result->matches.f1(), 0.75, 1e-12);
 }
 
 TEST(Timeline, LoopsAreTold) {
@@ -107,6 +111,8 @@ TEST(Timeline, NothingAtAllIsMissedToo) {
     ASSERT_TRUE(result.ok());
     EXPECT_EQ(result->pictures, 50U);
     EXPECT_EQ(result->matches, (Matches{0, 200, 0}));
+    EXPECT_EQ(result->f1.pictures, 50U);
+    EXPECT_EQ(result->f1.f1(), 0);
 }
 
 TEST(Timeline, RefusesWhatCannotBe) {
@@ -118,11 +124,25 @@ TEST(Timeline, RefusesWhatCannotBe) {
     EXPECT_FALSE(score({}, {}, span(0, 5)).ok());
 }
 
+// As AccMPEG: a picture with nothing in it, in which nothing is found, is seen right.
+TEST(Timeline, AnEmptyPictureIsSeenRight) {
+    CameraPictures c = camera(2);
+    c.main[1].clear();
+    c.sub[1].clear();
+    const std::vector<Delivery> first = {delivery(2, 0, ADP_SELECT_MAIN, 10'000)};
+    Result<CameraScore> result = score(c, first, span(0, 4));
+    ASSERT_TRUE(result.ok());
+    EXPECT_NEAR(result->f1.f1(), 0.75, 1e-12) << "one came, one did not, two are empty";
+}
+
 TEST(Timeline, EachCameraWeighsAlike) {
     std::vector<CameraScore> two(2);
+    for (int i = 0; i < 1000; i++) two[0].f1 += Matches{1, 0, 0};
+    two[1].f1 += Matches{0, 1, 0};
     two[0].matches = {1000, 0, 0};
     two[1].matches = {0, 1, 0};
     EXPECT_DOUBLE_EQ(mean_f1(two), 0.5);
+    EXPECT_DOUBLE_EQ(mean_pooled_f1(two), 0.5);
     EXPECT_EQ(mean_f1({}), 0);
 }
 

@@ -11,6 +11,11 @@ namespace adapath::relay {
 // So many times as long as a main stream's pictures a sub stream's may wait: it is soon sent when the uplink comes
 // back, and then the rest of its chunk can be decoded.
 inline constexpr uint64_t sub_patience = 3;
+// So many times as long as main a sub stream's picture waits until it is late.
+inline constexpr double sub_late = 2;
+// And so long a main chunk of which nothing was sent yet. Its IDR picture costs about as much as all others of it: once
+// that is spent the others are cheap, but it should not be spent where they will hardly come in time.
+inline constexpr double begin_late = 0.75;
 
 // What a camera's queue has no room for any more.
 enum class Pressure : uint8_t {

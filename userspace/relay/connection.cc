@@ -86,12 +86,12 @@ void Connection::append(Lane lane, Record record) {
 }
 
 void Connection::push(adp_select_rendition rendition, uint8_t flags, uint64_t received_us,
-                      std::span<const uint8_t> packet, uint64_t now_us, const Place& place) {
+                      std::span<const uint8_t> packet, uint64_t now_us, bool begins_chunk) {
     const Lane lane = lane_of(rendition);
     uint64_t& latest_us = latest_us_[lane];
     latest_us = std::max(latest_us, received_us);
     received_us = std::max(received_us, latest_us - std::min<uint64_t>(latest_us, ADP_RELAY_BACKWARDS_US));
-    append(lane, {record_bytes(rendition, flags, received_us, packet), now_us, place});
+    append(lane, {record_bytes(rendition, flags, received_us, packet), now_us, begins_chunk});
 }
 
 uint32_t Connection::drop_late(uint64_t now_us) {
@@ -105,26 +105,36 @@ uint32_t Connection::drop_late(uint64_t now_us) {
     return cut;
 }
 
+bool Connection::begun(Lane lane) const {
+    return queues_[lane].empty() || !queues_[lane].front().begins_chunk || (sent_of_first_ > 0 && under_way_ == lane);
+}
+
+uint64_t Connection::late_us(Lane lane, bool begun) const {
+    const double share = lane == lane_sub ? sub_late : begun ? 1 : begin_late;
+    return static_cast<uint64_t>(static_cast<double>(options_.late_us) * share);
+}
+
 bool Connection::drop_late(Lane lane, uint64_t now_us) {
     std::deque<Record>& queue = queues_[lane];
+    bool chunk_begun = begun(lane);  // the one that the record looked at belongs to
     const auto late = [&](const Record& record) {
-        return now_us > record.queued_us && now_us - record.queued_us > options_.late_us * patience(lane);
+        return now_us > record.queued_us && now_us - record.queued_us > late_us(lane, chunk_begun);
     };
     // It is in the order of age: its head tells whether there is anything to do. Of a record that is half in the socket
-    // the rest has to follow, and of its picture.
-    size_t first = sent_of_first_ > 0 && under_way_ == lane ? 1 : 0;
+    // the rest has to follow.
+    const size_t first = sent_of_first_ > 0 && under_way_ == lane ? 1 : 0;
     if (first >= queue.size() || !late(queue[first])) {
         return false;
     }
-    uint32_t picture = first > 0 ? queue.front().place.timestamp : sent_timestamp_[lane];  // the newest that stays
     bool dropping = false;
     bool gap = false;  // the next chunk comes after a drop
     size_t kept = first;
     for (size_t i = first; i < queue.size(); i++) {
         Record& record = queue[i];
-        if (record.place.begins_chunk) {
+        if (record.begins_chunk) {
+            chunk_begun = false;
             dropping = late(record);
-        } else if (late(record) && record.place.timestamp != picture) {
+        } else if (late(record)) {
             dropping = true;
         }
         if (dropping) {
@@ -136,11 +146,10 @@ bool Connection::drop_late(Lane lane, uint64_t now_us) {
             gap = true;
             continue;
         }
-        if (record.place.begins_chunk && gap) {
+        if (record.begins_chunk && gap) {
             record.bytes[offsetof(adp_relay_wire, flags)] |= ADP_RELAY_AFTER_DROP;
             gap = false;
         }
-        picture = record.place.timestamp;
         if (kept != i) {
             queue[kept] = std::move(record);
         }
@@ -220,7 +229,7 @@ void Connection::opened(uint64_t now_us) {
     // After a failure tick() says so, once it has lasted: a server that refuses takes the connection first, too.
     spdlog::log(retry_.down() ? spdlog::level::debug : spdlog::level::info, "camera {}: connected to {} ({})", camera_,
                 video::peer_of(fd_.get()), video::congestion_control_of(fd_.get()));
-    append(lane_hello, {hello_bytes(camera_, options_.gateway), now_us, {}});
+    append(lane_hello, {hello_bytes(camera_, options_.gateway), now_us});
     flush(~uint64_t{0}, Part::all_but_main);
 }
 
@@ -341,7 +350,6 @@ uint64_t Connection::flush(uint64_t in_flight_most, Part part) {
         while (left > 0) {
             const Lane lane = next_lane();
             Record& record = queues_[lane].front();
-            sent_timestamp_[lane] = record.place.timestamp;
             if (left < record.bytes.size()) {
                 under_way_ = lane;
                 break;
@@ -437,7 +445,7 @@ Connection::Progress Connection::progress(uint64_t since_us) {
 
 void Connection::finish(uint64_t now_us) {
     if (state_ == State::open) {
-        append(lane_end, {record_bytes(ADP_SELECT_SUB, ADP_RELAY_END, now_us, {}), now_us, {}});
+        append(lane_end, {record_bytes(ADP_SELECT_SUB, ADP_RELAY_END, now_us, {}), now_us});
         flush();
     }
 }

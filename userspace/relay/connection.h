@@ -28,12 +28,12 @@ struct ConnectionOptions {
     // KiB each were 2.6 s of a bad uplink's time. Not less than two segments: TCP would take itself to be short of
     // data.
     int notsent_lowat = 4 * 1024;
-    size_t queue_bytes = 1 << 20;  // a rendition's, before the socket
-    // The two that follow are sub_patience times as long for a sub stream.
-    uint64_t queue_us = 1'000'000;  // age of the oldest packet in it
+    size_t queue_bytes = 1 << 20;   // a rendition's, before the socket
+    uint64_t queue_us = 1'000'000;  // age of the oldest packet in it; sub_patience times as long for a sub stream
     // A picture that waited so long comes too late for whoever watches: it is dropped from the queue, and the rest of
-    // its chunk, which would need it. 0: never.
-    uint64_t late_us = 500'000;
+    // its chunk, which would need it. 0: never. Less what it waits in the socket and on the way, it is the age at which
+    // a picture is worth nothing any more.
+    uint64_t late_us = 800'000;
     uint64_t retry_least_us = 200'000;  // until the first attempt to connect again
     uint64_t retry_most_us = 5'000'000;
     uint64_t connect_us = 10'000'000;  // an attempt may take
@@ -74,16 +74,12 @@ public:
 
     // By what waits of the rendition itself: a main stream that waits costs sub nothing.
     [[nodiscard]] Pressure pressure(adp_select_rendition rendition, uint64_t now_us) const;
-    // What a packet is to its rendition: whether it may be parted from the ones before it.
-    struct Place {
-        uint32_t timestamp = 0;     // RTP's: the same in all packets of a picture
-        bool begins_chunk = false;  // the first one of a chunk
-    };
-    // A packet that the pressure allows; connects only after wake().
+    // A packet that the pressure allows; connects only after wake(). `begins_chunk`: the first one of a chunk.
     void push(adp_select_rendition rendition, uint8_t flags, uint64_t received_us, std::span<const uint8_t> packet,
-              uint64_t now_us, const Place& place);
-    // Drops what waited too long: whole pictures and, of their chunks, what comes after them. The renditions (a set,
-    // as in select.h) whose newest chunk lost its end: nothing more of it may come.
+              uint64_t now_us, bool begins_chunk);
+    // Drops what waited too long, and of its chunk what comes after it. The renditions (a set, as in select.h) whose
+    // newest chunk lost its end: nothing more of it may come. Of a picture some packets may be gone already: the rest
+    // goes all the same. It would be sent seconds later, when those that gain more leave room, and nobody could use it.
     [[nodiscard]] uint32_t drop_late(uint64_t now_us);
     // The camera lives: connects, should nothing have done so yet.
     void wake(uint64_t now_us);
@@ -91,6 +87,8 @@ public:
     // tells how many it then holds.
     enum class Part : uint8_t { all, all_but_main };
     uint64_t flush(uint64_t in_flight_most = ~uint64_t{0}, Part part = Part::all);
+    // What waits first of the main stream belongs to a chunk of which something was sent.
+    [[nodiscard]] bool main_begun() const { return begun(lane_main); }
     // The last flush() left something in the queue for that limit, not for the socket's.
     [[nodiscard]] bool held() const { return held_; }
     // Not acknowledged yet, by the socket.
@@ -117,12 +115,16 @@ private:
     struct Record {
         std::vector<uint8_t> bytes;
         uint64_t queued_us = 0;
-        Place place;
+        bool begins_chunk = false;
     };
     // What waits for the socket, in the order in which it goes: a sub stream is small, and the less it waits behind a
     // main stream's pictures the more it is worth where those come too late.
     enum Lane : uint8_t { lane_hello, lane_sub, lane_main, lane_end, lanes };
     [[nodiscard]] uint64_t patience(Lane lane) const { return lane == lane_sub ? sub_patience : 1; }
+    // Of the chunk that the lane's first record belongs to something was sent.
+    [[nodiscard]] bool begun(Lane lane) const;
+    // A record that waited so long is late.
+    [[nodiscard]] uint64_t late_us(Lane lane, bool begun) const;
     static Lane lane_of(uint32_t rendition) { return rendition == ADP_SELECT_SUB ? lane_sub : lane_main; }
 
     void append(Lane lane, Record record);
@@ -159,8 +161,6 @@ private:
     Lane under_way_ = lane_hello;
     size_t sent_of_first_ = 0;
     std::array<uint64_t, lanes> latest_us_{};  // of the records' times
-    // Of the last packet of each rendition that the socket took, or began to.
-    std::array<uint32_t, lanes> sent_timestamp_{};
 
     Counters counters_;
     // For progress(): of the present connection.

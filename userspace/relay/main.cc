@@ -38,8 +38,8 @@ struct Options {
     RelayOptions relay;
     FeedbackOptions feedback;
     VisionKeys keys;
-    double queue_s = 1;
-    double late_s = 0.5;
+    double queue_s = 0.5;
+    double late_s = 0.8;
     unsigned queue_kb = 1024;
     double target_ms = PriceOptions{}.target_s * 1e3;
     double load = PriceOptions{}.load;
@@ -244,10 +244,10 @@ int main(int argc, char** argv) {
            "Age of a rendition's queue from which on its new chunks are dropped; of a sub stream's three times that")
         ->check(CLI::Range(0.05, 60.0))
         ->capture_default_str();
-    app.add_option(
-           "--late-seconds", options.late_s,
-           "Pictures that waited so long in the queue are dropped, with the rest of their chunk (of a sub stream three "
-           "times as long); 0: never")
+    app.add_option("--late-seconds", options.late_s,
+                   "Pictures that waited so long in the queue are dropped, with the rest of their chunk (of a sub "
+                   "stream twice as "
+                   "long, of a main chunk of which nothing was sent yet three quarters); 0: never")
         ->check(CLI::Range(0.0, 60.0))
         ->capture_default_str();
     app.add_option("--queue-kb", options.queue_kb, "Size of a rendition's queue from which on they are, KiB")
@@ -260,8 +260,10 @@ int main(int argc, char** argv) {
         ->check(CLI::Range(5.0, 5000.0))
         ->capture_default_str();
     app.add_option("--load", options.load,
-                   "Share of the uplink's capacity that the price lets be offered: the rest is for when it drops")
-        ->check(CLI::Range(0.05, 1.0))
+                   "Share of the uplink's capacity that the price lets be offered: the rest is for when it drops. "
+                   "Above 1 more is "
+                   "offered than fits, and dropped here, what gains least for its bytes first")
+        ->check(CLI::Range(0.05, 10.0))
         ->capture_default_str();
     app.add_option("--in-flight-ms", options.in_flight_ms,
                    "What all connections together may have in flight: what the uplink carries in a round trip and so "

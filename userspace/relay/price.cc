@@ -33,9 +33,13 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
     const double offered = sound(uplink.offered_rate);
     const double weight = 1 - std::exp(-dt / options_.smooth_s);
 
+    silent_s_ = delivered > 0 || uplink.app_limited ? 0 : silent_s_ + dt;
+    const bool outage = options_.outage_s > 0 && silent_s_ >= options_.outage_s;
     // One interval's rate may be above the link's: acknowledgements come in bunches.
     delivered_ += (delivered - delivered_) * weight;
-    if (uplink.app_limited) {
+    if (outage) {
+        // Whatever the capacity was, it is not this that tells what it will be.
+    } else if (uplink.app_limited) {
         if (capacity_ > 0) {
             capacity_ = std::max(capacity_ * (1 + options_.growth * dt), delivered_);
         }
@@ -71,9 +75,8 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
     const double load = budgeted ? budget_load : options_.load;
     const double slope = (offered / (capacity * load) - 1) * options_.balance + late_s * options_.delay;
     const double most = uplink.cameras > 0 ? std::min(options_.crowd * uplink.cameras, whole_max) : whole_max;
-    whole_price_ = std::clamp(
-        std::max(whole_price_, whole_min) * std::exp(std::clamp(slope, -options_.fall_max, options_.rise_max) * dt),
-        whole_min, most);
+    const double step = outage ? 0 : std::clamp(slope, -options_.fall_max, options_.rise_max) * dt;
+    whole_price_ = std::clamp(std::max(whole_price_, whole_min) * std::exp(step), whole_min, most);
     if (whole_price_ > whole_min) {
         const double urgent = std::exp(options_.urgency * std::min(delay_s_, options_.delay_max_s));
         result.price = std::min(std::min(whole_price_ * urgent, most) / capacity * mib, price_max);

@@ -36,6 +36,10 @@ struct PriceOptions {
     // E-folds of the price, on top of all that, for each second of delay: gone as soon as the queue is, which what was
     // added up is not.
     double urgency = 0;
+    // Nothing came through for so long: an outage. Nothing that is decided in it matters before it is over, and what
+    // the uplink carries then is rather what it carried before: capacity and price stay what they are. 0: no such
+    // thing.
+    double outage_s = 0.5;
     double late_memory_s = 20;  // time constant of the share of main that is late
     // The whole uplink costs at most so much for each camera. An outage is the queue's to answer, by dropping what is
     // late: a price that it drove up would cost seconds of sub streams after it. Below this share of what all sub
@@ -86,6 +90,7 @@ private:
     double offered_ = 0;    // bytes/s, smoothed, for `used`
     double delay_s_ = 0;
     double whole_price_ = 0;
+    double silent_s_ = 0;  // since something was delivered, while there was something to deliver
     // Of the main streams, bytes that count less the older they are.
     double main_ = 0;
     double main_late_ = 0;

@@ -300,7 +300,7 @@ void Relay::on_packet(const Port& port, const sockaddr_storage& from, std::span<
     camera.counters.packets[which]++;
     camera.counters.bytes[which] += bytes;
     if (which == ADP_SELECT_MAIN) {
-        note_picture(camera, rtp.timestamp, bytes);
+        note_picture(camera, rtp.timestamp, bytes, (contents & ADP_H264_IDR) != 0);
     }
     camera.offered += bytes + sizeof(adp_relay_wire);
     camera.heard_us = now;
@@ -313,7 +313,7 @@ void Relay::on_packet(const Port& port, const sockaddr_storage& from, std::span<
         return;
     }
     const uint8_t flags = verdict.after_drop ? ADP_RELAY_AFTER_DROP : 0;
-    camera.connection->push(which, flags, received_us, packet, now, {rtp.timestamp, verdict.begins});
+    camera.connection->push(which, flags, received_us, packet, now, verdict.begins);
     camera.touched = true;
 }
 
@@ -325,19 +325,26 @@ void Relay::set_measured(size_t camera, double sub_worth, double gain) {
     }
 }
 
-void Relay::note_picture(Camera& camera, uint32_t timestamp, uint32_t bytes) {
+void Relay::note_picture(Camera& camera, uint32_t timestamp, uint32_t bytes, bool idr) {
+    const auto note = [&](double& usual) {
+        usual += (camera.picture_bytes - usual) * (usual == 0 ? 1 : picture_share);
+    };
     if (timestamp != camera.picture) {
-        const double share = camera.usual_picture == 0 ? 1 : picture_share;
-        camera.usual_picture += (camera.picture_bytes - camera.usual_picture) * share;
+        note(camera.usual_picture);
+        if (!camera.picture_idr) {
+            note(camera.usual_rest);
+        }
         camera.picture = timestamp;
         camera.picture_bytes = 0;
+        camera.picture_idr = false;
     }
     camera.picture_bytes += bytes;
+    camera.picture_idr = camera.picture_idr || idr;
 }
 
-// Of equals the one whose turn it is. A camera that nobody has measured lately is as good as the others on average:
-// last of all, it would never be measured.
-void Relay::sort_by_gain(uint64_t now) {
+// A camera that nobody has measured lately is as good as the others on average: last of all, it would never be
+// measured.
+void Relay::weigh_gains(uint64_t now) {
     double sum = 0;
     size_t known = 0;
     {
@@ -357,11 +364,21 @@ void Relay::sort_by_gain(uint64_t now) {
         if (camera.gain_per_byte < 0) {
             camera.gain_per_byte = known > 0 ? sum / static_cast<double>(known) : 0;
         }
+        camera.gain_of_rest = camera.usual_rest > 0 && camera.usual_rest < camera.usual_picture
+                                  ? camera.gain_per_byte * camera.usual_picture / camera.usual_rest
+                                  : camera.gain_per_byte;
     }
+}
+
+// Of equals the one whose turn it is.
+void Relay::sort_by_gain() {
     for (size_t i = 0; i < by_gain_.size(); i++) {
         by_gain_[i] = (turn_ + i) % by_gain_.size();
     }
-    std::ranges::stable_sort(by_gain_, std::greater(), [&](size_t i) { return cameras_[i].gain_per_byte; });
+    std::ranges::stable_sort(by_gain_, std::greater(), [&](size_t i) {
+        const Camera& camera = cameras_[i];
+        return camera.connection->main_begun() ? camera.gain_of_rest : camera.gain_per_byte;
+    });
 }
 
 // How much may be in flight: what the capacity carries over the path and a little. The path is what is left of TCP's
@@ -423,6 +440,7 @@ void Relay::send() {
         camera.touched = camera.touched || held;
     }
     bool held = false;
+    sort_by_gain();
     for (const size_t i : by_gain_) {
         flush(cameras_[i], 0, Connection::Part::all);
         cameras_[i].touched = false;
@@ -502,7 +520,7 @@ void Relay::step(uint64_t now) {
             },
             seconds);
         limit_in_flight(static_cast<double>(min_rtt_us) * 1e-6, static_cast<double>(srtt_us) * 1e-6, seconds);
-        sort_by_gain(now);
+        weigh_gains(now);
     }
     if (market_sink_) {
         market_sink_(price_, sharing);

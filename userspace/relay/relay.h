@@ -79,10 +79,14 @@ private:
         // Of the main stream, at the last step of the price.
         uint64_t main_bytes_seen = 0;
         uint64_t late_bytes_seen = 0;
-        uint32_t picture = 0;       // main's newest, its timestamp ...
-        double picture_bytes = 0;   // ... and so far its size
-        double usual_picture = 0;   // bytes of a main picture, mean of the last dozens; 0: none came
-        double gain_per_byte = 0;   // accuracy, as last measured
+        uint32_t picture = 0;      // main's newest, its timestamp ...
+        double picture_bytes = 0;  // ... and so far its size
+        bool picture_idr = false;  // ... and whether a chunk begins with it
+        double usual_picture = 0;  // bytes of a main picture, mean of the last dozens; 0: none came
+        double usual_rest = 0;     // the same without the IDR pictures
+        // Accuracy for a byte, as last measured: of a chunk that is to begin, and of the rest of one that has begun.
+        double gain_per_byte = 0;
+        double gain_of_rest = 0;
         uint64_t delivered_us = 0;  // when something of it was last acknowledged
         bool stuck = false;         // nothing of it moves: the server does not read, or the connection is dead
         uint64_t in_flight = 0;     // within send()
@@ -114,8 +118,9 @@ private:
                    uint64_t received_us, uint64_t now_us);
     void notice_losses(Camera& camera);
     void drop_late(Camera& camera, uint64_t now);
-    void note_picture(Camera& camera, uint32_t timestamp, uint32_t bytes);
-    void sort_by_gain(uint64_t now_us);
+    void note_picture(Camera& camera, uint32_t timestamp, uint32_t bytes, bool idr);
+    void weigh_gains(uint64_t now_us);
+    void sort_by_gain();
     void limit_in_flight(double min_rtt_s, double srtt_s, double seconds);
     void send();
     void step(uint64_t now_us);

@@ -31,13 +31,21 @@ Depacketiser::Counters& Depacketiser::Counters::operator+=(const Counters& other
     incomplete += other.incomplete;
     skipped += other.skipped;
     relay_drops += other.relay_drops;
+    cut += other.cut;
     return *this;
 }
 
 std::vector<AccessUnit> Depacketiser::packet(std::span<const uint8_t> bytes, uint64_t received_us, bool after_drop) {
     std::vector<AccessUnit> out;
     counters_.packets++;
-    if (after_drop) counters_.relay_drops++;
+    if (after_drop) {
+        counters_.relay_drops++;
+        if (open_ && slices_) {
+            counters_.cut++;
+            waiting_ = true;
+            clear();
+        }
+    }
     // RTCP may share the port (RFC 5761): its packet types lie where no video has its payload type.
     if (bytes.size() >= 2 && bytes[1] >= 200 && bytes[1] <= 204) {
         counters_.foreign++;

@@ -42,6 +42,7 @@ public:
         uint64_t incomplete = 0;   // pictures of which a part is missing
         uint64_t skipped = 0;      // complete pictures between a damaged one and the next IDR picture
         uint64_t relay_drops = 0;  // times that the relay left out some, for want of uplink
+        uint64_t cut = 0;          // pictures of which the relay left out the rest; not in `incomplete`
 
         Counters& operator+=(const Counters& other);
     };

@@ -54,9 +54,16 @@ Json picture_json(const PictureResult& picture, const ResultOptions& options) {
 }
 
 Json stream_json(const Depacketiser::Counters& stream) {
-    return {{"packets", stream.packets},       {"lost", stream.lost},       {"late", stream.late},
-            {"malformed", stream.malformed},   {"foreign", stream.foreign}, {"pictures", stream.pictures},
-            {"incomplete", stream.incomplete}, {"skipped", stream.skipped}, {"relay_drops", stream.relay_drops}};
+    return {{"packets", stream.packets},
+            {"lost", stream.lost},
+            {"late", stream.late},
+            {"malformed", stream.malformed},
+            {"foreign", stream.foreign},
+            {"pictures", stream.pictures},
+            {"incomplete", stream.incomplete},
+            {"skipped", stream.skipped},
+            {"relay_drops", stream.relay_drops},
+            {"cut", stream.cut}};
 }
 
 }  // namespace
