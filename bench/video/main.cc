@@ -52,7 +52,7 @@ const std::vector<std::string> policy_names = {learned_policy,  mix_bytes_policy
                                                switched_policy, sub_policy,       "always-main",
                                                "fixed-mix",     insured_policy,   "threshold"};
 // Of the modelled bytes of the rivals, those that a relay counts: the rest is other headers, and the model's error.
-constexpr double budget_share = 0.95;
+constexpr double budget_share = 0.96;
 
 struct Options {
     std::vector<std::string> traces;
@@ -316,12 +316,9 @@ private:
             if (policy == mix_bytes_policy || policy == threshold_bytes_policy) {
                 const double rivals = policy == mix_bytes_policy ? best_mix(cameras, link, offline).score.rate
                                                                  : best_threshold(cameras, link, offline).score.rate;
-                const double rate = budget_for(rivals * budget_share, link, offline) * 8 / 1000;
-                if (std::isfinite(rate)) {
-                    stage.relay_arguments.insert(stage.relay_arguments.end(),
-                                                 {"--budget-kbps", fmt::format("{:.0f}", rate)});
-                }
-                more = fmt::format("{:.0f} kbit/s", rate);
+                const std::string kbps = fmt::format("{:.0f}", rivals * budget_share * 8 / 1000);
+                stage.relay_arguments.insert(stage.relay_arguments.end(), {"--budget-kbps", kbps});
+                more = kbps + " kbit/s";
             }
             cell.switch_every_s = policy == switched_policy ? options_.switch_every_s : 0;
         }

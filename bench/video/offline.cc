@@ -229,26 +229,4 @@ TunedThreshold best_threshold(std::span<const MeasuredCamera> cameras, const Tra
     return best;
 }
 
-double budget_for(double rate, const Trace& trace, const OfflineOptions& options) {
-    // As long as a picture may take: what is left of a budget now is not there a moment later, what waits is.
-    std::vector<double> capacities;
-    for (double at = options.begin_s; at < options.begin_s + options.seconds; at += options.late_s) {
-        const auto from = static_cast<uint64_t>(at * 1e9);
-        const auto to = static_cast<uint64_t>(std::min(at + options.late_s, options.begin_s + options.seconds) * 1e9);
-        capacities.push_back(static_cast<double>(trace.capacity_bytes(from, to)) / options.late_s);
-    }
-    std::ranges::sort(capacities);
-    // Below the budget all is carried; above it the budget. So it lies where what is left of the rate, shared by those
-    // that have more, is no more than the next of them has.
-    double left = rate * options.seconds / options.late_s;
-    for (size_t i = 0; i < capacities.size(); i++) {
-        const double share = left / static_cast<double>(capacities.size() - i);
-        if (share <= capacities[i]) {
-            return share;
-        }
-        left -= capacities[i];
-    }
-    return std::numeric_limits<double>::infinity();
-}
-
 }  // namespace adapath::video_bench

@@ -58,8 +58,4 @@ struct TunedThreshold {
 [[nodiscard]] TunedThreshold best_threshold(std::span<const MeasuredCamera> cameras, const Trace& trace,
                                             const OfflineOptions& options);
 
-// What must be the most at any time, bytes/s, so that a link that is always used as far as that and its own capacity
-// allow carries `rate` bytes/s on average over the time that is scored. Infinite where the link carries no more anyway.
-[[nodiscard]] double budget_for(double rate, const Trace& trace, const OfflineOptions& options);
-
 }  // namespace adapath::video_bench

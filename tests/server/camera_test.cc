@@ -227,6 +227,24 @@ TEST_F(CameraTest, AChunkIsOverAfterSilenceAndMayGoOn) {
 }
 
 // IDR pictures apart: each main chunk is held against parts of two sub chunks.
+// The relay drops the rest of a main chunk that is late: what was seen is main's beginning and sub's rest.
+TEST_F(CameraTest, WhereMainIsCutSubIsWhatIsSeen) {
+    start(2, 256);
+    for (size_t i = 0; i < 20; i++) {
+        const uint64_t us = start_us + i * 100'000;
+        send(ADP_SELECT_SUB, us, i % 10 == 0, number_++);
+        if (i < 4 || i >= 10) send(ADP_SELECT_MAIN, us + 2000, i % 10 == 0, number_++);
+    }
+    camera_->end();
+    ASSERT_TRUE(wait_until([&] { return chunks() == 4; }));
+    std::vector<double> accuracy;
+    for (const pb::CameraReport& report : reports(pb::CameraReport::kSeen))
+        if (report.seen().rendition() == ADP_SELECT_MAIN) accuracy.push_back(report.seen().accuracy());
+    ASSERT_EQ(accuracy.size(), 2U);
+    EXPECT_NEAR(accuracy[0], (4 + 6 * 2.0 / 3) / 10, 1e-12);
+    EXPECT_EQ(accuracy[1], 1);
+}
+
 TEST_F(CameraTest, ChunksThatDoNotCoincideAreMeasuredAllTheSame) {
     start(2, 256);
     play(start_us, 40, true, true, 5);

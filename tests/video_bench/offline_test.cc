@@ -48,19 +48,6 @@ TEST(Offline, AWideLinkBringsAllAndANarrowOneWhatFits) {
     EXPECT_LE(narrow.rate, 0.34e6 / 8 * 1.01);
 }
 
-TEST(Offline, ABudgetIsReachedWhereTheLinkHasRoom) {
-    const OfflineOptions o = options();
-    EXPECT_NEAR(budget_for(50e3, link(1), o), 50e3, 500) << "a steady link";
-    EXPECT_GT(budget_for(200e3, link(1), o), 1e9) << "more than the link has";
-    // Half of the time nothing, half of the time 2 Mbit/s, 10 s each: 30 KB/s on average are 60 KB/s while there is a
-    // link.
-    std::string text;
-    for (int ms = 1; ms < 10'000; ms += 6) text += std::to_string(ms) + "\n";
-    const Result<Trace> half = Trace::parse(text + "20000\n", "half");
-    ASSERT_TRUE(half.ok());
-    EXPECT_NEAR(budget_for(30e3, *half, o), 60e3, 1500);
-}
-
 TEST(Offline, TheBestMixSpendsWhereItPays) {
     // Main of the first two is worth much, of the others nothing. The link has room for two of them.
     const std::vector<MeasuredCamera> cameras = {camera(1), camera(10), camera(2), camera(10)};

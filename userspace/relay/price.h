@@ -45,7 +45,10 @@ struct PriceOptions {
     // late: a price that it drove up would cost seconds of sub streams after it. Below this share of what all sub
     // streams ask for it is the queue that drops, lastingly too.
     double crowd = 0.25;
-    double budget = 0;  // bytes/s that the cameras may have at most, however wide the uplink is; 0: all of it
+    // Bytes/s that the cameras may have on average, however wide the uplink is; 0: all of it. What the uplink had no
+    // room for is saved, so much of it as comes in budget_saved_s.
+    double budget = 0;
+    double budget_saved_s = 20;
 };
 
 // Of the interval that just ended, sums over all cameras' connections.
@@ -90,6 +93,7 @@ private:
     double offered_ = 0;    // bytes/s, smoothed, for `used`
     double delay_s_ = 0;
     double whole_price_ = 0;
+    double saved_ = 0;     // of the budget, bytes; below 0: overdrawn
     double silent_s_ = 0;  // since something was delivered, while there was something to deliver
     // Of the main streams, bytes that count less the older they are.
     double main_ = 0;

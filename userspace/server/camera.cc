@@ -521,6 +521,19 @@ void Camera::compare(Chunk& chunk) {
     chunk.result.measured = true;
 }
 
+// The pictures of sub that came in a main chunk's time without main's: the relay dropped the rest of that. 0 where both
+// renditions' chunks do not begin together.
+size_t Camera::sub_alone(const Chunk& main) const {
+    const uint64_t half = interval_us() / 2;
+    for (const ChunkPtr& sub : renditions_[ADP_SELECT_SUB]->chunks) {
+        if (sub->result.pictures.empty() || distance(sub->first_us(), main.first_us()) > half) continue;
+        return static_cast<size_t>(std::ranges::count_if(sub->result.pictures, [&](const PictureResult& picture) {
+            return picture.received_us > main.last_us() + half;
+        }));
+    }
+    return 0;
+}
+
 void Camera::report(const ChunkPtr& chunk) {
     ChunkResult& result = chunk->result;
     counters_.chunks++;
@@ -554,12 +567,15 @@ void Camera::report(const ChunkPtr& chunk) {
         }
     }
     if (seen > 0) {
-        // Of main there is nothing better to hold it against. Of a sub stream that never was measured: what is usual
-        // here.
-        result.accuracy = main              ? 1.0
-                          : result.measured ? result.matches->f1()
-                          : worth_          ? *worth_
-                                            : shared_.worths.usual(gateway_);
+        // Of a sub stream that never was measured: what is usual here.
+        const double sub_worth = result.measured ? result.matches->f1()
+                                 : worth_        ? *worth_
+                                                 : shared_.worths.usual(gateway_);
+        // Of main there is nothing better to hold it against. Where its end was dropped, sub is what is seen instead:
+        // main's report, the later one, tells what both together were worth.
+        const auto own = static_cast<double>(result.pictures.size());
+        const double alone = main ? static_cast<double>(sub_alone(*chunk)) : 0;
+        result.accuracy = main ? (own + alone * sub_worth) / (own + alone) : sub_worth;
         pb::CameraReport told = report;
         pb::Seen& what = *told.mutable_seen();
         what.set_rendition(result.rendition);

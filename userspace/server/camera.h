@@ -171,6 +171,7 @@ private:
     void found(const ChunkPtr& chunk, size_t index, Look look, std::vector<Box> boxes, bool cached);
     void settle();
     [[nodiscard]] bool waits(const Chunk& chunk) const;
+    [[nodiscard]] size_t sub_alone(const Chunk& main) const;
     void report(const ChunkPtr& chunk);
     void compare(Chunk& chunk);
     void report_regions(const Chunk& chunk);
