@@ -48,9 +48,9 @@ constexpr int measurement = 3;     // 2: the relay sends by what main streams ga
 constexpr double overhead_s = 30;  // a group's starting and ending, before that was measured
 constexpr double warm_up_s = 10;
 
-const std::vector<std::string> policy_names = {learned_policy,  mix_bytes_policy, threshold_bytes_policy,
-                                               switched_policy, sub_policy,       "always-main",
-                                               "fixed-mix",     insured_policy,   "threshold"};
+const std::vector<std::string> policy_names = {
+    learned_policy, mix_bytes_policy, threshold_bytes_policy, switched_policy, sub_policy,
+    "always-main",  "fixed-mix",      insured_policy,         both_policy,     "threshold"};
 // Of the modelled bytes of the rivals, those that a relay counts: the rest is other headers, and the model's error.
 constexpr double budget_share = 0.96;
 
@@ -275,9 +275,11 @@ private:
         offline.delay_s = options_.delay_ms / 1000;
         offline.group = options_.video.encoding.group;
         std::string more;
-        if (policy == sub_policy || policy == "always-main") {
-            Result<std::string> snapshot =
-                competitor(policy == sub_policy ? constant_select(1, 0) : constant_select(0, 1), policy);
+        if (policy == sub_policy || policy == "always-main" || policy == both_policy) {
+            Result<std::string> snapshot = competitor(policy == sub_policy    ? constant_select(1, 0)
+                                                      : policy == both_policy ? constant_select(0.5F, 0.5F)
+                                                                              : constant_select(0, 1),
+                                                      policy);
             if (!snapshot) {
                 return snapshot.error();
             }

@@ -215,8 +215,7 @@ TunedThreshold best_threshold(std::span<const MeasuredCamera> cameras, const Tra
         const OfflineScore score = play_offline(
             cameras, trace,
             [&](size_t camera, uint32_t place) {
-                // Where bytes cost nothing, sub comes beside main as an insurance as soon as any of main is late.
-                return last_picture_bytes(cameras[camera], place, options.group) >= threshold ? ADP_SELECT_BOTH
+                return last_picture_bytes(cameras[camera], place, options.group) >= threshold ? ADP_SELECT_ONLY_MAIN
                                                                                               : ADP_SELECT_ONLY_SUB;
             },
             options);

@@ -46,8 +46,13 @@ FloatModel threshold_select(double picture_bytes) {
     const float weight = 2 / read.scale;
     model.weights[0][input] = weight;
     model.biases[0][0] = -weight * read.scale * (static_cast<float>(code) - 0.5F - static_cast<float>(read.zero_point));
-    model.biases[1][ADP_SELECT_OUT_SUB] = 0.25F;  // what is left for gain to move in
-    model.weights[1][size_t{ADP_SELECT_OUT_GAIN} * model.network.layers[1].inputs] = 0.7F;
+    // From -1 to 1: what sub is worth goes from 1 to nothing (or it would come beside main as an insurance, bytes
+    // costing nothing), and what main adds from nothing to 1.
+    const size_t inputs = model.network.layers[1].inputs;
+    model.biases[1][ADP_SELECT_OUT_SUB] = 0.45F;
+    model.weights[1][size_t{ADP_SELECT_OUT_SUB} * inputs] = -0.65F;
+    model.biases[1][ADP_SELECT_OUT_GAIN] = 0.4F;
+    model.weights[1][size_t{ADP_SELECT_OUT_GAIN} * inputs] = 0.7F;
     return model;
 }
 

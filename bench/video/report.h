@@ -19,8 +19,10 @@ inline constexpr const char* threshold_bytes_policy = "threshold-bytes";
 inline constexpr std::array<const char*, 3> budgets = {learned_policy, mix_bytes_policy, threshold_bytes_policy};
 // Under switches.
 inline constexpr const char* switched_policy = "switched";
-// The best fixed mix in which sub may come beside main: shown, for what the learned one owes to that alone.
+// Shown for what the learned one owes to the relay alone: the best fixed mix in which sub may come beside main, and
+// both renditions of all cameras, of which the relay drops what does not fit.
 inline constexpr const char* insured_policy = "insured-mix";
+inline constexpr const char* both_policy = "always-both";
 // Its rivals: everything else is the learned one in some way. The sub stream alone always costs less: what is asked of
 // `learned` there is accuracy only.
 inline constexpr const char* sub_policy = "always-sub";

@@ -13,12 +13,15 @@ namespace {
 class Policies : public ::testing::Test {
 protected:
     // What is chosen of two live renditions at a price of nothing.
-    static uint32_t choice(const QuantModel& model, const InputCodes& input) {
+    uint32_t choice(const QuantModel& model, const InputCodes& input) {
         const std::vector<int32_t> output = interpret(model, input);
         adp_select_offer offer = {};
         offer.rate[ADP_SELECT_SUB] = 40'000;
         offer.rate[ADP_SELECT_MAIN] = 400'000;
         offer.available = ADP_SELECT_BOTH;
+        // An uplink that drops: sub beside main would be an insurance for nothing, which these policies are not to
+        // take.
+        offer.main_late_q16 = random_() % 2 == 0 ? 0 : ADP_Q16_ONE / 4;
         adp_u32 flags = 0;
         return adp_select_choose(output.data(), &offer, &flags);
     }
