@@ -2,12 +2,15 @@
 // harm, certificates that are not theirs, watchers that do not read.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <random>
 #include <thread>
 
 #include <grpcpp/grpcpp.h>
+#include <spdlog/sinks/ringbuffer_sink.h>
+#include <spdlog/spdlog.h>
 
 #include "models/detector/accuracy.h"
 #include "tests/server/loopback_server.h"
@@ -475,6 +478,79 @@ TEST_F(ServerTest, HostileConnectionsEndAndCostTheOthersNothing) {
     EXPECT_EQ(counters.chunks, 6U);
     EXPECT_EQ(counters.streams[ADP_SELECT_MAIN].incomplete, 0U);
     EXPECT_TRUE(wait_until([&] { return server_->counters().ended == 2; }));
+}
+
+// What the server writes into its log.
+class Log {
+public:
+    Log() : before_(spdlog::default_logger()), lines_(std::make_shared<spdlog::sinks::ringbuffer_sink_mt>(10'000)) {
+        spdlog::set_default_logger(std::make_shared<spdlog::logger>("test", lines_));
+    }
+    ~Log() { spdlog::set_default_logger(before_); }
+    Log(const Log&) = delete;
+    Log& operator=(const Log&) = delete;
+    [[nodiscard]] std::vector<std::string> lines() const { return lines_->last_formatted(); }
+
+private:
+    std::shared_ptr<spdlog::logger> before_;
+    std::shared_ptr<spdlog::sinks::ringbuffer_sink_mt> lines_;
+};
+
+TEST_F(ServerTest, StrangersCannotFillTheLog) {
+    const Log log;
+    ServerOptions options;
+    options.most_connections = 64;
+    start(options);
+    const uint64_t begin_ns = video::now_ns();
+    constexpr uint64_t rounds = 100;
+    // Those that are no camera's: noise, a hello without a name, one that is cut off.
+    for (uint64_t i = 1; i <= rounds; i++) {
+        Line noise(port());
+        ASSERT_TRUE(noise.send(Bytes(100, 'x')));
+        Line nameless(port());
+        ASSERT_TRUE(nameless.send(hello_bytes("", 0)));
+        Line cut(port());
+        ASSERT_TRUE(cut.send(Bytes(10, 'A')));
+        cut.close();
+        ASSERT_TRUE(wait_until([&] {
+            return server_->counters().malformed == 2 * i && server_->counters().broken == i;
+        })) << i;
+    }
+    // And those that say that they are one.
+    Bytes liar = hello_bytes("roof", 0);
+    append(liar, record_bytes(7, 5, Bytes(20, 1)));
+    for (uint64_t i = 1; i <= rounds; i++) {
+        Line line(port());
+        ASSERT_TRUE(line.send(liar));
+        ASSERT_TRUE(wait_until([&] { return server_->counters().malformed == 2 * rounds + i; })) << i;
+    }
+    EXPECT_EQ(server_->counters().broken, rounds);
+    EXPECT_TRUE(wait_until([&] { return server_->counters().connections == 4 * rounds; }));
+    EXPECT_EQ(server_->counters().refused, 0U);
+
+    // Every line was written or is told to be left out, though nothing else happens: one for each stranger, two for
+    // each liar.
+    const auto of_strangers = [](const std::string& line) {
+        return line.find("gateway roof, camera 0") == std::string::npos;
+    };
+    const auto told = [&] {
+        uint64_t sum = 0;
+        for (const std::string& line : log.lines()) {
+            const size_t at = line.rfind('(');
+            const bool says = line.find(" left out before this)") != std::string::npos;
+            if (says) sum += std::stoull(line.substr(at + 1));
+            if (!says || line.find(" lines of connections ") == std::string::npos) sum++;
+        }
+        return sum;
+    };
+    EXPECT_TRUE(wait_until([&] { return told() == 3 * rounds + 2 * rounds; })) << told();
+    const uint64_t seconds = (video::now_ns() - begin_ns) / 1'000'000'000 + 1;
+    const std::vector<std::string> lines = log.lines();
+    const auto strangers = static_cast<uint64_t>(std::ranges::count_if(lines, of_strangers));
+    EXPECT_GE(strangers, 8U);
+    EXPECT_LE(strangers, 8 + 2 * seconds);
+    EXPECT_LE(lines.size() - strangers, 64 + seconds);
+    stop();  // before the log goes away
 }
 
 // A relay that comes back before its old connection is known to be dead takes its camera over.
