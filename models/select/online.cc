@@ -31,15 +31,9 @@ float weight_of(const adp_select_sample& sample) {
     offer.explore_q16 = 0;
     uint32_t flags = 0;
     const uint32_t choice = adp_select_choose(sample.output, &offer, &flags);
-    if (choice == ADP_SELECT_BOTH) return 1;
-    // Nothing explores here: both came by a bridge from one to the other.
-    if ((flags & ADP_SELECT_LIMITED) != 0 ||
-        (choice != ADP_SELECT_ONLY_MAIN &&
-         adp_select_cost(offer.price_q16, offer.rate[ADP_SELECT_MAIN]) > ADP_SELECT_EXPLORE_COST))
-        return 1;
-    const float share = static_cast<float>(sample.offer.explore_q16) / ADP_Q16_ONE *
-                        (choice == ADP_SELECT_ONLY_MAIN ? ADP_SELECT_EXPLORE_MAIN : 1);
-    return weight_of_chance(share, most_weight);
+    // 0: both came by the choice itself, or by a bridge from one to the other.
+    const uint32_t share_q16 = adp_select_explore_q16(&sample.offer, choice);
+    return weight_of_chance(static_cast<float>(share_q16) / ADP_Q16_ONE, most_weight);
 }
 
 // Worths of sub and main as the datapath makes them of a model's outputs, one after the other.
