@@ -10,6 +10,7 @@
 #include "models/float_runner.h"
 #include "models/ppo.h"
 #include "models/segments.h"
+#include "models/supervised.h"
 
 namespace adapath {
 
@@ -39,13 +40,6 @@ std::vector<float> decisions_of(const FloatModel& model, const std::deque<CcCode
     out.reserve(inputs.size());
     for (const CcCodes& codes : inputs) out.push_back(std::clamp(runner.run(codes.data()), -1.0F, 1.0F));
     return out;
-}
-
-double mean_difference(const std::vector<float>& a, const std::vector<float>& b) {
-    if (a.empty()) return 0;
-    double sum = 0;
-    for (size_t i = 0; i < a.size(); i++) sum += std::abs(a[i] - b[i]);
-    return sum / static_cast<double>(a.size());
 }
 
 }  // namespace

@@ -82,14 +82,4 @@ void Mlp::assign(const FloatModel& model) {
     }
 }
 
-torch::Tensor decode_codes(const Network& network, std::span<const CcCodes> codes) {
-    const auto n = static_cast<int64_t>(codes.size());
-    torch::Tensor x = torch::empty({n, ADP_CC_INPUTS}, torch::kFloat32);
-    float* out = x.data_ptr<float>();
-    for (const CcCodes& c : codes)
-        for (size_t i = 0; i < c.size(); i++)
-            *out++ = network.inputs[i].scale * static_cast<float>(c[i] - network.inputs[i].zero_point);
-    return x;
-}
-
 }  // namespace adapath

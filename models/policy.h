@@ -4,10 +4,11 @@
 
 #include <torch/torch.h>
 
+#include <functional>
+#include <iterator>
 #include <vector>
 
 #include "codegen/model.h"
-#include "models/segments.h"
 
 namespace adapath {
 
@@ -30,7 +31,18 @@ private:
     std::vector<torch::Tensor> biases_;
 };
 
-// Codes as the real numbers that the network's input codes stand for: [n, inputs].
-torch::Tensor decode_codes(const Network& network, std::span<const CcCodes> codes);
+// Codes as the real numbers that the network's input codes stand for: [n, inputs]. `codes_of` says where in one of
+// `all` its codes are.
+template <typename All, typename CodesOf = std::identity>
+torch::Tensor decode_codes(const Network& network, const All& all, CodesOf codes_of = {}) {
+    torch::Tensor x = torch::empty({static_cast<int64_t>(std::size(all)), static_cast<int64_t>(network.inputs.size())},
+                                   torch::kFloat32);
+    float* out = x.data_ptr<float>();
+    for (const auto& one : all)
+        for (size_t i = 0; i < network.inputs.size(); i++)
+            *out++ = network.inputs[i].scale *
+                     static_cast<float>(std::invoke(codes_of, one)[i] - network.inputs[i].zero_point);
+    return x;
+}
 
 }  // namespace adapath

@@ -25,12 +25,13 @@
 #include "models/detector/detector.h"
 #include "models/qp/labels.h"
 #include "models/qp/selector.h"
+#include "userspace/common/file.h"
+#include "userspace/common/json_lines.h"
 #include "userspace/qp/cameras.h"
 #include "userspace/qp/rate_accuracy.h"
 #include "userspace/video/background.h"
 #include "userspace/video/decoder.h"
 #include "userspace/video/region_encoder.h"
-#include "userspace/common/file.h"
 
 namespace {
 
@@ -89,22 +90,16 @@ public:
         std::error_code ignored;
         std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
         std::ifstream in(path);
-        for (std::string line; std::getline(in, line);) {
-            // The last line of a run that was stopped may be cut off.
-            const Json json = Json::parse(line, nullptr, false);
-            if (!json.is_object()) continue;
-            try {
-                Measurement one{json.at("bytes"), {}};
-                for (const Json& picture : json.at("seen")) {
-                    std::vector<Box>& boxes = one.seen.emplace_back();
-                    for (const Json& b : picture)
-                        boxes.push_back({b.at(0), b.at(1), b.at(2), b.at(3), b.at(4), b.at(5)});
-                }
-                m.known_[json.at("key")] = std::move(one);
-            } catch (const Json::exception& e) {
-                return Error{fmt::format("{}: not a measurement of this program ({}); move it away", path, e.what())};
+        Status taken = read_json_lines(in, path, [&m](const Json& json) -> Status {
+            Measurement one{json.at("bytes"), {}};
+            for (const Json& picture : json.at("seen")) {
+                std::vector<Box>& boxes = one.seen.emplace_back();
+                for (const Json& b : picture) boxes.push_back({b.at(0), b.at(1), b.at(2), b.at(3), b.at(4), b.at(5)});
             }
-        }
+            m.known_[json.at("key")] = std::move(one);
+            return {};
+        });
+        if (!taken) return Error{taken.error().message + ": not a measurement of this program; move the file away"};
         m.out_.open(path, std::ios::app);
         if (!m.out_) return Error{path + ": cannot be written"};
         return m;

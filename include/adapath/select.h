@@ -787,22 +787,42 @@ ADP_INLINE adp_s64 adp_select_cost(adp_u32 price_q16, adp_u32 rate)
 	return (adp_s64)((adp_u64)price_q16 * adp_min_u64(rate, ADP_SELECT_RATE_MAX) >> ADP_SELECT_PRICE_SHIFT);
 }
 
+/* The renditions that may be chosen: the main stream not above its limit. */
+ADP_INLINE adp_u32 adp_select_allowed(const struct adp_select_offer *o)
+{
+	if (o->main_limit && o->rate[ADP_SELECT_MAIN] > o->main_limit)
+		return o->available & ADP_SELECT_ONLY_SUB;
+	return o->available & ADP_SELECT_BOTH;
+}
+
+/*
+ * For which share of the rounds both renditions are sent instead of `choice`, so that the server can measure the gain. Q16; over
+ * ADP_Q16_ONE it is all of them. What is learned from such a round weighs one over it.
+ */
+ADP_INLINE adp_u32 adp_select_explore_q16(const struct adp_select_offer *o, adp_u32 choice)
+{
+	adp_u32 share = o->explore_q16 < ADP_Q16_ONE ? o->explore_q16 : ADP_Q16_ONE; /* times 8 fits */
+
+	if (choice == ADP_SELECT_BOTH || adp_select_allowed(o) != ADP_SELECT_BOTH)
+		return 0;
+	if (choice == ADP_SELECT_ONLY_MAIN)
+		return share * ADP_SELECT_EXPLORE_MAIN;
+	return adp_select_cost(o->price_q16, o->rate[ADP_SELECT_MAIN]) > ADP_SELECT_EXPLORE_COST ? 0 : share;
+}
+
 /* The choice, and adds to *flags what bent it. Of equals the cheaper one. Worths and shares are at most 1: products fit 33 bits. */
 ADP_INLINE adp_u32 adp_select_choose(const adp_s32 *output, const struct adp_select_offer *o, adp_u32 *flags)
 {
 	adp_u32 choice = ADP_SELECT_NONE;
-	adp_u32 explore = o->explore_q16 < 65536 ? o->explore_q16 : 65536; /* times 8 fits */
-	adp_u32 sub = o->available & ADP_SELECT_ONLY_SUB;
-	adp_u32 main = o->available & ADP_SELECT_ONLY_MAIN;
+	adp_u32 sub = adp_select_allowed(o) & ADP_SELECT_ONLY_SUB;
+	adp_u32 main = adp_select_allowed(o) & ADP_SELECT_ONLY_MAIN;
 	adp_s64 late = (adp_s64)adp_min_u64(o->main_late_q16, ADP_Q16_ONE);
 	adp_s64 sub_worth = adp_select_worth(output, ADP_SELECT_SUB);
 	adp_s64 sub_cost = adp_select_cost(o->price_q16, o->rate[ADP_SELECT_SUB]);
 	adp_s64 best = 0, value;
 
-	if (main && o->main_limit && o->rate[ADP_SELECT_MAIN] > o->main_limit) {
-		main = 0;
+	if (!main && o->available & ADP_SELECT_ONLY_MAIN)
 		*flags |= ADP_SELECT_LIMITED;
-	}
 	if (sub && sub_worth - sub_cost > best) {
 		best = sub_worth - sub_cost;
 		choice = ADP_SELECT_ONLY_SUB;
@@ -818,15 +838,9 @@ ADP_INLINE adp_u32 adp_select_choose(const adp_s32 *output, const struct adp_sel
 		if (sub && value > best)
 			choice = ADP_SELECT_BOTH;
 	}
-	if (sub && main && choice != ADP_SELECT_BOTH) {
-		if (choice == ADP_SELECT_ONLY_MAIN)
-			explore *= ADP_SELECT_EXPLORE_MAIN;
-		else if (adp_select_cost(o->price_q16, o->rate[ADP_SELECT_MAIN]) > ADP_SELECT_EXPLORE_COST)
-			explore = 0;
-		if ((o->random & 0xffff) < explore) {
-			*flags |= ADP_SELECT_EXPLORED;
-			return ADP_SELECT_BOTH;
-		}
+	if ((o->random & 0xffff) < adp_select_explore_q16(o, choice)) {
+		*flags |= ADP_SELECT_EXPLORED;
+		return ADP_SELECT_BOTH;
 	}
 	if (choice == ADP_SELECT_NONE && o->starved && sub) {
 		*flags |= ADP_SELECT_STARVED;

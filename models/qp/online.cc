@@ -41,7 +41,7 @@ constexpr float most_weight = 32;
 // better.
 float weight_of(const adp_qp_sample& sample) {
     if ((sample.flags & ADP_QP_BLOCK_LOW) == 0 || sample.explore == 0) return 1;
-    return (sample.flags & ADP_QP_EXPLORED) == 0 ? 0 : std::min(256.0F / sample.explore, most_weight);
+    return (sample.flags & ADP_QP_EXPLORED) == 0 ? 0 : weight_of_chance(sample.explore / 256.0F, most_weight);
 }
 
 // One side of the square of a layer's inputs, or of its outputs, that one output of the network depends on.
@@ -143,17 +143,17 @@ std::vector<float> probabilities(const SelectorTensors& selector, const std::deq
     return numbers_of(torch::sigmoid(logits_of(selector, all)));
 }
 
-double mean_difference(const std::vector<float>& a, const std::vector<float>& b) {
-    double sum = 0;
-    for (size_t i = 0; i < a.size(); i++) sum += std::abs(a[i] - b[i]);
-    return a.empty() ? 0 : sum / static_cast<double>(a.size());
-}
+struct Example {
+    WindowPtr window;
+    uint64_t camera = 0;
+    float value = 0;
+};
 
 }  // namespace
 
-struct QpOnline::State {
+struct QpOnline::State final : SupervisedTraining<QpOnlineOptions, Example, WindowPtr> {
     State(const ImageFloatModel& model, const QpOnlineOptions& o)
-        : options(o),
+        : SupervisedTraining(o),
           checkpoint(model),
           selector(SelectorTensors::of(model, true)),
           anchor(SelectorTensors::of(model, false)),
@@ -180,11 +180,6 @@ struct QpOnline::State {
         float threshold = 0;
         uint64_t label = 0;         // number of its last one
         uint64_t forgotten_us = 0;  // the latest chunk whose samples were let go
-    };
-    struct Example {
-        WindowPtr window;
-        uint64_t camera = 0;
-        float value = 0;
     };
 
     Camera& camera(uint64_t number) {
@@ -213,12 +208,46 @@ struct QpOnline::State {
         const float threshold = known == cameras.end() ? 0 : known->second.threshold;
         return example.value > 0 && example.value >= threshold ? 1 : 0;
     }
-    void remember_recent(const WindowPtr& window) {
-        recent.push_back(window);
-        if (recent.size() > options.recent) recent.pop_front();
+    // Cross entropy of examples, in nats.
+    [[nodiscard]] torch::Tensor loss_of(const std::vector<const Example*>& chosen) const {
+        std::vector<const Window*> windows;
+        for (const Example* example : chosen) windows.push_back(example->window.get());
+        const torch::Tensor logits = logits_of(selector, windows);
+        torch::Tensor truths = torch::empty({static_cast<int64_t>(chosen.size())});
+        torch::Tensor weights = torch::empty({static_cast<int64_t>(chosen.size())});
+        for (size_t i = 0; i < chosen.size(); i++) {
+            truths.data_ptr<float>()[i] = truth(*chosen[i]);
+            weights.data_ptr<float>()[i] = chosen[i]->window->weight;
+        }
+        return torch::binary_cross_entropy_with_logits(logits, truths, weights / weights.mean());
     }
 
-    QpOnlineOptions options;
+    size_t draw(size_t size) override { return static_cast<size_t>(random() % size); }
+    double error(const std::vector<const Example*>& fresh) override {
+        const torch::NoGradGuard no_gradients;
+        return loss_of(fresh).item<double>();
+    }
+    double step(const std::vector<const Example*>& chosen) override {
+        torch::Tensor loss = loss_of(chosen);
+        if (options.anchor > 0 && !recent().empty()) {
+            std::vector<const Window*> seen;
+            for (uint32_t i = 0; i < std::max(options.minibatch / 2, 1U); i++)
+                seen.push_back(recent()[draw(recent().size())].get());
+            torch::Tensor held;
+            {
+                const torch::NoGradGuard no_gradients;
+                held = torch::sigmoid(logits_of(anchor, seen));
+            }
+            const torch::Tensor now = torch::sigmoid(logits_of(selector, seen));
+            loss = loss + options.anchor * (now - held).square().mean();
+        }
+        optimiser->zero_grad();
+        loss.backward();
+        optimiser->step();
+        return loss.item<double>();
+    }
+    [[nodiscard]] std::vector<float> decisions() const override { return probabilities(selector, recent()); }
+
     ImageFloatModel checkpoint;
     SelectorTensors selector;
     SelectorTensors anchor;
@@ -229,13 +258,7 @@ struct QpOnline::State {
     size_t waiting = 0;     // windows in them; a chunk whose windows have their label counts as one
     uint64_t forgotten_us = 0;
     std::map<uint64_t, Camera> cameras;
-    std::deque<WindowPtr> recent;
-    std::deque<Example> examples;
-    size_t fresh = 0;  // of the examples, the newest so many have not been learned from
     QpOnlineCounters counters;
-    QpOnlineStats last;
-    uint64_t batches = 0;
-    uint32_t settled = 0;
 };
 
 QpOnline::QpOnline(const ImageFloatModel& checkpoint, const QpOnlineOptions& options) {
@@ -277,7 +300,7 @@ void QpOnline::add(std::span<const std::byte> records, bool learn) {
         kept->codes = {window.size, {sample.codes, sample.codes + count}};
         kept->at = window.at;
         kept->weight = weight_of(sample);
-        s.remember_recent(kept);
+        s.remember(kept);
         if (!learn) continue;
         s.make_room();
         const State::Key key{sample.camera, sample.chunk_us};
@@ -344,85 +367,25 @@ void QpOnline::add_blocks(uint64_t camera_number, uint64_t chunk_us, uint32_t co
     for (auto& [place, window] : chunk.windows) {
         (window->weight > 0 ? s.counters.windows : s.counters.unseen)++;
         if (window->weight <= 0) continue;
-        s.examples.push_back({std::move(window), camera_number, map.values[place]});
-        s.fresh++;
+        s.add({std::move(window), camera_number, map.values[place]});
     }
     chunk.windows.clear();
     chunk.labelled = true;
-    while (s.examples.size() > std::max(s.options.keep, s.options.batch)) s.examples.pop_front();
-    s.fresh = std::min(s.fresh, s.examples.size());
 }
 
-QpOnlineStats QpOnline::train() {
-    State& s = *state_;
-    QpOnlineStats stats;
-    if (s.fresh < std::max(s.options.batch, 1U)) return stats;
-    // Cross entropy of examples, in nats.
-    const auto loss_of = [&s](const std::vector<const State::Example*>& chosen) {
-        std::vector<const Window*> windows;
-        for (const State::Example* example : chosen) windows.push_back(example->window.get());
-        const torch::Tensor logits = logits_of(s.selector, windows);
-        torch::Tensor truth = torch::empty({static_cast<int64_t>(chosen.size())});
-        torch::Tensor weights = torch::empty({static_cast<int64_t>(chosen.size())});
-        for (size_t i = 0; i < chosen.size(); i++) {
-            truth.data_ptr<float>()[i] = s.truth(*chosen[i]);
-            weights.data_ptr<float>()[i] = chosen[i]->window->weight;
-        }
-        return torch::binary_cross_entropy_with_logits(logits, truth, weights / weights.mean());
-    };
-    const auto pick = [&s](size_t size) { return static_cast<size_t>(s.random() % size); };
-    {
-        const torch::NoGradGuard no_gradients;
-        std::vector<const State::Example*> fresh;
-        for (size_t i = s.examples.size() - s.fresh; i < s.examples.size(); i++) fresh.push_back(&s.examples[i]);
-        stats.error = loss_of(fresh).item<double>();
-    }
-    const std::vector<float> before = probabilities(s.selector, s.recent);
-    for (uint32_t step = 0; step < s.options.steps; step++) {
-        if (s.options.stop != nullptr && *s.options.stop) break;
-        std::vector<const State::Example*> chosen;
-        // Half of them the newest, so that a change of the scene counts at once.
-        for (uint32_t i = 0; i < std::max(s.options.minibatch, 1U); i++)
-            chosen.push_back(&s.examples[i % 2 == 0 ? s.examples.size() - 1 - pick(s.fresh) : pick(s.examples.size())]);
-        torch::Tensor loss = loss_of(chosen);
-        if (s.options.anchor > 0 && !s.recent.empty()) {
-            std::vector<const Window*> seen;
-            for (uint32_t i = 0; i < std::max(s.options.minibatch / 2, 1U); i++)
-                seen.push_back(s.recent[pick(s.recent.size())].get());
-            torch::Tensor held;
-            {
-                const torch::NoGradGuard no_gradients;
-                held = torch::sigmoid(logits_of(s.anchor, seen));
-            }
-            const torch::Tensor now = torch::sigmoid(logits_of(s.selector, seen));
-            loss = loss + s.options.anchor * (now - held).square().mean();
-        }
-        s.optimiser->zero_grad();
-        loss.backward();
-        s.optimiser->step();
-        stats.loss = loss.item<double>();
-    }
-    stats.trained = true;
-    stats.batch = ++s.batches;
-    stats.windows = s.fresh;
-    stats.change = mean_difference(before, probabilities(s.selector, s.recent));
-    s.settled = stats.change <= s.options.stable_change ? s.settled + 1 : 0;
-    s.fresh = 0;
-    s.last = stats;
-    return stats;
-}
+SupervisedStats QpOnline::train() { return state_->train(); }
 
 std::string QpOnline::step() {
-    const QpOnlineStats stats = train();
+    const SupervisedStats stats = train();
     if (!stats.trained) return {};
     return fmt::format("batch {}: {} windows, loss {:.3f} before they were learned from, change {:.4f}", stats.batch,
-                       stats.windows, stats.error, stats.change);
+                       stats.fresh, stats.error, stats.change);
 }
 
 std::vector<float> QpOnline::recent_logits() const {
     const torch::NoGradGuard no_gradients;
     std::vector<const Window*> all;
-    for (const WindowPtr& window : state_->recent) all.push_back(window.get());
+    for (const WindowPtr& window : state_->recent()) all.push_back(window.get());
     return all.empty() ? std::vector<float>() : numbers_of(logits_of(state_->selector, all));
 }
 
@@ -435,24 +398,21 @@ float QpOnline::threshold(uint64_t camera) const {
     return known == state_->cameras.end() ? 0 : known->second.threshold;
 }
 
-bool QpOnline::stable() const { return state_->settled >= std::max(state_->options.stable_batches, 1U); }
+bool QpOnline::stable() const { return state_->stable(); }
 
 double QpOnline::fidelity_loss(const LearnedModel& active) const {
     const State& s = *state_;
     const auto* model = std::get_if<ImageFloatModel>(&active);
     // What decides by another network has other windows.
-    if (model == nullptr || model->network != s.checkpoint.network) return s.recent.empty() ? 0 : 1;
-    return mean_difference(probabilities(s.selector, s.recent),
-                           probabilities(SelectorTensors::of(*model, false), s.recent));
+    if (model == nullptr || model->network != s.checkpoint.network) return s.recent().empty() ? 0 : 1;
+    return mean_difference(s.decisions(), probabilities(SelectorTensors::of(*model, false), s.recent()));
 }
 
-bool QpOnline::necessary(const LearnedModel& active) const {
-    return fidelity_loss(active) > state_->options.necessary_loss;
-}
+bool QpOnline::necessary(const LearnedModel& active) const { return state_->necessary(fidelity_loss(active)); }
 
 std::vector<ImageCodes> QpOnline::recent_pictures() const {
     std::vector<ImageCodes> pictures;
-    for (const WindowPtr& window : state_->recent) pictures.push_back(window->codes);
+    for (const WindowPtr& window : state_->recent()) pictures.push_back(window->codes);
     return pictures;
 }
 
@@ -511,10 +471,7 @@ void QpOnline::restart_from(const LearnedModel& model) {
     if (image == nullptr || image->network != s.checkpoint.network) return;
     s.selector = SelectorTensors::of(*image, true);
     s.make_optimiser();
-    // What was learned from these was just undone; the newest are learned from again with others.
-    s.examples.clear();
-    s.fresh = 0;
-    s.settled = 0;
+    s.forget();
 }
 
 Status QpOnline::save(const std::string& directory) const {
@@ -529,8 +486,8 @@ Status QpOnline::save(const std::string& directory) const {
 std::string QpOnline::progress() const {
     const QpOnlineCounters& n = state_->counters;
     return fmt::format("{} labels for {} windows ({} unseen, {} unmatched, {} late, {} wrong), {} batches, loss {:.3f}",
-                       n.labels, n.windows, n.unseen, n.unmatched, n.late, n.wrong, state_->batches,
-                       state_->last.error);
+                       n.labels, n.windows, n.unseen, n.unmatched, n.late, n.wrong, state_->last().batch,
+                       state_->last().error);
 }
 
 }  // namespace adapath

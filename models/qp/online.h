@@ -16,6 +16,7 @@
 
 #include "codegen/image.h"
 #include "models/learner.h"
+#include "models/supervised.h"
 
 namespace adapath {
 
@@ -55,15 +56,6 @@ struct QpOnlineCounters {
     uint64_t unseen = 0;     // that had the low quality, where explored chunks say what such blocks are worth
 };
 
-struct QpOnlineStats {
-    bool trained = false;
-    uint64_t batch = 0;
-    uint64_t windows = 0;  // new ones in this batch
-    double error = 0;      // mean cross entropy on them, before they were learned from
-    double loss = 0;       // at the last step, the anchor's part included
-    double change = 0;     // of the probabilities by this step, on recent windows
-};
-
 class QpOnline final : public Learner {
 public:
     // The file in a checkpoint's directory, and in save()'s.
@@ -74,7 +66,8 @@ public:
     QpOnline(const QpOnline&) = delete;
     QpOnline& operator=(const QpOnline&) = delete;
 
-    QpOnlineStats train();
+    // The error is the mean cross entropy, in nats.
+    SupervisedStats train();
     [[nodiscard]] QpOnlineCounters counters() const;
     [[nodiscard]] ImageFloatModel current() const;
     // Of what has been learned, for recent_pictures(), as LibTorch computes them.

@@ -20,11 +20,12 @@
 #include "models/qp/labels.h"
 #include "models/qp/selector.h"
 #include "models/qp/selector_training.h"
+#include "userspace/common/file.h"
+#include "userspace/common/json_lines.h"
 #include "userspace/detect/pictures.h"
 #include "userspace/qp/cameras.h"
 #include "userspace/video/decoder.h"
 #include "userspace/video/region_encoder.h"
-#include "userspace/common/file.h"
 
 namespace {
 
@@ -75,11 +76,11 @@ public:
         std::error_code ignored;
         std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
         std::ifstream in(path);
-        for (std::string line; std::getline(in, line);) {
-            // The last line of a run that was stopped may be cut off.
-            const Json json = Json::parse(line, nullptr, false);
-            if (json.is_object()) labels.known_[json["key"]] = json["values"].get<std::vector<float>>();
-        }
+        Status taken = read_json_lines(in, path, [&labels](const Json& json) -> Status {
+            labels.known_[json.at("key")] = json.at("values").get<std::vector<float>>();
+            return {};
+        });
+        if (!taken) return Error{taken.error().message + ": not a label of this program; move the file away"};
         labels.out_.open(path, std::ios::app);
         if (!labels.out_) return Error{path + ": cannot be written"};
         return labels;

@@ -8,6 +8,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "userspace/common/json_lines.h"
+
 namespace adapath {
 
 namespace {
@@ -62,26 +64,19 @@ Result<SelectDataset> SelectDataset::read(const std::string& path) {
     std::ifstream in(path);
     if (!in) return Error{path + ": cannot be read: measure it with adapath-train-select (make models)"};
     SelectDataset dataset;
-    size_t number = 0;
-    for (std::string line; std::getline(in, line);) {
-        number++;
-        const Json json = Json::parse(line, nullptr, false);
-        if (!json.is_object()) continue;
-        try {
-            const std::string name = json.at("view");
-            auto view = std::ranges::find(dataset.views, name, &SelectView::name);
-            if (view == dataset.views.end()) {
-                dataset.views.push_back({name, json.at("held_out"), json.at("fps"), {}, {}});
-                view = dataset.views.end() - 1;
-            }
-            SelectChunk chunk = chunk_from(json);
-            if (!sound(chunk) || !(view->fps > 0))
-                return Error{fmt::format("{}:{}: numbers out of range; remove the file", path, number)};
-            (json.at("late").get<bool>() ? view->late : view->early).push_back(std::move(chunk));
-        } catch (const Json::exception& error) {
-            return Error{fmt::format("{}:{}: {}", path, number, error.what())};
+    Status taken = read_json_lines(in, path, [&dataset](const Json& json) -> Status {
+        const std::string name = json.at("view");
+        auto view = std::ranges::find(dataset.views, name, &SelectView::name);
+        if (view == dataset.views.end()) {
+            dataset.views.push_back({name, json.at("held_out"), json.at("fps"), {}, {}});
+            view = dataset.views.end() - 1;
         }
-    }
+        SelectChunk chunk = chunk_from(json);
+        if (!sound(chunk) || !(view->fps > 0)) return Error{"numbers out of range; remove the file"};
+        (json.at("late").get<bool>() ? view->late : view->early).push_back(std::move(chunk));
+        return {};
+    });
+    if (!taken) return taken.error();
     for (SelectView& view : dataset.views) {
         for (std::vector<SelectChunk>* chunks : {&view.late, &view.early}) {
             if (chunks->empty()) return Error{fmt::format("{}: view {} has chunks of one half only", path, view.name)};

@@ -10,12 +10,14 @@ extern "C" {
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include "models/detector/accuracy.h"
 #include "models/select/dataset.h"
+#include "userspace/common/json_lines.h"
 #include "userspace/detect/pictures.h"
 #include "userspace/video/region_encoder.h"
 
@@ -165,13 +167,11 @@ Status measure_select(Detector& detector, const SelectMeasurement& m) {
     std::set<std::pair<std::string, uint64_t>> there;
     if (std::filesystem::exists(m.path)) {
         std::ifstream in(m.path);
-        for (std::string line; std::getline(in, line);) {
-            const auto view = line.find("\"view\":\"");
-            const auto first = line.find("\"first\":");
-            if (line.empty() || line.back() != '}' || view == std::string::npos || first == std::string::npos) continue;
-            const size_t begin = view + 8;
-            there.emplace(line.substr(begin, line.find('"', begin) - begin), std::stoull(line.substr(first + 8)));
-        }
+        Status taken = read_json_lines(in, m.path, [&there](const nlohmann::json& json) -> Status {
+            there.emplace(json.at("view").get<std::string>(), json.at("first").get<uint64_t>());
+            return {};
+        });
+        if (!taken) return taken;
     } else {
         std::error_code ignored;
         std::filesystem::create_directories(std::filesystem::path(m.path).parent_path(), ignored);

@@ -31,15 +31,9 @@ float weight_of(const adp_select_sample& sample) {
     offer.explore_q16 = 0;
     uint32_t flags = 0;
     const uint32_t choice = adp_select_choose(sample.output, &offer, &flags);
-    if (choice == ADP_SELECT_BOTH) return 1;
-    // Nothing explores here: both came by a bridge from one to the other.
-    if ((flags & ADP_SELECT_LIMITED) != 0 ||
-        (choice != ADP_SELECT_ONLY_MAIN &&
-         adp_select_cost(offer.price_q16, offer.rate[ADP_SELECT_MAIN]) > ADP_SELECT_EXPLORE_COST))
-        return 1;
-    const float share = static_cast<float>(sample.offer.explore_q16) / ADP_Q16_ONE *
-                        (choice == ADP_SELECT_ONLY_MAIN ? ADP_SELECT_EXPLORE_MAIN : 1);
-    return share > 0 ? std::clamp(1 / share, 1.0F, most_weight) : 1;
+    // 0: both came by the choice itself, or by a bridge from one to the other.
+    const uint32_t share_q16 = adp_select_explore_q16(&sample.offer, choice);
+    return weight_of_chance(static_cast<float>(share_q16) / ADP_Q16_ONE, most_weight);
 }
 
 // Worths of sub and main as the datapath makes them of a model's outputs, one after the other.
@@ -56,35 +50,63 @@ std::vector<float> worths_of(const FloatModel& model, const std::deque<SelectCod
     return worths;
 }
 
-double mean_difference(const std::vector<float>& a, const std::vector<float>& b) {
-    double sum = 0;
-    for (size_t i = 0; i < a.size(); i++) sum += std::abs(a[i] - b[i]);
-    return a.empty() ? 0 : sum / static_cast<double>(a.size());
-}
-
-torch::Tensor real_inputs(const Network& network, const std::vector<const SelectCodes*>& codes) {
-    torch::Tensor x = torch::empty({static_cast<int64_t>(codes.size()), ADP_SELECT_INPUTS}, torch::kFloat32);
-    float* out = x.data_ptr<float>();
-    for (const SelectCodes* c : codes)
-        for (size_t i = 0; i < c->size(); i++)
-            *out++ = network.inputs[i].scale * static_cast<float>((*c)[i] - network.inputs[i].zero_point);
-    return x;
-}
-
 torch::Tensor worths(const torch::Tensor& out) {
     return torch::stack({out.select(1, 0), out.select(1, 0) + out.select(1, 1)}, 1);
 }
 
+// A decision's input with what the server measured of its chunk.
+struct Label {
+    SelectExample example;
+    float weight = 1;
+};
+
 }  // namespace
 
-struct SelectOnline::State {
+struct SelectOnline::State final : SupervisedTraining<SelectOnlineOptions, Label, SelectCodes> {
     State(const FloatModel& model, const SelectOnlineOptions& o)
-        : options(o), checkpoint(model), network(model), anchor(model), random(o.seed) {
+        : SupervisedTraining(o), checkpoint(model), network(model), anchor(model), random(o.seed) {
         make_optimiser();
     }
     void make_optimiser() {
         optimiser = std::make_unique<torch::optim::Adam>(network.parameters(), torch::optim::AdamOptions(options.rate));
     }
+
+    size_t draw(size_t size) override {
+        return std::min(size - 1, static_cast<size_t>(random.uniform() * static_cast<double>(size)));
+    }
+    double error(const std::vector<const Label*>& fresh) override {
+        std::vector<SelectExample> examples;
+        for (const Label* label : fresh) examples.push_back(label->example);
+        const SelectError e = select_error(network.model(), examples);
+        return (e.sub + e.main) / 2;
+    }
+    double step(const std::vector<const Label*>& chosen) override {
+        std::vector<float> truth;
+        std::vector<float> weights;
+        for (const Label* label : chosen) {
+            truth.push_back(label->example.sub);
+            truth.push_back(label->example.main);
+            weights.push_back(label->weight);
+        }
+        const auto count = static_cast<int64_t>(chosen.size());
+        const torch::Tensor y = torch::from_blob(truth.data(), {count, 2}, torch::kFloat32);
+        const torch::Tensor w = torch::from_blob(weights.data(), {count, 1}, torch::kFloat32);
+        const torch::Tensor x =
+            decode_codes(checkpoint.network, chosen, [](const Label* label) -> auto& { return label->example.codes; });
+        torch::Tensor loss = ((worths(network.forward(x)) - y).square() * w / w.mean()).mean();
+        if (options.anchor > 0 && !recent().empty()) {
+            std::vector<SelectCodes> seen;
+            for (uint32_t i = 0; i < options.minibatch; i++) seen.push_back(recent()[draw(recent().size())]);
+            const torch::Tensor there = decode_codes(checkpoint.network, seen);
+            const torch::Tensor held = worths(anchor.forward(there)).detach();
+            loss = loss + options.anchor * (worths(network.forward(there)) - held).square().mean();
+        }
+        optimiser->zero_grad();
+        loss.backward();
+        optimiser->step();
+        return loss.item<double>();
+    }
+    [[nodiscard]] std::vector<float> decisions() const override { return worths_of(network.model(), recent()); }
 
     struct Decision {
         uint64_t time_us = 0;
@@ -93,29 +115,18 @@ struct SelectOnline::State {
         bool blind = false;
         bool labelled = false;
     };
-    struct Label {
-        SelectExample example;
-        float weight = 1;
-    };
     struct Camera {
         std::deque<Decision> decisions;
         bool forgot = false;  // older ones there were
     };
 
-    SelectOnlineOptions options;
     FloatModel checkpoint;
     Mlp network;
     Mlp anchor;
     Random random;
     std::unique_ptr<torch::optim::Adam> optimiser;
     std::unordered_map<uint64_t, Camera> cameras;
-    std::deque<SelectCodes> recent;
-    std::deque<Label> labels;
-    uint32_t fresh = 0;  // of the labels, the newest so many have not been learned from
     SelectOnlineCounters counters;
-    SelectOnlineStats last;
-    uint64_t batches = 0;
-    uint32_t settled = 0;
 };
 
 SelectOnline::SelectOnline(const FloatModel& checkpoint, const SelectOnlineOptions& options) {
@@ -135,10 +146,7 @@ void SelectOnline::add(std::span<const adp_select_sample> samples, bool learn) {
         decision.blind = (sample.flags & ADP_SELECT_LEARNING) != 0;
         decision.weight = weight_of(sample);
         std::copy(std::begin(sample.input), std::end(sample.input), decision.codes.begin());
-        if (!decision.blind) {
-            s.recent.push_back(decision.codes);
-            if (s.recent.size() > s.options.recent) s.recent.pop_front();
-        }
+        if (!decision.blind) s.remember(decision.codes);
         if (!learn) continue;
         if (s.cameras.size() > most_cameras) s.cameras.clear();
         State::Camera& camera = s.cameras[sample.camera];
@@ -189,97 +197,36 @@ void SelectOnline::add_measured(uint64_t camera, uint64_t chunk_us, double sub_w
     example.codes = decision.codes;
     example.sub = static_cast<float>(std::clamp(sub_worth, 0.0, 1.0));
     example.main = static_cast<float>(std::clamp(sub_worth + gain, 0.0, 1.0));
-    s.labels.push_back({example, decision.weight});
-    s.fresh++;
-    if (s.labels.size() > std::max(s.options.keep, s.options.batch)) s.labels.pop_front();
+    s.add({example, decision.weight});
 }
 
-SelectOnlineStats SelectOnline::train() {
-    State& s = *state_;
-    SelectOnlineStats stats;
-    if (s.fresh < std::max(s.options.batch, 1U)) return stats;
-    s.fresh = static_cast<uint32_t>(std::min<size_t>(s.fresh, s.labels.size()));
-    const FloatModel before_model = s.network.model();
-    std::vector<SelectExample> fresh;
-    for (size_t i = s.labels.size() - s.fresh; i < s.labels.size(); i++) fresh.push_back(s.labels[i].example);
-    const SelectError error = select_error(before_model, fresh);
-    const std::vector<float> before = worths_of(before_model, s.recent);
-    const auto pick = [&](size_t size) {
-        return std::min(size - 1, static_cast<size_t>(s.random.uniform() * static_cast<double>(size)));
-    };
-    double loss_value = 0;
-    for (uint32_t step = 0; step < s.options.steps; step++) {
-        if (s.options.stop != nullptr && *s.options.stop) break;
-        std::vector<const SelectCodes*> codes;
-        std::vector<float> truth;
-        std::vector<float> weights;
-        for (uint32_t i = 0; i < s.options.minibatch; i++) {
-            // Half of them the newest, so that a change of the scene counts at once.
-            const size_t at = i % 2 == 0 ? s.labels.size() - 1 - pick(s.fresh) : pick(s.labels.size());
-            codes.push_back(&s.labels[at].example.codes);
-            truth.push_back(s.labels[at].example.sub);
-            truth.push_back(s.labels[at].example.main);
-            weights.push_back(s.labels[at].weight);
-        }
-        const torch::Tensor y =
-            torch::from_blob(truth.data(), {static_cast<int64_t>(codes.size()), 2}, torch::kFloat32);
-        const torch::Tensor w =
-            torch::from_blob(weights.data(), {static_cast<int64_t>(codes.size()), 1}, torch::kFloat32);
-        const torch::Tensor wrong = worths(s.network.forward(real_inputs(s.checkpoint.network, codes))) - y;
-        torch::Tensor loss = (wrong.square() * w / w.mean()).mean();
-        if (s.options.anchor > 0 && !s.recent.empty()) {
-            std::vector<const SelectCodes*> seen;
-            for (uint32_t i = 0; i < s.options.minibatch; i++) seen.push_back(&s.recent[pick(s.recent.size())]);
-            const torch::Tensor x = real_inputs(s.checkpoint.network, seen);
-            const torch::Tensor held = worths(s.anchor.forward(x)).detach();
-            loss = loss + s.options.anchor * (worths(s.network.forward(x)) - held).square().mean();
-        }
-        s.optimiser->zero_grad();
-        loss.backward();
-        s.optimiser->step();
-        loss_value = loss.item<double>();
-    }
-    stats.trained = true;
-    stats.batch = ++s.batches;
-    stats.labels = s.fresh;
-    stats.error = (error.sub + error.main) / 2;
-    stats.loss = loss_value;
-    stats.change = mean_difference(before, worths_of(s.network.model(), s.recent));
-    s.settled = stats.change <= s.options.stable_change ? s.settled + 1 : 0;
-    s.fresh = 0;
-    s.last = stats;
-    return stats;
-}
+SupervisedStats SelectOnline::train() { return state_->train(); }
 
 std::string SelectOnline::step() {
-    const SelectOnlineStats stats = train();
+    const SupervisedStats stats = train();
     if (!stats.trained) return {};
     return fmt::format("batch {}: {} labels, error {:.3f} before they were learned from, change {:.4f}", stats.batch,
-                       stats.labels, stats.error, stats.change);
+                       stats.fresh, stats.error, stats.change);
 }
 
 SelectOnlineCounters SelectOnline::counters() const { return state_->counters; }
 
-bool SelectOnline::stable() const { return state_->settled >= std::max(state_->options.stable_batches, 1U); }
+bool SelectOnline::stable() const { return state_->stable(); }
 
 double SelectOnline::fidelity_loss(const LearnedModel& active) const {
     const State& s = *state_;
-    if (s.recent.empty()) return 0;
-    const std::vector<float> now = worths_of(s.network.model(), s.recent);
-    const std::vector<float> then = worths_of(std::get<FloatModel>(active), s.recent);
-    return mean_difference(now, then);  // the range of a worth is 1
+    // The range of a worth is 1.
+    return mean_difference(s.decisions(), worths_of(std::get<FloatModel>(active), s.recent()));
 }
 
-bool SelectOnline::necessary(const LearnedModel& active) const {
-    return fidelity_loss(active) > state_->options.necessary_loss;
-}
+bool SelectOnline::necessary(const LearnedModel& active) const { return state_->necessary(fidelity_loss(active)); }
 
 FloatModel SelectOnline::current() const { return state_->network.model(); }
 
 std::vector<InputCodes> SelectOnline::recent_codes() const {
     std::vector<InputCodes> all;
-    all.reserve(state_->recent.size());
-    for (const SelectCodes& codes : state_->recent) all.emplace_back(codes.begin(), codes.end());
+    all.reserve(state_->recent().size());
+    for (const SelectCodes& codes : state_->recent()) all.emplace_back(codes.begin(), codes.end());
     return all;
 }
 
@@ -302,10 +249,7 @@ void SelectOnline::restart_from(const LearnedModel& model) {
     State& s = *state_;
     s.network.assign(std::get<FloatModel>(model));
     s.make_optimiser();
-    // What was learned from these was just undone; the newest are learned from again with others.
-    s.labels.clear();
-    s.fresh = 0;
-    s.settled = 0;
+    s.forget();
 }
 
 Status SelectOnline::save(const std::string& directory) const {
@@ -315,7 +259,7 @@ Status SelectOnline::save(const std::string& directory) const {
 std::string SelectOnline::progress() const {
     const SelectOnlineCounters& n = state_->counters;
     return fmt::format("{} reports, {} labels ({} unmatched, {} late), {} batches, error {:.3f}", n.reports, n.labels,
-                       n.unmatched, n.late, state_->batches, state_->last.error);
+                       n.unmatched, n.late, state_->last().batch, state_->last().error);
 }
 
 }  // namespace adapath

@@ -15,6 +15,7 @@
 #include "codegen/model.h"
 #include "models/learner.h"
 #include "models/select/training.h"
+#include "models/supervised.h"
 
 namespace adapath {
 
@@ -52,15 +53,6 @@ struct SelectOnlineCounters {
     uint64_t repeated = 0;   // the decision has a label already
 };
 
-struct SelectOnlineStats {
-    bool trained = false;
-    uint64_t batch = 0;
-    uint64_t labels = 0;  // new ones in this batch
-    double error = 0;     // of the worths on them, before they were learned from
-    double loss = 0;      // at the last step
-    double change = 0;    // of the worths by this step, on recent inputs
-};
-
 class SelectOnline final : public Learner {
 public:
     SelectOnline(const FloatModel& checkpoint, const SelectOnlineOptions& options = {});
@@ -69,7 +61,8 @@ public:
     SelectOnline& operator=(const SelectOnline&) = delete;
 
     void add(std::span<const adp_select_sample> samples, bool learn = true);
-    SelectOnlineStats train();
+    // The error is of the worths.
+    SupervisedStats train();
     [[nodiscard]] SelectOnlineCounters counters() const;
     [[nodiscard]] FloatModel current() const;
 

@@ -16,15 +16,6 @@ namespace {
 
 constexpr double outlier = 2.5;  // root mean squares of a layer's weights
 
-torch::Tensor inputs_of(const Network& network, std::span<const SelectExample> examples) {
-    torch::Tensor x = torch::empty({static_cast<int64_t>(examples.size()), ADP_SELECT_INPUTS}, torch::kFloat32);
-    float* out = x.data_ptr<float>();
-    for (const SelectExample& e : examples)
-        for (size_t i = 0; i < e.codes.size(); i++)
-            *out++ = network.inputs[i].scale * static_cast<float>(e.codes[i] - network.inputs[i].zero_point);
-    return x;
-}
-
 }  // namespace
 
 FloatModel train_select(const FloatModel& start, std::span<const SelectExample> examples,
@@ -33,7 +24,7 @@ FloatModel train_select(const FloatModel& start, std::span<const SelectExample> 
     torch::set_num_threads(training.threads);
     Mlp network(start);
     const auto count = static_cast<int64_t>(examples.size());
-    const torch::Tensor x = inputs_of(start.network, examples);
+    const torch::Tensor x = decode_codes(start.network, examples, &SelectExample::codes);
     torch::Tensor y = torch::empty({count, 2}, torch::kFloat32);
     float* worth = y.data_ptr<float>();
     for (const SelectExample& e : examples) {

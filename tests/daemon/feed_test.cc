@@ -11,11 +11,9 @@
 #include <adapath/qp.h>
 
 #include "tests/daemon/fake_feed.h"
-#include "tests/daemon/support.h"
+#include "tests/daemon/served_daemon.h"
 #include "userspace/adapathctl/commands.h"
-#include "userspace/adapathd/control_service.h"
 #include "userspace/common/clock.h"
-#include "userspace/common/stop.h"
 #include "userspace/host/host_reader.h"
 
 namespace adapath {
@@ -25,7 +23,7 @@ using test::FakeFeed;
 using test::HandDaemon;
 using test::Told;
 
-class FeedTest : public ::testing::Test {
+class FeedTest : public test::ServedDaemon {
 protected:
     void SetUp() override {
         hand_ = test::open_hand_daemon(
@@ -38,18 +36,9 @@ protected:
                 }
             },
             std::make_unique<FakeFeed>(told_));
-        Result<std::unique_ptr<ControlServer>> server = ControlServer::start(*hand_.daemon, socket_, "no-such-group");
-        ASSERT_TRUE(server) << server.error().message;
-        server_ = std::move(*server);
-        thread_ = std::thread([this] { hand_.daemon->run(stop_); });
-        channel_ = grpc::CreateChannel("unix:" + socket_, grpc::InsecureChannelCredentials());
-        feed_ = pb::SelectFeed::NewStub(channel_);
-        control_ = pb::Control::NewStub(channel_);
-    }
-    void TearDown() override {
-        server_.reset();
-        stop_.request();
-        thread_.join();
+        serve(*hand_.daemon);
+        feed_ = pb::SelectFeed::NewStub(channel());
+        control_ = pb::Control::NewStub(channel());
     }
     static pb::FeedRequest report(uint32_t camera = 1) {
         pb::FeedRequest request;
@@ -97,20 +86,13 @@ protected:
         return writer->Finish();
     }
     pb::FeedStatus status() {
-        pb::StatusReply reply;
-        hand_.daemon->fill_status(reply);
+        const pb::StatusReply reply = ServedDaemon::status();
         EXPECT_TRUE(reply.has_feed());
         return reply.feed();
     }
 
-    test::TemporaryDirectory directory_;
-    std::string socket_ = directory_ / "s.sock";
     std::shared_ptr<Told> told_ = std::make_shared<Told>();
     HandDaemon hand_;
-    std::unique_ptr<ControlServer> server_;
-    StopToken stop_;
-    std::thread thread_;
-    std::shared_ptr<grpc::Channel> channel_;
     std::unique_ptr<pb::SelectFeed::Stub> feed_;
     std::unique_ptr<pb::Control::Stub> control_;
 };
@@ -273,7 +255,7 @@ TEST_F(FeedTest, AStoppingDaemonEndsTheStreamAtOnce) {
 }
 
 // The app qp: nothing but the trainer listens.
-class QpFeedTest : public ::testing::Test {
+class QpFeedTest : public test::ServedDaemon {
 protected:
     void SetUp() override {
         pb::DaemonConfig config;
@@ -285,19 +267,8 @@ protected:
         config.set_socket(socket_);
         Result<std::unique_ptr<Daemon>> daemon = Daemon::open(config);
         ASSERT_TRUE(daemon) << daemon.error().message;
-        daemon_ = std::move(*daemon);
-        Result<std::unique_ptr<ControlServer>> server = ControlServer::start(*daemon_, socket_, "no-such-group");
-        ASSERT_TRUE(server) << server.error().message;
-        server_ = std::move(*server);
-        thread_ = std::thread([this] { daemon_->run(stop_); });
-        channel_ = grpc::CreateChannel("unix:" + socket_, grpc::InsecureChannelCredentials());
-    }
-    void TearDown() override {
-        server_.reset();
-        stop_.request();
-        if (thread_.joinable()) {
-            thread_.join();
-        }
+        qp_ = std::move(*daemon);
+        serve(*qp_);
     }
     static pb::FeedRequest blocks(uint32_t camera, uint32_t columns, uint32_t rows) {
         pb::FeedRequest request;
@@ -314,7 +285,7 @@ protected:
     grpc::Status send(const std::vector<pb::FeedRequest>& requests) {
         pb::FeedReply reply;
         grpc::ClientContext context;
-        auto stub = pb::SelectFeed::NewStub(channel_);
+        auto stub = pb::SelectFeed::NewStub(channel());
         auto writer = stub->Feed(&context, &reply);
         for (const pb::FeedRequest& request : requests) {
             if (!writer->Write(request)) {
@@ -324,26 +295,15 @@ protected:
         writer->WritesDone();
         return writer->Finish();
     }
-    pb::StatusReply status() {
-        pb::StatusReply reply;
-        daemon_->fill_status(reply);
-        return reply;
-    }
 
-    test::TemporaryDirectory directory_;
-    std::string socket_ = directory_ / "s.sock";
-    std::unique_ptr<Daemon> daemon_;
-    std::unique_ptr<ControlServer> server_;
-    StopToken stop_;
-    std::thread thread_;
-    std::shared_ptr<grpc::Channel> channel_;
+    std::unique_ptr<Daemon> qp_;
 };
 
 TEST_F(QpFeedTest, LabelsFollowTheSamplesToTheTrainer) {
     grpc::ClientContext context;
     pb::SamplesRequest request;
     request.set_trainer(true);
-    auto control = pb::Control::NewStub(channel_);
+    auto control = pb::Control::NewStub(channel());
     auto reader = control->StreamSamples(&context, request);
     pb::SampleBatch batch;
     ASSERT_TRUE(reader->Read(&batch));  // the first one, empty

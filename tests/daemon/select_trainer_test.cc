@@ -9,11 +9,9 @@
 #include <adapath/select.h>
 
 #include "tests/daemon/fake_feed.h"
-#include "tests/daemon/support.h"
+#include "tests/daemon/trained_daemon.h"
 #include "tests/support/models.h"
-#include "userspace/adapathd/control_service.h"
 #include "userspace/common/clock.h"
-#include "userspace/trainer/trainer.h"
 
 namespace adapath {
 namespace {
@@ -22,7 +20,7 @@ using namespace std::chrono_literals;
 
 constexpr uint32_t kCameras = 2;
 
-class SelectTrainerTest : public ::testing::Test {
+class SelectTrainerTest : public test::TrainedDaemon {
 protected:
     void start_daemon() {
         hand_ = test::open_hand_daemon(
@@ -38,34 +36,29 @@ protected:
                 }
             },
             std::make_unique<test::FakeFeed>(std::make_shared<test::Told>()));
-        Result<std::unique_ptr<ControlServer>> server = ControlServer::start(*hand_.daemon, socket_, "");
-        ASSERT_TRUE(server) << server.error().message;
-        server_ = std::move(*server);
-        stop_ = std::make_unique<StopToken>();
-        loop_ = std::thread([this] { hand_.daemon->run(*stop_); });
-        cameras_ = std::thread([this] { play(); });
+        serve(*hand_.daemon);
+        cameras_ = std::jthread([this](const std::stop_token& stop) { play(stop); });
     }
+    // The cameras first: what they sent is to be taken whole.
     void stop_daemon() {
-        if (hand_.daemon == nullptr) {
-            return;
+        if (cameras_.joinable()) {
+            cameras_.request_stop();
+            cameras_.join();
         }
-        stop_->request();
-        cameras_.join();
-        server_.reset();
-        loop_.join();
+        stop_serving();
         hand_ = {};
     }
     void TearDown() override { stop_daemon(); }
 
     // Decisions of a snapshot that is in place, and every 4th measured: the sub stream is worth `worth_`, main the
     // rest.
-    void play() {
-        auto stub = pb::SelectFeed::NewStub(grpc::CreateChannel("unix:" + socket_, grpc::InsecureChannelCredentials()));
+    void play(const std::stop_token& stop) {
+        auto stub = pb::SelectFeed::NewStub(channel());
         grpc::ClientContext context;
         pb::FeedReply reply;
         auto writer = stub->Feed(&context, &reply);
         const std::vector<InputCodes> codes = testing::random_select_codes(64, 3);
-        for (uint32_t n = 0; !stop_->requested(); n++) {
+        for (uint32_t n = 0; !stop.stop_requested(); n++) {
             for (uint32_t camera = 0; camera < kCameras; camera++) {
                 adp_select_sample sample{};
                 sample.time_us = monotonic_us();
@@ -110,31 +103,13 @@ protected:
     std::unique_ptr<Trainer> trainer() {
         TrainerOptions options;
         options.app = "select";
-        options.target = "unix:" + socket_;
         options.checkpoint = ADAPATH_SELECT_CHECKPOINT;
-        options.save = directory_ / "learned";
-        options.min_interval_s = 0;
         options.select.stable_change = 1;
         options.select.stable_batches = 1;
         options.select.necessary_loss = 0.02;
         options.select.anchor = 0;
         options.fidelity_limit = 0;  // random inputs are not what it was trained for
-        Result<std::unique_ptr<Trainer>> trainer = Trainer::open(options);
-        EXPECT_TRUE(trainer) << trainer.error().message;
-        return std::move(*trainer);
-    }
-    template <typename Done>
-    bool step_until(Trainer& trainer, Done done) {
-        const uint64_t begin_us = monotonic_us();
-        while (!done() && monotonic_us() - begin_us < 60000000) {
-            trainer.step(100ms);
-        }
-        return done();
-    }
-    pb::StatusReply status() {
-        pb::StatusReply reply;
-        hand_.daemon->fill_status(reply);
-        return reply;
+        return open_trainer(options);
     }
     // Of the model that decides now, on the cameras' inputs.
     double mean_sub_worth() {
@@ -151,13 +126,8 @@ protected:
         return sum / static_cast<double>(codes.size());
     }
 
-    test::TemporaryDirectory directory_;
-    std::string socket_ = directory_ / "s.sock";
     test::HandDaemon hand_;
-    std::unique_ptr<ControlServer> server_;
-    std::unique_ptr<StopToken> stop_;
-    std::thread loop_;
-    std::thread cameras_;
+    std::jthread cameras_;
     std::atomic<double> worth_{0.8};
     std::atomic<uint32_t> explore_q16_{0};
 };

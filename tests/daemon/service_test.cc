@@ -13,10 +13,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "tests/daemon/support.h"
+#include "tests/daemon/served_daemon.h"
 #include "userspace/adapathctl/commands.h"
-#include "userspace/adapathd/control_service.h"
-#include "userspace/common/stop.h"
 #include "userspace/common/unique_fd.h"
 
 namespace adapath {
@@ -25,24 +23,13 @@ namespace {
 using test::HandDaemon;
 using test::HandFlow;
 
-// A daemon whose loop runs, behind its socket.
-class ServiceTest : public ::testing::Test {
+class ServiceTest : public test::ServedDaemon {
 protected:
     void SetUp() override {
         hand_ =
             test::open_hand_daemon(directory_ / "state", [&](pb::DaemonConfig& config) { config.set_socket(socket_); });
-        Result<std::unique_ptr<ControlServer>> server = ControlServer::start(*hand_.daemon, socket_, "no-such-group");
-        ASSERT_TRUE(server) << server.error().message;
-        server_ = std::move(*server);
-        thread_ = std::thread([this] { hand_.daemon->run(stop_); });
-        stub_ = pb::Control::NewStub(grpc::CreateChannel("unix:" + socket_, grpc::InsecureChannelCredentials()));
-    }
-    void TearDown() override {
-        server_.reset();
-        stop_.request();
-        if (thread_.joinable()) {
-            thread_.join();
-        }
+        serve(*hand_.daemon);
+        stub_ = pb::Control::NewStub(channel());
     }
     std::string write_file(const std::string& name, const std::string& bytes) {
         std::ofstream(directory_ / name, std::ios::binary) << bytes;
@@ -85,12 +72,7 @@ protected:
         return json;
     }
 
-    test::TemporaryDirectory directory_;
-    std::string socket_ = directory_ / "s.sock";
     HandDaemon hand_;
-    std::unique_ptr<ControlServer> server_;
-    StopToken stop_;
-    std::thread thread_;
     std::unique_ptr<pb::Control::Stub> stub_;
 
 public:

@@ -5,19 +5,16 @@
 #include <thread>
 
 #include "models/cc_model.h"
-#include "tests/daemon/support.h"
+#include "tests/daemon/trained_daemon.h"
 #include "tests/support/models.h"
-#include "userspace/adapathd/control_service.h"
-#include "userspace/common/clock.h"
 #include "userspace/common/file.h"
-#include "userspace/trainer/trainer.h"
 
 namespace adapath {
 namespace {
 
 using namespace std::chrono_literals;
 
-class TrainerTest : public ::testing::Test {
+class TrainerTest : public test::TrainedDaemon {
 protected:
     void start_daemon(bool trials = false) {
         pb::DaemonConfig config;
@@ -34,31 +31,18 @@ protected:
         config.mutable_canary()->set_margin(100);
         Result<std::unique_ptr<Daemon>> daemon = Daemon::open(config);
         ASSERT_TRUE(daemon) << daemon.error().message;
-        daemon_ = std::move(*daemon);
-        Result<std::unique_ptr<ControlServer>> server = ControlServer::start(*daemon_, socket_, "");
-        ASSERT_TRUE(server) << server.error().message;
-        server_ = std::move(*server);
-        stop_ = std::make_unique<StopToken>();
-        thread_ = std::thread([this] { daemon_->run(*stop_); });
+        opened_ = std::move(*daemon);
+        serve(*opened_);
     }
     void stop_daemon() {
-        if (daemon_ == nullptr) {
-            return;
-        }
-        server_.reset();
-        stop_->request();
-        thread_.join();
-        daemon_.reset();
+        stop_serving();
+        opened_.reset();
     }
-    void TearDown() override { stop_daemon(); }
 
     std::unique_ptr<Trainer> trainer(const std::function<void(TrainerOptions&)>& change = {}) {
         TrainerOptions options;
-        options.target = "unix:" + socket_;
         options.checkpoint = ADAPATH_CHECKPOINT;
-        options.save = directory_ / "learned";
         options.learning = Learning::gradient;
-        options.min_interval_s = 0;
         options.online.batch = 256;
         options.online.value_first = 0;
         // Whatever is learned counts as settled and as different: the test is about the way, not about the learning.
@@ -68,30 +52,10 @@ protected:
         if (change) {
             change(options);
         }
-        Result<std::unique_ptr<Trainer>> trainer = Trainer::open(options);
-        EXPECT_TRUE(trainer) << trainer.error().message;
-        return std::move(*trainer);
-    }
-    template <typename Done>
-    bool step_until(Trainer& trainer, Done done) {
-        const uint64_t begin_us = monotonic_us();
-        while (!done() && monotonic_us() - begin_us < 60000000) {
-            trainer.step(100ms);
-        }
-        return done();
-    }
-    pb::StatusReply status() {
-        pb::StatusReply reply;
-        daemon_->fill_status(reply);
-        return reply;
+        return open_trainer(options);
     }
 
-    test::TemporaryDirectory directory_;
-    std::string socket_ = directory_ / "s.sock";
-    std::unique_ptr<Daemon> daemon_;
-    std::unique_ptr<ControlServer> server_;
-    std::unique_ptr<StopToken> stop_;
-    std::thread thread_;
+    std::unique_ptr<Daemon> opened_;
 };
 
 TEST_F(TrainerTest, FirstSnapshotThenLearnedOnesThenOverARestart) {

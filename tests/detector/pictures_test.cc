@@ -144,8 +144,8 @@ struct Output {
     int code;
     std::string text;
 };
-Output tool(const std::string& arguments) {
-    FILE* pipe = popen((std::string(ADAPATH_DETECT) + " " + arguments + " 2>&1").c_str(), "r");
+Output tool(const std::string& arguments, const std::string& redirected = "2>&1") {
+    FILE* pipe = popen((std::string(ADAPATH_DETECT) + " " + arguments + " " + redirected).c_str(), "r");
     Output output{-1, ""};
     char buffer[4096];
     while (size_t got = fread(buffer, 1, sizeof buffer, pipe)) output.text.append(buffer, got);
@@ -183,6 +183,11 @@ TEST(Tool, DrawsBoxesAndMap) {
         red += drawn->at(0).rgb[i] > drawn->at(0).rgb[i + 2] + 60 ? 1 : 0;
     EXPECT_GT(red, 1000U);
     EXPECT_EQ(tool(cache + "/clip/vtest.avi --frame 5000 --model " + cache + "/detector/centernet.json").code, 1);
+    const Output full =
+        tool(cache + "/clip/vtest.avi --frame 100 --size 384x288 --model " + cache + "/detector/centernet.json",
+             "2>&1 >/dev/full");
+    EXPECT_EQ(full.code, 1);
+    EXPECT_EQ(full.text, "adapath-detect: standard output is incomplete: No space left on device\n");
 }
 
 }  // namespace

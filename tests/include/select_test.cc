@@ -271,6 +271,7 @@ TEST(Choice, ExploresByWhatItCosts) {
             const uint32_t choice = adp_select_choose(outputs.data(), &offer, &flags);
             const uint32_t explored = (flags & ADP_SELECT_EXPLORED) != 0 ? 1 : 0;
             EXPECT_EQ(choice, explored != 0 ? ADP_SELECT_BOTH : without);
+            EXPECT_EQ(explored != 0, (offer.random & 0xffff) < adp_select_explore_q16(&offer, without));
             const bool too_dear = uint64_t{offer.price_q16} * offer.rate[ADP_SELECT_MAIN] >> 20 > ADP_Q16_ONE;
             if (without == ADP_SELECT_ONLY_MAIN) {
                 main++;

@@ -110,9 +110,9 @@ TEST(QpOnlineTest, LearnsWhatTheCheckpointDoesNotKnowAndTheFrozenIntegersDecideS
     bool settled = false;
     for (uint64_t n = 1; errors.size() < 16; n++) {
         chunk(online, start.network, scene(random), n, random);
-        const QpOnlineStats stats = online.train();
+        const SupervisedStats stats = online.train();
         if (!stats.trained) continue;
-        EXPECT_EQ(stats.windows, 64U);
+        EXPECT_EQ(stats.fresh, 64U);
         errors.push_back(stats.error);
         settled = settled || online.stable();
     }

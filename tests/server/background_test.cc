@@ -17,7 +17,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/server/frames.h"
-#include "tests/server/sender.h"
+#include "tests/server/loopback_server.h"
 #include "userspace/camera/record_stream.h"
 #include "userspace/common/file.h"
 #include "userspace/harness/child.h"
@@ -25,8 +25,6 @@
 #include "userspace/relay/feedback.h"
 #include "userspace/relay/record_bytes.h"
 #include "userspace/server/background.h"
-#include "userspace/server/server.h"
-#include "userspace/server/vision_service.h"
 #include "userspace/video/camera.h"
 #include "userspace/video/decoder.h"
 
@@ -375,46 +373,20 @@ private:
 
 // A server whose network says how far the picture's still half is from the original, and that it is unsure of a
 // corner.
-class EndToEnd : public ::testing::Test {
+class EndToEnd : public LoopbackServer {
 protected:
     void SetUp() override {
         ASSERT_EQ(std::system((ADAPATH_CERTIFICATES " " + directory_.path("pki") + " roof 2>/dev/null").c_str()), 0);
-        video::quiet_libav();
-        Result<std::unique_ptr<VisionPool>> pool =
-            VisionPool::start({.threads = 1, .queue = 256, .open = [this]() -> Result<std::unique_ptr<Detector>> {
-                                   return std::unique_ptr<Detector>(std::make_unique<FakeDetector>(
-                                       [this](const Image& image) { return look(image); }));
-                               }});
-        ASSERT_TRUE(pool.ok());
-        pool_ = std::move(*pool);
-        detections_ = std::move(*Detections::open({.model = "a network of this test"}));
-        shared_.pool = pool_.get();
-        shared_.network = true;
-        shared_.detections = detections_.get();
+        use_network(
+            "a network of this test",
+            [this]() -> Result<std::unique_ptr<Detector>> {
+                return std::unique_ptr<Detector>(
+                    std::make_unique<FakeDetector>([this](const Image& image) { return look(image); }));
+            },
+            256);
         shared_.vision.regions = true;
-        shared_.on_report = [this](const std::string& gateway, pb::CameraReport report) {
-            hub_.publish(gateway, std::move(report));
-        };
-        shared_.on_chunk = [](const std::string&, uint32_t, const ChunkResult&) {};
-        ServerOptions options;
-        options.listen = {"127.0.0.1", "0"};
-        Result<std::unique_ptr<Server>> server = Server::listen(options, shared_, stop_.get_token());
-        ASSERT_TRUE(server.ok()) << server.error().message;
-        server_ = std::move(*server);
-        thread_ = std::thread([this] { (void)server_->run(); });
-        Result<std::unique_ptr<VisionServer>> vision =
-            VisionServer::start(hub_, {.listen = {"127.0.0.1", "0"},
-                                       .ca = directory_.path("pki/ca.crt"),
-                                       .certificate = directory_.path("pki/server.crt"),
-                                       .key = directory_.path("pki/server.key")});
-        ASSERT_TRUE(vision.ok()) << vision.error().message;
-        vision_ = std::move(*vision);
-    }
-    void TearDown() override {
-        stop_.request_stop();
-        if (thread_.joinable()) thread_.join();
-        if (pool_) pool_->stop();
-        vision_.reset();
+        start();
+        start_vision(hub_, directory_.path("pki"));
     }
 
     Result<std::vector<Box>> look(const Image& image) {
@@ -432,7 +404,7 @@ protected:
 
     // A sender that plays for that long through a line that loses those chunks.
     video::CameraStats play(double seconds, const std::set<unsigned>& lost) {
-        LosingLine line(server_->port(), lost);
+        LosingLine line(port(), lost);
         video::CameraOptions options;
         options.camera = 3;
         options.rate = {.start_kbps = 300, .fps = 25, .adaptive = false};
@@ -484,14 +456,6 @@ protected:
 
     const Clip clip_ = scene(96);
     TemporaryDirectory directory_;
-    std::stop_source stop_;
-    Camera::Shared shared_;
-    ReportHub hub_;
-    std::unique_ptr<Detections> detections_;
-    std::unique_ptr<VisionPool> pool_;
-    std::unique_ptr<Server> server_;
-    std::unique_ptr<VisionServer> vision_;
-    std::thread thread_;
     unsigned dropped_ = 0;
     std::mutex mutex_;
     std::vector<double> seen_;  // by picture

@@ -1,4 +1,4 @@
-// The pool of networks, the regions, the reports' queues.
+// The pool of networks, the regions, the reports' queues, the log's bound.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -6,6 +6,7 @@
 
 #include "tests/server/frames.h"
 #include "tests/server/sender.h"
+#include "userspace/server/line_limit.h"
 #include "userspace/server/regions.h"
 #include "userspace/server/report_hub.h"
 #include "userspace/server/vision_pool.h"
@@ -172,6 +173,42 @@ TEST(ReportHub, IsBoundedAndForgetsThoseThatLeft) {
     EXPECT_TRUE(second->closed());
     EXPECT_EQ(second->next(std::chrono::hours(1)), nullptr);  // at once
     EXPECT_EQ(hub.watch("attic"), nullptr);
+}
+
+TEST(LineLimit, SomeAtOnceThenOneASecondAndTheRestCounted) {
+    constexpr uint64_t second = 1'000'000'000;
+    uint64_t now = 50 * second;
+    LineLimit limit(3);
+    uint64_t written = 0;
+    uint64_t told = 0;
+    const auto lines = [&](int count) {
+        for (int i = 0; i < count; i++)
+            if (const std::optional<uint64_t> left_out = limit.admit(now)) {
+                written++;
+                told += *left_out;
+            }
+    };
+    lines(10);
+    EXPECT_EQ(written, 3U);
+    EXPECT_TRUE(limit.has_rest());
+    EXPECT_EQ(limit.rest(now + second - 1), 0U) << "not yet";
+    // Ten seconds of a hundred lines each.
+    for (int i = 0; i < 1000; i++) {
+        now += second / 100;
+        lines(1);
+    }
+    EXPECT_EQ(written, 13U);
+    EXPECT_EQ(told + limit.rest(now + second) + written, 1010U);
+    EXPECT_FALSE(limit.has_rest());
+    // After a long silence no more at once than at the start.
+    now += 3600 * second;
+    written = 0;
+    lines(10);
+    EXPECT_EQ(written, 3U);
+    EXPECT_EQ(limit.last_rest(), 7U);
+    now -= second;  // as another thread's clock read it
+    lines(1);
+    EXPECT_EQ(written, 3U);
 }
 
 }  // namespace

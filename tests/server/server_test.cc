@@ -2,19 +2,20 @@
 // harm, certificates that are not theirs, watchers that do not read.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <random>
 #include <thread>
 
 #include <grpcpp/grpcpp.h>
+#include <spdlog/sinks/ringbuffer_sink.h>
+#include <spdlog/spdlog.h>
 
 #include "models/detector/accuracy.h"
-#include "tests/server/sender.h"
+#include "tests/server/loopback_server.h"
 #include "userspace/common/file.h"
 #include "userspace/detect/pictures.h"
-#include "userspace/server/server.h"
-#include "userspace/server/vision_service.h"
 #include "userspace/video/decoder.h"
 
 namespace adapath::server {
@@ -90,44 +91,20 @@ grpc::Status refused(const std::shared_ptr<grpc::Channel>& channel, const std::s
     return watching.finish();
 }
 
-class ServerTest : public ::testing::Test {
+class ServerTest : public LoopbackServer {
 protected:
-    void TearDown() override { stop(); }
-
-    // Without a network: the pictures' number is what counts.
-    void start(ServerOptions options = {}) {
-        video::quiet_libav();
-        options.listen = {"127.0.0.1", "0"};
-        shared_.on_report = [this](const std::string& gateway, pb::CameraReport report) {
-            hub_.publish(gateway, std::move(report));
-        };
+    ServerTest() {
         shared_.on_chunk = [this](const std::string& gateway, uint32_t camera, const ChunkResult& chunk) {
             std::lock_guard lock(mutex_);
             chunks_.push_back({gateway, camera, chunk});
         };
-        Result<std::unique_ptr<Server>> server = Server::listen(options, shared_, stop_.get_token());
-        ASSERT_TRUE(server.ok()) << server.error().message;
-        server_ = std::move(*server);
-        thread_ = std::thread([this] { ran_ = server_->run().ok(); });
     }
-    void start_vision(ReportHub& hub) {
-        VisionServiceOptions options;
-        options.listen = {"127.0.0.1", "0"};
-        options.ca = certificates().path("ours/ca.crt");
-        options.certificate = certificates().path("ours/server.crt");
-        options.key = certificates().path("ours/server.key");
-        Result<std::unique_ptr<VisionServer>> vision = VisionServer::start(hub, options);
-        ASSERT_TRUE(vision.ok()) << vision.error().message;
-        vision_ = std::move(*vision);
+
+    void use_real_network() {
+        prepare_process(1);
+        use_network(*model_hash(weights), [] { return open_detector(weights); });
     }
-    void stop() {
-        stop_.request_stop();
-        if (thread_.joinable()) thread_.join();
-        if (pool_) pool_->stop();
-        vision_.reset();
-        server_.reset();
-    }
-    [[nodiscard]] uint16_t port() const { return server_->port(); }
+    void start_vision(ReportHub& hub) { LoopbackServer::start_vision(hub, certificates().path("ours")); }
     size_t pictures_of(const std::string& gateway, uint32_t camera) {
         const auto all = server_->cameras();
         const auto at = all.find(gateway);
@@ -143,15 +120,6 @@ protected:
         return chunks_;
     }
 
-    std::stop_source stop_;
-    Camera::Shared shared_;
-    ReportHub hub_;
-    std::unique_ptr<Detections> detections_;
-    std::unique_ptr<VisionPool> pool_;
-    std::unique_ptr<Server> server_;
-    std::unique_ptr<VisionServer> vision_;
-    std::thread thread_;
-    bool ran_ = false;
     std::mutex mutex_;
     std::vector<Told> chunks_;
 };
@@ -179,7 +147,6 @@ Direct look_directly(Detector& detector, const std::vector<Encoded>& encoded) {
 TEST_F(ServerTest, WhatBothRenditionsAreWorthReachesTheGateway) {
     if (!std::filesystem::exists(weights) || !std::filesystem::exists(clip_file))
         GTEST_SKIP() << "the vision network's weights or the clip are not there: scripts/deps.sh fetches them";
-    prepare_process(1);
     const size_t pictures = 20;
     Result<video::Clip> large = video::Clip::load(clip_file, {512, 384}, pictures * video::picture_bytes({512, 384}));
     Result<video::Clip> small = video::Clip::load(clip_file, {256, 192}, pictures * video::picture_bytes({256, 192}));
@@ -187,14 +154,7 @@ TEST_F(ServerTest, WhatBothRenditionsAreWorthReachesTheGateway) {
     const std::vector<Encoded> main = encode(*large, 600, pictures);
     const std::vector<Encoded> sub = encode(*small, 120, pictures);
 
-    Result<std::unique_ptr<VisionPool>> pool =
-        VisionPool::start({.threads = 1, .queue = 64, .open = [] { return open_detector(weights); }});
-    ASSERT_TRUE(pool.ok()) << pool.error().message;
-    pool_ = std::move(*pool);
-    detections_ = std::move(*Detections::open({.model = *model_hash(weights)}));
-    shared_.pool = pool_.get();
-    shared_.network = true;
-    shared_.detections = detections_.get();
+    use_real_network();
     shared_.vision.regions = true;
     shared_.vision.gradients = 1;
     shared_.vision.gradient_pictures = 1;
@@ -284,18 +244,10 @@ TEST_F(ServerTest, WhatBothRenditionsAreWorthReachesTheGateway) {
 TEST_F(ServerTest, AChunkOfOneRenditionIsLabelled) {
     if (!std::filesystem::exists(weights) || !std::filesystem::exists(clip_file))
         GTEST_SKIP() << "the vision network's weights or the clip are not there: scripts/deps.sh fetches them";
-    prepare_process(1);
     Result<video::Clip> clip = video::Clip::load(clip_file, {512, 384}, group * video::picture_bytes({512, 384}));
     ASSERT_TRUE(clip.ok());
     const std::vector<Encoded> main = encode(*clip, 600, group);
-    Result<std::unique_ptr<VisionPool>> pool =
-        VisionPool::start({.threads = 1, .queue = 64, .open = [] { return open_detector(weights); }});
-    ASSERT_TRUE(pool.ok()) << pool.error().message;
-    pool_ = std::move(*pool);
-    detections_ = std::move(*Detections::open({.model = *model_hash(weights)}));
-    shared_.pool = pool_.get();
-    shared_.network = true;
-    shared_.detections = detections_.get();
+    use_real_network();
     shared_.vision.gradients = 1;
     shared_.vision.gradient_pictures = 2;
     start();
@@ -526,6 +478,79 @@ TEST_F(ServerTest, HostileConnectionsEndAndCostTheOthersNothing) {
     EXPECT_EQ(counters.chunks, 6U);
     EXPECT_EQ(counters.streams[ADP_SELECT_MAIN].incomplete, 0U);
     EXPECT_TRUE(wait_until([&] { return server_->counters().ended == 2; }));
+}
+
+// What the server writes into its log.
+class Log {
+public:
+    Log() : before_(spdlog::default_logger()), lines_(std::make_shared<spdlog::sinks::ringbuffer_sink_mt>(10'000)) {
+        spdlog::set_default_logger(std::make_shared<spdlog::logger>("test", lines_));
+    }
+    ~Log() { spdlog::set_default_logger(before_); }
+    Log(const Log&) = delete;
+    Log& operator=(const Log&) = delete;
+    [[nodiscard]] std::vector<std::string> lines() const { return lines_->last_formatted(); }
+
+private:
+    std::shared_ptr<spdlog::logger> before_;
+    std::shared_ptr<spdlog::sinks::ringbuffer_sink_mt> lines_;
+};
+
+TEST_F(ServerTest, StrangersCannotFillTheLog) {
+    const Log log;
+    ServerOptions options;
+    options.most_connections = 64;
+    start(options);
+    const uint64_t begin_ns = video::now_ns();
+    constexpr uint64_t rounds = 100;
+    // Those that are no camera's: noise, a hello without a name, one that is cut off.
+    for (uint64_t i = 1; i <= rounds; i++) {
+        Line noise(port());
+        ASSERT_TRUE(noise.send(Bytes(100, 'x')));
+        Line nameless(port());
+        ASSERT_TRUE(nameless.send(hello_bytes("", 0)));
+        Line cut(port());
+        ASSERT_TRUE(cut.send(Bytes(10, 'A')));
+        cut.close();
+        ASSERT_TRUE(wait_until([&] {
+            return server_->counters().malformed == 2 * i && server_->counters().broken == i;
+        })) << i;
+    }
+    // And those that say that they are one.
+    Bytes liar = hello_bytes("roof", 0);
+    append(liar, record_bytes(7, 5, Bytes(20, 1)));
+    for (uint64_t i = 1; i <= rounds; i++) {
+        Line line(port());
+        ASSERT_TRUE(line.send(liar));
+        ASSERT_TRUE(wait_until([&] { return server_->counters().malformed == 2 * rounds + i; })) << i;
+    }
+    EXPECT_EQ(server_->counters().broken, rounds);
+    EXPECT_TRUE(wait_until([&] { return server_->counters().connections == 4 * rounds; }));
+    EXPECT_EQ(server_->counters().refused, 0U);
+
+    // Every line was written or is told to be left out, though nothing else happens: one for each stranger, two for
+    // each liar.
+    const auto of_strangers = [](const std::string& line) {
+        return line.find("gateway roof, camera 0") == std::string::npos;
+    };
+    const auto told = [&] {
+        uint64_t sum = 0;
+        for (const std::string& line : log.lines()) {
+            const size_t at = line.rfind('(');
+            const bool says = line.find(" left out before this)") != std::string::npos;
+            if (says) sum += std::stoull(line.substr(at + 1));
+            if (!says || line.find(" lines of connections ") == std::string::npos) sum++;
+        }
+        return sum;
+    };
+    EXPECT_TRUE(wait_until([&] { return told() == 3 * rounds + 2 * rounds; })) << told();
+    const uint64_t seconds = (video::now_ns() - begin_ns) / 1'000'000'000 + 1;
+    const std::vector<std::string> lines = log.lines();
+    const auto strangers = static_cast<uint64_t>(std::ranges::count_if(lines, of_strangers));
+    EXPECT_GE(strangers, 8U);
+    EXPECT_LE(strangers, 8 + 2 * seconds);
+    EXPECT_LE(lines.size() - strangers, 64 + seconds);
+    stop();  // before the log goes away
 }
 
 // A relay that comes back before its old connection is known to be dead takes its camera over.

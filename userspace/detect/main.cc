@@ -11,11 +11,12 @@
 #include "models/detector/accuracy.h"
 #include "models/detector/block_map.h"
 #include "models/detector/detector.h"
+#include "userspace/common/file.h"
 #include "userspace/common/log.h"
 #include "userspace/detect/draw.h"
 #include "userspace/detect/pictures.h"
 #include "userspace/video/decoder.h"
-#include "userspace/common/file.h"
+#include "userspace/video/report.h"
 
 namespace {
 
@@ -80,9 +81,13 @@ Status run(const Options& options) {
     }
     auto boxes = (*detector)->detect(chunk->front(), options.score);
     if (!boxes) return boxes.error();
+    auto lines = video::LineFile::open("-");
+    if (!lines) return lines.error();
     for (const Box& box : *boxes)
-        fmt::print("{}\t{:.3f}\t{:.1f}\t{:.1f}\t{:.1f}\t{:.1f}\n", (*detector)->class_name(box.class_id), box.score,
-                   box.x0, box.y0, box.x1, box.y1);
+        (*lines)->write(fmt::format("{}\t{:.3f}\t{:.1f}\t{:.1f}\t{:.1f}\t{:.1f}", (*detector)->class_name(box.class_id),
+                                    box.score, box.x0, box.y0, box.x1, box.y1));
+    // A full disk must not look like a picture with nothing in it.
+    if (Status s = (*lines)->status(); !s) return s;
 
     Image canvas = chunk->front();
     if (options.map)

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -103,12 +104,12 @@ void Server::Connection::run(const std::stop_token& stop) {
             counters.ended += ended.how == End::last_record ? 1 : 0;
         }
     }
+    LineLimit& limit = camera_ == nullptr ? server_.strangers_ : server_.connections_;
     if (replaced_) {
-        spdlog::warn("{}: silent, and replaced by a new connection", who());
-    } else if (ended.how == End::last_record || ended.how == End::stopped) {
-        spdlog::info("{}: {}", who(), ended.why);
+        server_.tell(limit, spdlog::level::warn, who() + ": silent, and replaced by a new connection");
     } else {
-        spdlog::error("{}: {}", who(), ended.why);
+        const bool sound = ended.how == End::last_record || ended.how == End::stopped;
+        server_.tell(limit, sound ? spdlog::level::info : spdlog::level::err, fmt::format("{}: {}", who(), ended.why));
     }
     socket_.reset();
 }
@@ -165,7 +166,7 @@ std::optional<Server::Connection::Ended> Server::Connection::take(uint64_t recei
                                                        reader_.hello().camera, camera.error().message)};
             hello_ = reader_.hello();
             camera_ = std::move(*camera);
-            spdlog::info("{}: connected", who());
+            server_.tell(server_.connections_, spdlog::level::info, who() + ": connected");
             continue;
         }
         if (reader_.record().end) {
@@ -224,7 +225,8 @@ Server::Server(const ServerOptions& options, Camera::Shared& shared, Fd socket, 
       socket_(std::move(socket)),
       over_event_(std::move(over)),
       stop_(stop),
-      wake_(stop) {}
+      wake_(stop),
+      connections_(options.most_connections) {}
 
 Server::~Server() {
     for (Running& running : running_) running.thread.request_stop();
@@ -238,7 +240,8 @@ Status Server::run() {
         const bool full = std::exchange(no_room_, false);
         pollfd fds[3] = {
             {full ? -1 : socket_.get(), POLLIN, 0}, {over_event_.get(), POLLIN, 0}, {wake_.fd(), POLLIN, 0}};
-        if (poll(fds, 3, full ? 1000 : -1) < 0 && errno != EINTR)
+        const bool rests = strangers_.has_rest() || connections_.has_rest();
+        if (poll(fds, 3, full || rests ? 1000 : -1) < 0 && errno != EINTR)
             status = Error{fmt::format("poll: {}", errno_text(errno))};
         if (fds[1].revents != 0) {
             uint64_t ignored = 0;
@@ -246,9 +249,11 @@ Status Server::run() {
             reap(false);
         }
         if (fds[0].revents != 0 && status) status = accept_one();
+        tell_rests(false);
     }
     for (Running& running : running_) running.thread.request_stop();
     reap(true);
+    tell_rests(true);
     return status;
 }
 
@@ -268,7 +273,9 @@ Status Server::accept_one() {
         running_, [&](const Running& running) { return address_of(running.connection->peer()) == address; });
     if (running_.size() >= options_.most_connections ||
         static_cast<size_t>(of_peer) >= options_.most_connections_a_peer) {
-        spdlog::error("{}: refused: {} connections already, {} of them from there", address, running_.size(), of_peer);
+        tell(strangers_, spdlog::level::err,
+             fmt::format("{}: refused: {} connections already, {} of them from there", address, running_.size(),
+                         of_peer));
         std::lock_guard lock(mutex_);
         counters_.refused++;
         return {};
@@ -301,6 +308,20 @@ Status Server::accept_one() {
 void Server::wait_for_room(const char* what) {
     spdlog::error("{}: {}: new connections have to wait", what, errno_text(errno));
     no_room_ = true;
+}
+
+// Of a connection. Whoever reaches the port could fill the log with it.
+void Server::tell(LineLimit& limit, spdlog::level::level_enum level, const std::string& line) {
+    if (!spdlog::should_log(level)) return;
+    const std::optional<uint64_t> left_out = limit.admit(now_ns());
+    if (!left_out) return;
+    spdlog::log(level, "{}{}", line, *left_out > 0 ? fmt::format(" ({} lines left out before this)", *left_out) : "");
+}
+
+void Server::tell_rests(bool last) {
+    for (LineLimit* limit : {&strangers_, &connections_})
+        if (const uint64_t rest = last ? limit->last_rest() : limit->rest(now_ns()); rest > 0)
+            spdlog::warn("({} lines of connections left out before this)", rest);
 }
 
 void Server::reap(bool all) {

@@ -2,7 +2,8 @@
 // the cameras (camera.h). Each connection has a thread of its own, so a slow or malformed one costs the others nothing.
 //
 // Whoever reaches the port can say that it is a gateway's camera: video comes in plain TCP. Let only gateways reach it
-// (a tunnel, a firewall), or at least name them (`gateways`).
+// (a tunnel, a firewall), or at least name them (`gateways`). What anybody can fill is bounded, the log too: every
+// connection that ends is counted, but not each has a line.
 #pragma once
 
 #include <atomic>
@@ -17,8 +18,11 @@
 #include <thread>
 #include <vector>
 
+#include <spdlog/common.h>
+
 #include "codegen/result.h"
 #include "userspace/server/camera.h"
+#include "userspace/server/line_limit.h"
 #include "userspace/server/record_reader.h"
 #include "userspace/video/delays.h"
 #include "userspace/video/net.h"
@@ -87,6 +91,8 @@ private:
            const std::stop_token& stop);
     Status accept_one();
     void wait_for_room(const char* what);
+    void tell(LineLimit& limit, spdlog::level::level_enum level, const std::string& line);
+    void tell_rests(bool last);
     void reap(bool all);
     Result<std::shared_ptr<Camera>> claim(const Hello& hello, Connection& connection);
     void release(const Hello& hello, Connection& connection);
@@ -100,6 +106,8 @@ private:
     video::StopWake wake_;
     std::list<Running> running_;  // of the accepting thread
     bool no_room_ = false;        // likewise: accept() has to wait
+    LineLimit strangers_{8};      // lines of connections that were never a camera's
+    LineLimit connections_;       // and of those that were
 
     mutable std::mutex mutex_;
     std::map<std::string, Gateway> gateways_;
