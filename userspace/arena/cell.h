@@ -57,7 +57,15 @@ struct RegimeSettings {
     unsigned flows = 4;
 };
 
-enum class Traffic { bulk, video, fairness, regimes };
+// Many flows at once on a link that is fast and near, as behind a proxy: whether deciding for each of them costs more
+// than the machine has.
+struct CrowdSettings {
+    unsigned flows = 200;
+    double delay_ms = 10;   // each way, for this traffic alone
+    double queue_ms = 100;  // likewise
+};
+
+enum class Traffic { bulk, video, fairness, regimes, crowd };
 [[nodiscard]] inline const char* name_of(Traffic traffic) {
     switch (traffic) {
         case Traffic::bulk:
@@ -67,9 +75,11 @@ enum class Traffic { bulk, video, fairness, regimes };
         case Traffic::fairness:
             return "fairness";
         case Traffic::regimes:
+            return "regimes";
+        case Traffic::crowd:
             break;
     }
-    return "regimes";
+    return "crowd";
 }
 
 // Everything that a cell's figures depend on; the key is made of nothing else.
@@ -88,6 +98,9 @@ struct CellInputs {
     double second_flow_after_s = 0;  // fairness
     std::optional<VideoSettings> video;
     std::optional<RegimeSettings> regimes;
+    unsigned crowd_flows = 0;  // crowd
+    // Threads of normal priority that compute all the while, beside the policies' daemons.
+    unsigned busy = 0;
 };
 
 // One second of a link, or of a flow where that is said.

@@ -37,6 +37,14 @@ Result<double> cpu_seconds(const Child& child) {
     return static_cast<double>(used.tv_sec) + static_cast<double>(used.tv_nsec) / 1e9;
 }
 
+Times times_of(const pb::Latency& latency) {
+    Times times;
+    for (const pb::LatencyBucket& bucket : latency.buckets()) {
+        times[bucket.up_to_us()] += bucket.count();
+    }
+    return times;
+}
+
 }  // namespace
 
 DaemonPolicy::DaemonPolicy(DaemonPolicySettings settings, PolicyContext context)
@@ -226,10 +234,8 @@ Result<PolicyCost> DaemonPolicy::cost() {
         cost.asking = PolicyAsking{.questions = asking.questions(),
                                    .applied = asking.applied(),
                                    .overtaken = asking.overtaken(),
-                                   .answer_p50_us = asking.answer().p50_us(),
-                                   .answer_p99_us = asking.answer().p99_us(),
-                                   .apply_p50_us = asking.apply().p50_us(),
-                                   .apply_p99_us = asking.apply().p99_us()};
+                                   .answer_us = times_of(asking.answer()),
+                                   .apply_us = times_of(asking.apply())};
     }
     return cost;
 }

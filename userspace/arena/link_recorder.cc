@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 namespace adapath::arena {
 namespace {
@@ -28,7 +29,7 @@ void LinkRecorder::add(const EmulatorStats& stats) {
                   .queue_bytes = up.queue_bytes,
                   .drops = up.counters.dropped_packets};
     for (size_t i = 0; i < flows_.size(); i++) {
-        const uint64_t now = flows_[i]->received();
+        const uint64_t now = flows_[i]();
         second.received_bytes.push_back(now - received_before_[i]);
         received_before_[i] = now;
     }
@@ -49,9 +50,9 @@ void LinkRecorder::add(const EmulatorStats& stats) {
     complete_.store(seconds_.size() >= wanted_, std::memory_order_release);
 }
 
-void LinkRecorder::watch(const TcpFlow* flow) {
+void LinkRecorder::watch(std::function<uint64_t()> received) {
     std::lock_guard lock(mutex_);
-    flows_.push_back(flow);
+    flows_.push_back(std::move(received));
     received_before_.push_back(0);
 }
 

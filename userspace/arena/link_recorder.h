@@ -4,12 +4,13 @@
 #include <array>
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <mutex>
 #include <vector>
 
 #include "userspace/arena/cell.h"
 #include "userspace/linkem/emulator.h"
-#include "userspace/linkem/tcp_flow.h"
 
 namespace adapath::arena {
 
@@ -20,8 +21,8 @@ public:
 
     // Called by the link's thread.
     void add(const EmulatorStats& stats);
-    // The flow is asked for its bytes until forget().
-    void watch(const TcpFlow* flow);
+    // Says what a flow's (or a crowd's) receiver has got so far; called by the link's thread until forget().
+    void watch(std::function<uint64_t()> received);
     void forget();
     [[nodiscard]] bool complete() const { return complete_.load(std::memory_order_acquire); }
 
@@ -34,7 +35,7 @@ private:
     const size_t wanted_;
     std::atomic<bool> complete_{false};
     std::mutex mutex_;
-    std::vector<const TcpFlow*> flows_;
+    std::vector<std::function<uint64_t()>> flows_;
     std::vector<uint64_t> received_before_;
     std::vector<Second> seconds_;
     DelayHistogram delay_;
