@@ -232,6 +232,9 @@ Group Arena::make_group(Traffic traffic, const SeededTrace& trace) {
         cell.inputs.queue_bytes = queue_bytes_of(trace.trace, link);
         cell.inputs.kernel = kernel_;
         cell.inputs.busy = options_.busy;
+        if (traffic == Traffic::bulk) {
+            cell.inputs.daemon_stops_s = options_.daemon_stops_s;
+        }
         if (traffic == Traffic::crowd) {
             cell.inputs.crowd_flows = options_.crowd.flows;
         }

@@ -22,8 +22,9 @@ struct Options {
     VideoSettings video;
     RegimeSettings regimes;
     CrowdSettings crowd;
-    std::vector<double> crowd_mbit = {100};    // constant links
+    std::vector<double> crowd_mbit = {200};    // constant links
     unsigned busy = 0;                         // threads that compute all the while
+    unsigned daemon_stops_s = 0;               // bulk: for so long the policies' daemons stand still
     std::vector<double> fairness_mbit = {12};  // constant links
     std::vector<std::string> fairness_traces;
     std::vector<std::string> pairs;

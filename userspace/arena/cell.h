@@ -101,7 +101,22 @@ struct CellInputs {
     unsigned crowd_flows = 0;  // crowd
     // Threads of normal priority that compute all the while, beside the policies' daemons.
     unsigned busy = 0;
+    // For so long the policies' daemons stand still, beginning after a third of the time; bulk. 0 = they do not.
+    unsigned daemon_stops_s = 0;
 };
+
+// The whole seconds of a cell in which the daemons stand still: [from, to); none where they are equal.
+struct Standstill {
+    size_t from_s = 0;
+    size_t to_s = 0;
+};
+[[nodiscard]] inline Standstill standstill_of(const CellInputs& inputs) {
+    if (inputs.daemon_stops_s == 0) {
+        return {};
+    }
+    const auto from_s = static_cast<size_t>(inputs.seconds / 3);
+    return {.from_s = from_s, .to_s = from_s + inputs.daemon_stops_s};
+}
 
 // One second of a link, or of a flow where that is said.
 struct Second {

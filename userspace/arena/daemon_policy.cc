@@ -2,6 +2,7 @@
 #include "userspace/arena/daemon_policy.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 #include <time.h>
 
 #include <cerrno>
@@ -194,6 +195,18 @@ Status DaemonPolicy::alive() {
     }
     return {};
 }
+
+void DaemonPolicy::signal_all(int number) {
+    for (std::optional<Child>* child : {&daemon_, &trainer_}) {
+        if (*child && (*child)->running()) {
+            (void)kill((*child)->pid(), number);
+        }
+    }
+}
+
+void DaemonPolicy::hold() { signal_all(SIGSTOP); }
+
+void DaemonPolicy::resume() { signal_all(SIGCONT); }
 
 Result<PolicyCost> DaemonPolicy::cost() {
     if (!daemon_ || !client_) {

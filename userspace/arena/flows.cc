@@ -104,6 +104,31 @@ void watch_rewards(const RunningCells& cells, uint64_t start_ns) {
     }
 }
 
+// Holds the policies' daemons while they are to stand still, and lets them go again whatever happens.
+class Holder {
+public:
+    explicit Holder(const RunningCells& cells) : cells_(cells) {}
+    ~Holder() { set(false); }
+    Holder(const Holder&) = delete;
+    Holder& operator=(const Holder&) = delete;
+
+    void set(bool held) {
+        if (held == held_) {
+            return;
+        }
+        held_ = held;
+        for (const auto& running : cells_) {
+            for (Policy* policy : running->cell->policies) {
+                held ? policy->hold() : policy->resume();
+            }
+        }
+    }
+
+private:
+    const RunningCells& cells_;
+    bool held_ = false;
+};
+
 CellOutcome outcome_of(Running& running, const Group& group) {
     CellOutcome outcome;
     const CellInputs& inputs = running.cell->inputs;
@@ -172,6 +197,8 @@ Result<std::vector<CellOutcome>> run_flows(const Group& group, const GroupSettin
         start_flows(cells, 0, settings);
     }
     bool second_started = false;
+    const Standstill standstill = standstill_of(first);
+    Holder holder(cells);
     for (;;) {
         const double now_s = static_cast<double>(monotonic_ns() - start_ns) / 1e9;
         on_progress(std::min(now_s, first.seconds));
@@ -179,6 +206,7 @@ Result<std::vector<CellOutcome>> run_flows(const Group& group, const GroupSettin
             second_started = true;
             start_flows(cells, 1, settings);
         }
+        holder.set(now_s >= static_cast<double>(standstill.from_s) && now_s < static_cast<double>(standstill.to_s));
         check_policies(cells);
         const bool done = std::all_of(cells.begin(), cells.end(), [](const auto& running) {
             return !running->error.empty() || running->recorder->complete();

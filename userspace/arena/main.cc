@@ -147,6 +147,11 @@ void add_link_options(CLI::App& app, Options& options) {
            "hold up is the policies' daemons")
         ->capture_default_str()
         ->check(CLI::Range(0, 256));
+    app.add_option(
+           "--daemon-stops", options.daemon_stops_s,
+           "Bulk: after a third of the time the policies' daemons stand still for so many seconds, as one that hangs")
+        ->capture_default_str()
+        ->check(CLI::Range(0, 3600));
     app.add_option("--clip", options.video.clip,
                    "Video that the camera plays (default: the one that 'make deps' fetched, out/cache/clip/vtest.avi)");
     app.add_option("--size", options.video.size, "Its WIDTHxHEIGHT in pixels, even")->capture_default_str();
@@ -198,6 +203,11 @@ int run(Options& options) {
     if (options.regimes.served_ms > options.regimes.period_ms) {
         return fail(fmt::format("--regime-served {:g} ms is more than --regime-period {:g} ms",
                                 options.regimes.served_ms, options.regimes.period_ms),
+                    exit_usage);
+    }
+    if (options.seconds / 3 + options.daemon_stops_s > options.seconds) {
+        return fail(fmt::format("--daemon-stops {} is more than two thirds of --seconds {}", options.daemon_stops_s,
+                                options.seconds),
                     exit_usage);
     }
     // The daemon takes absolute paths only.

@@ -66,6 +66,9 @@ public:
     // An error where something that it needs has died.
     virtual Status alive() { return {}; }
     [[nodiscard]] virtual Result<PolicyCost> cost() { return PolicyCost{}; }
+    // Its processes stand still until resume(), as if they hung. Nothing where it has none.
+    virtual void hold() {}
+    virtual void resume() {}
     // Of the daemon that collects what it decides; empty where there is none.
     [[nodiscard]] virtual std::string daemon_socket() const { return {}; }
     // Does it run anything of its own, whose cost can be told?

@@ -60,6 +60,9 @@ Json inputs_json(const CellInputs& inputs) {
     if (inputs.busy > 0) {
         json["busy"] = inputs.busy;
     }
+    if (inputs.daemon_stops_s > 0) {
+        json["daemon_stops_s"] = inputs.daemon_stops_s;
+    }
     return json;
 }
 

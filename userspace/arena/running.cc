@@ -94,7 +94,7 @@ RunningCells set_up(const Group& group, const GroupSettings& settings, size_t se
     for (const GroupCell& cell : group.cells) {
         auto running = std::make_unique<Running>();
         running->cell = &cell;
-        running->recorder = std::make_unique<LinkRecorder>(seconds);
+        running->recorder = std::make_unique<LinkRecorder>(seconds, standstill_of(cell.inputs));
         if (Status ready = make_link(*running, group, settings); !ready) {
             running->fail(ready.error());
         }
