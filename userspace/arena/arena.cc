@@ -214,7 +214,6 @@ Group Arena::make_group(Traffic traffic, const SeededTrace& trace) {
         link.queue_ms = options_.fairness_queue_ms;
     }
     if (traffic == Traffic::crowd) {
-        link.delay_ms = options_.crowd.delay_ms;
         link.queue_ms = options_.crowd.queue_ms;
     }
     const std::vector<std::string>& names = traffic == Traffic::fairness  ? options_.pairs

@@ -57,12 +57,10 @@ struct RegimeSettings {
     unsigned flows = 4;
 };
 
-// Many flows at once on a link that is fast and near, as behind a proxy: whether deciding for each of them costs more
-// than the machine has.
+// Many flows at once on a fast link, as behind a proxy: what deciding for each of them costs.
 struct CrowdSettings {
-    unsigned flows = 200;
-    double delay_ms = 10;   // each way, for this traffic alone
-    double queue_ms = 100;  // likewise
+    unsigned flows = 100;
+    double queue_ms = 200;  // of the link, for this traffic alone
 };
 
 enum class Traffic { bulk, video, fairness, regimes, crowd };

@@ -218,6 +218,7 @@ Result<std::vector<CellOutcome>> run_flows(const Group& group, const GroupSettin
             return Error{"interrupted"};
         }
     }
+    holder.set(false);
     const double busy = std::round(busy_share(before, machine_time()) * 1e4) / 1e4;
     std::vector<CellOutcome> outcomes;
     for (auto& running : cells) {

@@ -119,9 +119,6 @@ void add_crowd_options(CLI::App& app, Options& options) {
     app.add_option("--crowd-rate", options.crowd_mbit, "Crowd: constant link, Mbit/s; repeatable")
         ->capture_default_str()
         ->check(CLI::Range(1.0, 2000.0));
-    app.add_option("--crowd-delay", options.crowd.delay_ms, "Crowd: propagation delay each way, ms")
-        ->capture_default_str()
-        ->check(CLI::Range(0.0, 1000.0));
     app.add_option("--crowd-queue-ms", options.crowd.queue_ms, "Crowd: the link's queue, ms")
         ->capture_default_str()
         ->check(CLI::Range(1.0, 10000.0));
