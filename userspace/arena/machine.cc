@@ -10,6 +10,8 @@
 #include <fstream>
 #include <string>
 
+#include "userspace/common/clock.h"
+
 namespace adapath::arena {
 namespace {
 
@@ -39,19 +41,17 @@ BusyWorkers::BusyWorkers(unsigned count) {
 }
 
 MachineTime machine_time() {
+    // Idle time is what the kernel measures; user and system time it samples at its ticks, and misses much of what
+    // wakes up for less than one.
+    MachineTime time;
+    time.all_s =
+        static_cast<double>(clock_ns(CLOCK_BOOTTIME)) / 1e9 * static_cast<double>(sysconf(_SC_NPROCESSORS_ONLN));
     // "cpu  user nice system idle iowait irq softirq steal ...", ticks.
     std::ifstream file("/proc/stat");
     std::string name;
-    file >> name;
-    MachineTime time;
-    const auto ticks = static_cast<double>(sysconf(_SC_CLK_TCK));
-    for (int column = 0; column < 8; column++) {
-        double value = 0;
-        file >> value;
-        const bool idle = column == 3 || column == 4;
-        time.all_s += value / ticks;
-        time.spent_s += idle ? 0 : value / ticks;
-    }
+    double user = 0, nice = 0, system = 0, idle = 0, waiting = 0;
+    file >> name >> user >> nice >> system >> idle >> waiting;
+    time.spent_s = time.all_s - (idle + waiting) / static_cast<double>(sysconf(_SC_CLK_TCK));
     return time;
 }
 
