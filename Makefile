@@ -71,7 +71,7 @@ help: ## this list
 	@echo "Test options:    JOBS=2 (at a time)  FILTER=regular-expression"
 	@echo "VM options:      KERNEL=6.1|6.12 (vmtest: both)  FILTER=regular-expression (subtests)"
 	@echo "bench-cc:        TRACES='files or directories'  GENERATE='2 8 20' (Mbit/s)  SECONDS=60  SEEDS='1 2'"
-	@echo "                 POLICIES='cubic bbr adapath adapath-online userspace'  TRAFFIC='bulk video fairness'  OUT=out/arena"
+	@echo "                 POLICIES='cubic bbr adapath adapath-online userspace'  TRAFFIC='bulk video fairness regimes crowd'  OUT=out/arena"
 	@echo "                 ARENA_OPTIONS='--fresh ...' (adapath-arena --help)"
 	@echo "bench-video:     TRACES, GENERATE, SECONDS, SEEDS as above  CLIP=video-file  VIDEO_OPTIONS='--cameras 4 ...'  OUT=out/video"
 	@echo "Install options: PREFIX=/usr/local  SYSCONFDIR=/etc  DESTDIR="

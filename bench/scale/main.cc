@@ -30,7 +30,6 @@
 #include <random>
 #include <sstream>
 
-#include "bench/scale/flows.h"
 #include "bench/scale/programs.h"
 #include "bench/scale/report.h"
 #include "codegen/version.h"
@@ -38,6 +37,7 @@
 #include "userspace/common/clock.h"
 #include "userspace/common/file.h"
 #include "userspace/common/stop.h"
+#include "userspace/linkem/tcp_crowd.h"
 
 namespace adapath::scale {
 namespace {
@@ -245,7 +245,7 @@ private:
             return uplink.error();
         }
         uplink_ = std::move(*uplink);
-        Result<std::unique_ptr<Flows>> flows = Flows::start(
+        Result<std::unique_ptr<TcpCrowd>> flows = TcpCrowd::start(
             uplink_->gateway(), uplink_->server(),
             {.count = point_.flows, .congestion_control = cubic_->name(), .address = "10.77.0.2", .window = window_},
             stop_);
@@ -432,7 +432,7 @@ private:
     std::unique_ptr<CongestionControl> cubic_;
     std::unique_ptr<CongestionControl> never_due_;
     std::unique_ptr<Uplink> uplink_;
-    std::unique_ptr<Flows> flows_;
+    std::unique_ptr<TcpCrowd> flows_;
 };
 
 int fail(const std::string& message, int code) {

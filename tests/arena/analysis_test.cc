@@ -5,6 +5,7 @@
 
 #include "tests/arena/synthetic.h"
 #include "tests/support/html.h"
+#include "userspace/arena/machine.h"
 #include "userspace/arena/report.h"
 #include "userspace/arena/statistics.h"
 
@@ -44,6 +45,24 @@ TEST(Jain, IsOneForAlikeAndOneOverNForOneThatHasAll) {
     EXPECT_DOUBLE_EQ(jain_index({1, 3}), 0.8);
     EXPECT_DOUBLE_EQ(jain_index({}), 0);
     EXPECT_DOUBLE_EQ(jain_index({0, 0}), 0);
+}
+
+TEST(BusyShare, IsOfTheTimeThatPassed) {
+    const MachineTime before{.all_s = 100, .spent_s = 40};
+    EXPECT_DOUBLE_EQ(busy_share(before, {.all_s = 104, .spent_s = 41}), 0.25);
+    EXPECT_DOUBLE_EQ(busy_share(before, before), 0);
+    const MachineTime now = machine_time();
+    EXPECT_GT(now.spent_s, 0);
+    EXPECT_GE(now.all_s, now.spent_s);
+}
+
+TEST(QuantileSince, IsOfWhatWasCountedMeanwhile) {
+    const std::map<uint64_t, uint64_t> before = {{10, 100}, {1000, 1}};
+    EXPECT_EQ(quantile_since({}, before, 0.5), 10U);
+    EXPECT_EQ(quantile_since(before, {{10, 100}, {20, 1}, {30, 8}, {1000, 2}}, 0.5), 30U);
+    EXPECT_EQ(quantile_since(before, {{10, 100}, {20, 1}, {30, 8}, {1000, 2}}, 0.99), 1000U);
+    EXPECT_EQ(quantile_since(before, before, 0.5), 0U);
+    EXPECT_EQ(quantile_since({}, {}, 0.5), 0U);
 }
 
 TEST(Analysis, RatiosAreMediansOverTheTracesOfRatiosWithinThem) {
@@ -155,6 +174,49 @@ TEST(Analysis, SaysWhenLearningPaysAndWhatItForgets) {
     EXPECT_NEAR(*verdict(worse, "link changed back").value, 0.1, 1e-9);
 }
 
+TEST(Analysis, TheTimeInWhichTheDaemonsStoodStillIsJudgedByItself) {
+    const std::vector<Json> lines = {stopped_line("a", "userspace", 900, 100, 400, 200),
+                                     stopped_line("a", "adapath", 900, 100, 440, 100),
+                                     bulk_line("b", 1, "adapath", 900, 100)};
+    // The newest line's settings count, and in its cell nobody stood still.
+    EXPECT_TRUE(analyse(lines).stopped.empty());
+    const Analysis analysis = analyse({lines[0], lines[1]});
+    ASSERT_EQ(analysis.stopped.size(), 2U);
+    EXPECT_DOUBLE_EQ(analysis.stopped[1].share, 0.88);
+    ASSERT_EQ(analysis.stopped_ratios.size(), 1U);
+    EXPECT_DOUBLE_EQ(analysis.stopped_ratios[0].delivered, 1.1);
+    EXPECT_DOUBLE_EQ(analysis.stopped_ratios[0].p95, 0.5);
+    EXPECT_DOUBLE_EQ(ratio(analysis, "adapath", "userspace")->delivered, 1.0);
+    EXPECT_TRUE(verdict(analysis, "daemon stopped: delivered bytes against userspace")->met);
+    EXPECT_TRUE(verdict(analysis, "daemon stopped: p95 delay against userspace")->met);
+    EXPECT_FALSE(verdict(analysis, "delivered bytes against userspace")->met);  // as many is not more
+    EXPECT_EQ(verdict(analyse({bulk_line("b", 1, "adapath", 900, 100)}), "daemon stopped: p95 delay against userspace"),
+              nullptr);
+}
+
+TEST(Analysis, RoundsOfACrowdAreComparedWithinThem) {
+    const Analysis analysis = analyse({crowd_line(1, "adapath", 900, 500), crowd_line(1, "userspace", 900, 1000),
+                                       crowd_line(2, "adapath", 800, 400), crowd_line(2, "userspace", 1000, 1600)});
+    ASSERT_EQ(analysis.crowd.size(), 4U);
+    EXPECT_TRUE(analysis.bulk.empty());
+    EXPECT_EQ(analysis.crowd[0].flows, 100);
+    EXPECT_EQ(analysis.crowd[0].retransmits, 12);
+    ASSERT_EQ(analysis.crowd_ratios.size(), 1U);
+    EXPECT_DOUBLE_EQ(*analysis.crowd_ratios[0].cpu_per_byte, 0.375);  // the mean of 0.5 and 0.25
+    EXPECT_DOUBLE_EQ(analysis.crowd_ratios[0].delivered, 0.9);
+    const Verdict* cpu = verdict(analysis, "crowd: CPU per delivered byte against userspace");
+    ASSERT_NE(cpu, nullptr);
+    EXPECT_TRUE(cpu->met);
+    EXPECT_EQ(summary_json(analysis)["crowd"].size(), 4U);
+    // Other numbers of flows are another thing.
+    CellInputs more = inputs_of(Traffic::crowd, "constant", 1, "adapath");
+    more.crowd_flows = 1000;
+    const Analysis newer =
+        analyse({crowd_line(1, "userspace", 900, 1000), line_of(more, crowd_line(1, "adapath", 900, 500)["figures"])});
+    EXPECT_EQ(newer.crowd.size(), 1U);
+    EXPECT_TRUE(newer.crowd_ratios.empty());
+}
+
 TEST(Report, IsWellFormedAndSelfContained) {
     std::vector<Json> lines;
     for (const char* policy : {"cubic", "bbr", "adapath", "some-other"}) {
@@ -168,6 +230,8 @@ TEST(Report, IsWellFormedAndSelfContained) {
     lines.push_back(fairness_line("adapath+cubic", 0.9));
     lines.push_back(regimes_line("adapath", 20, std::vector<double>(60, 1.0)));
     lines.push_back(regimes_line("adapath-online", 20, std::vector<double>(60, 2.0)));
+    lines.push_back(crowd_line(1, "adapath", 900, 500));
+    lines.push_back(crowd_line(1, "userspace", 900, 1000));
     const std::string page = to_html(analyse(lines));
     EXPECT_EQ(unbalanced(page), "");
     EXPECT_EQ(page.find("a <trace>"), std::string::npos);
@@ -184,6 +248,16 @@ TEST(Report, OfFewResultsIsAPageToo) {
     EXPECT_EQ(unbalanced(to_html(analyse({}))), "");
     const std::vector<Json> lines = {fairness_line("adapath+adapath", 0.95)};
     EXPECT_EQ(unbalanced(to_html(analyse(lines))), "");
+    const std::vector<Json> crowd = {crowd_line(1, "userspace", 900, 1000)};
+    EXPECT_EQ(unbalanced(to_html(analyse(crowd))), "");
+    const std::vector<Json> stopped_lines = {stopped_line("a <trace>", "adapath", 900, 100, 400, 50),
+                                             stopped_line("a <trace>", "userspace", 900, 100, 400, 99)};
+    const Analysis stopped = analyse(stopped_lines);
+    const std::string page = to_html(stopped);
+    EXPECT_EQ(unbalanced(page), "");
+    EXPECT_NE(page.find("While the daemons stood still"), std::string::npos);
+    EXPECT_EQ(page.find("a <trace>"), std::string::npos);
+    EXPECT_NE(to_table(stopped).find("daemon stopped"), std::string::npos);
 }
 
 }  // namespace

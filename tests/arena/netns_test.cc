@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <numeric>
+#include <thread>
 
 #include "userspace/arena/arena.h"
 #include "userspace/arena/group.h"
@@ -200,7 +201,63 @@ TEST_F(ArenaOnKernel, ALinkThatChangesTwiceIsMeasuredByRewards) {
     EXPECT_GT((*lines)[1]["figures"]["cost"]["switches"].get<int>(), 0);
 }
 
+TEST_F(ArenaOnKernel, ACrowdIsMeasuredOnePolicyAfterTheOther) {
+    ASSERT_EQ(arena({"--traffic", "crowd", "--policy", "cubic", "--policy", "bbr", "--crowd-flows", "20",
+                     "--crowd-rate", "20", "--seconds", "5", "--busy", "1"}),
+              0);
+    auto lines = read_results(results_path(directory_));
+    ASSERT_TRUE(lines.ok());
+    ASSERT_EQ(lines->size(), 2U);
+    EXPECT_NE((*lines)[0]["run"]["started_unix_s"], (*lines)[1]["run"]["started_unix_s"]);
+    for (const Json& line : *lines) {
+        const Json& figures = line["figures"];
+        SCOPED_TRACE(figures.dump());
+        EXPECT_EQ(line["inputs"]["crowd_flows"], 20);
+        EXPECT_EQ(line["inputs"]["busy"], 1);
+        // At least the one that is busy, of however many processors.
+        EXPECT_GT(figures["machine_busy_share"].get<double>(),
+                  0.5 / static_cast<double>(std::thread::hardware_concurrency()));
+        EXPECT_GT(figures["delivered_share"].get<double>(), 0.5);
+        EXPECT_EQ(sum(line["series"]["received_bytes"][0]), figures["received_bytes"].get<uint64_t>());
+        // Each of them got something: one of twenty that has all gives 0.05.
+        EXPECT_GT(figures["jain"].get<double>(), 0.2);
+        EXPECT_GE(figures["flows"][0]["min_rtt_ms"].get<double>(), 40);
+    }
+}
+
+TEST_F(ArenaOnKernel, NobodyAnswersWhileTheDaemonsStandStillAndTheKernelDecides) {
+    if (access("/sys/kernel/btf/vmlinux", R_OK) != 0) {
+        GTEST_SKIP() << "this kernel has no BTF";
+    }
+    ASSERT_EQ(arena({"--traffic", "bulk", "--policy", "adapath", "--policy", "userspace", "--generate", "8",
+                     "--seconds", "12", "--daemon-stops", "6"}),
+              0);
+    auto lines = read_results(results_path(directory_));
+    ASSERT_TRUE(lines.ok());
+    ASSERT_EQ(lines->size(), 2U);
+    for (const Json& line : *lines) {
+        const Json& stopped = line["figures"]["daemon_stopped"];
+        SCOPED_TRACE(line["figures"].dump());
+        EXPECT_EQ(stopped["from_s"], 4);
+        EXPECT_EQ(stopped["to_s"], 10);
+        uint64_t delivered = 0;
+        for (size_t second = 4; second < 10; second++) {
+            delivered += line["series"]["delivered_bytes"][second].get<uint64_t>();
+        }
+        EXPECT_EQ(stopped["delivered_bytes"].get<uint64_t>(), delivered);
+        EXPECT_LE(stopped["delay_ms"]["max"], line["figures"]["delay_ms"]["max"]);
+    }
+    const Json& kernel = (*lines)[0]["figures"]["cost"];
+    const Json& asked = (*lines)[1]["figures"]["cost"];
+    ASSERT_EQ((*lines)[1]["inputs"]["policy"], "userspace");
+    // Half of the time no question found an answer before the next one was due.
+    EXPECT_GT(asked["asking"]["overtaken"].get<double>(), 0.2 * asked["asking"]["questions"].get<double>());
+    EXPECT_GT(asked["asking"]["applied"].get<uint64_t>(), 0U);
+    EXPECT_GT(kernel["decisions"].get<double>(), 1.2 * asked["decisions"].get<double>());
+}
+
 TEST_F(ArenaOnKernel, BadOptionsAreSaid) {
+    EXPECT_EQ(arena({"--daemon-stops", "50", "--seconds", "60"}), 2);
     EXPECT_EQ(arena({"--traffic", "regimes", "--regime-served", "400", "--regime-period", "300"}), 2);
     EXPECT_EQ(arena({"--policy", "no-such-policy"}), 2);
     EXPECT_EQ(arena({"--traffic", "fairness", "--pair", "cubic+no-such-policy"}), 2);

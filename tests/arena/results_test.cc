@@ -32,12 +32,25 @@ TEST(Key, ChangesWithEveryInputAndWithNothingElse) {
         [](CellInputs& i) { i.queue_bytes = 1; },
         [](CellInputs& i) { i.kernel = "Linux 6.12"; },
         [](CellInputs& i) { i.video = VideoSettings{}; },
+        [](CellInputs& i) { i.busy = 4; },
+        [](CellInputs& i) { i.busy = 5; },
+        [](CellInputs& i) { i.daemon_stops_s = 20; },
+        [](CellInputs& i) { i.daemon_stops_s = 2; },
+        [](CellInputs& i) { i.traffic = Traffic::crowd; },
     };
     std::set<std::string> keys = {cell_key(inputs)};
     for (const auto& change : changes) {
         CellInputs changed = inputs;
         change(changed);
         EXPECT_TRUE(keys.insert(cell_key(changed)).second) << inputs_json(changed).dump();
+    }
+    CellInputs crowd = inputs;
+    crowd.traffic = Traffic::crowd;
+    crowd.crowd_flows = 100;
+    EXPECT_TRUE(keys.insert(cell_key(crowd)).second);
+    // What was measured before there was any of these is still known.
+    for (const char* later : {"busy", "daemon_stops_s", "crowd_flows"}) {
+        EXPECT_FALSE(inputs_json(inputs).contains(later)) << later;
     }
     CellInputs video = inputs;
     video.video = VideoSettings{};

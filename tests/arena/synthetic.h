@@ -37,6 +37,40 @@ inline Json bulk_line(const std::string& trace, uint64_t seed, const std::string
                     {"bound", {{"delivered_bytes", 990}, {"delay_ms", 20}}}});
 }
 
+// `stopped_*`: of the time in which the daemons stood still.
+inline Json stopped_line(const std::string& trace, const std::string& policy, uint64_t delivered, double p95_ms,
+                         uint64_t stopped_delivered, double stopped_p95_ms) {
+    CellInputs inputs = inputs_of(Traffic::bulk, trace, 1, policy);
+    inputs.daemon_stops_s = 20;
+    Json figures = bulk_line(trace, 1, policy, delivered, p95_ms)["figures"];
+    figures["daemon_stopped"] = {{"from_s", 20},
+                                 {"to_s", 40},
+                                 {"capacity_bytes", 500},
+                                 {"delivered_bytes", stopped_delivered},
+                                 {"delay_ms", {{"p50", stopped_p95_ms / 2}, {"p95", stopped_p95_ms}}}};
+    return line_of(inputs, figures);
+}
+
+inline Json crowd_line(uint64_t seed, const std::string& policy, uint64_t delivered, double cpu_us_per_mb) {
+    CellInputs inputs = inputs_of(Traffic::crowd, "constant", seed, policy);
+    inputs.crowd_flows = 100;
+    Json figures = bulk_line("constant", seed, policy, delivered, 60)["figures"];
+    figures["jain"] = 0.9;
+    figures["machine_busy_share"] = 0.4;
+    figures["flows"] = Json::array({{{"retransmitted_segments", 12}}});
+    figures["cost"] = {{"decisions", 5000},
+                       {"cpu_us_per_mb", cpu_us_per_mb},
+                       {"asking",
+                        {{"questions", 5000},
+                         {"applied", 4990},
+                         {"overtaken", 3},
+                         {"answer_p50_us", 70},
+                         {"answer_p99_us", 300},
+                         {"apply_p50_us", 3000},
+                         {"apply_p99_us", 9000}}}};
+    return line_of(inputs, figures);
+}
+
 inline Json fairness_line(const std::string& pair, double jain) {
     return line_of(inputs_of(Traffic::fairness, "constant", 1, pair),
                    {{"jain", jain}, {"flows", Json::array({{{"received_bytes", 5}}, {{"received_bytes", 7}}})}});

@@ -34,8 +34,9 @@ std::string text(const Json& json, const char* key) {
 // What two lines must have in common to be compared.
 Json settings_of(const Json& line) {
     Json settings = Json::object();
-    for (const char* key : {"measurement", "seconds", "delay_ms", "queue_ms", "down_mbit", "loss",
-                            "second_flow_after_s", "video", "regimes", "kernel"}) {
+    for (const char* key :
+         {"measurement", "seconds", "delay_ms", "queue_ms", "down_mbit", "loss", "second_flow_after_s", "video",
+          "regimes", "kernel", "crowd_flows", "busy", "daemon_stops_s"}) {
         if (line["inputs"].contains(key)) {
             settings[key] = line["inputs"][key];
         }
@@ -92,6 +93,7 @@ Point point_of(const Json& line) {
     point.mean_ms = number(delay, "mean");
     point.queue_drops = number(at(figures, "packets"), "queue_drops");
     point.late_p99_us = number(at(figures, "emulator"), "late_p99_us");
+    point.busy_share = number(figures, "machine_busy_share");
     point.bound_share =
         point.capacity_bytes > 0 ? number(at(figures, "bound"), "delivered_bytes") / point.capacity_bytes : 1;
     point.bound_ms = number(at(figures, "bound"), "delay_ms");
@@ -125,6 +127,37 @@ Point point_of(const Json& line) {
     if (const std::string broke = text(video, "broke"); !broke.empty()) {
         point.broke = fmt::format("{} after {:.0f} s", broke, number(video, "broke_after_s"));
     }
+    return point;
+}
+
+Point crowd_point_of(const Json& line) {
+    Point point = point_of(line);
+    point.flows = number(line["inputs"], "crowd_flows");
+    point.jain = number(line["figures"], "jain");
+    return point;
+}
+
+// What a bulk line says of the time in which the daemons stood still; nothing where they did not.
+std::optional<Point> stopped_point_of(const Json& line) {
+    const Json& stopped = at(line["figures"], "daemon_stopped");
+    if (stopped.empty()) {
+        return std::nullopt;
+    }
+    const Json& delay = at(stopped, "delay_ms");
+    const Point whole = point_of(line);
+    Point point;
+    point.line = &line;
+    point.trace = whole.trace;
+    point.seed = whole.seed;
+    point.policy = whole.policy;
+    point.run = whole.run;
+    point.capacity_bytes = number(stopped, "capacity_bytes");
+    point.delivered_bytes = number(stopped, "delivered_bytes");
+    point.share = point.capacity_bytes > 0 ? point.delivered_bytes / point.capacity_bytes : 0;
+    point.p50_ms = number(delay, "p50");
+    point.p95_ms = number(delay, "p95");
+    point.p99_ms = number(delay, "p99");
+    point.mean_ms = number(delay, "mean");
     return point;
 }
 
@@ -311,16 +344,49 @@ std::optional<Ratio> ratio_of(const std::vector<Point>& all, const std::string& 
     return ratio;
 }
 
-// What Adapath is to reach.
-void add_verdicts(Analysis& analysis, const std::string& policy) {
-    const auto find = [&](const char* against) -> const Ratio* {
-        for (const Ratio& ratio : analysis.ratios) {
-            if (ratio.policy == policy && ratio.against == against) {
-                return &ratio;
+const Ratio* find_ratio(const std::vector<Ratio>& ratios, const std::string& policy, const char* against) {
+    for (const Ratio& ratio : ratios) {
+        if (ratio.policy == policy && ratio.against == against) {
+            return &ratio;
+        }
+    }
+    return nullptr;
+}
+
+// Every policy against those that the verdicts name.
+std::vector<Ratio> ratios_over(const std::vector<Point>& points, const std::vector<std::string>& policies) {
+    std::vector<Ratio> ratios;
+    for (const std::string& policy : policies) {
+        for (const char* against : {"bbr", "cubic", "userspace"}) {
+            if (policy != against) {
+                if (auto ratio = ratio_of(points, policy, against)) {
+                    ratios.push_back(std::move(*ratio));
+                }
             }
         }
-        return nullptr;
+    }
+    return ratios;
+}
+
+// Where it matters who decides: only what was measured is judged.
+void add_asking_verdicts(Analysis& analysis, const std::string& policy) {
+    const auto add = [&](const std::string& name, const std::string& required, double value, bool met) {
+        analysis.verdicts.push_back({policy, name, required, value, met});
     };
+    if (const Ratio* ratio = find_ratio(analysis.stopped_ratios, policy, "userspace")) {
+        add("daemon stopped: delivered bytes against userspace", "more than 1", ratio->delivered, ratio->delivered > 1);
+        add("daemon stopped: p95 delay against userspace", "less than 1", ratio->p95, ratio->p95 < 1);
+    }
+    const Ratio* crowd = find_ratio(analysis.crowd_ratios, policy, "userspace");
+    if (crowd != nullptr && crowd->cpu_per_byte) {
+        add("crowd: CPU per delivered byte against userspace", "less than 1", *crowd->cpu_per_byte,
+            *crowd->cpu_per_byte < 1);
+    }
+}
+
+// What Adapath is to reach.
+void add_verdicts(Analysis& analysis, const std::string& policy) {
+    const auto find = [&](const char* against) { return find_ratio(analysis.ratios, policy, against); };
     const auto add = [&](const std::string& name, const std::string& required, std::optional<double> value, bool met) {
         analysis.verdicts.push_back({policy, name, required, value, value && met});
     };
@@ -384,6 +450,15 @@ Analysis analyse(const std::vector<Json>& lines) {
         analysis.bulk.push_back(point_of(*line));
         taken++;
     }
+    for (const Point& point : analysis.bulk) {
+        if (auto stopped = stopped_point_of(*point.line)) {
+            analysis.stopped.push_back(std::move(*stopped));
+        }
+    }
+    for (const Json* line : comparable(lines, "crowd")) {
+        analysis.crowd.push_back(crowd_point_of(*line));
+        taken++;
+    }
     for (const Json* line : comparable(lines, "video")) {
         analysis.video.push_back(point_of(*line));
         taken++;
@@ -412,7 +487,7 @@ Analysis analyse(const std::vector<Json>& lines) {
             list.push_back(name);
         }
     };
-    for (const std::vector<Point>* points : {&analysis.bulk, &analysis.video}) {
+    for (const std::vector<Point>* points : {&analysis.bulk, &analysis.video, &analysis.crowd}) {
         for (const Point& point : *points) {
             once(seen, point.policy);
             once(analysis.traces, point.trace);
@@ -435,14 +510,10 @@ Analysis analyse(const std::vector<Json>& lines) {
         if (!points_of(analysis.bulk, policy).empty()) {
             analysis.medians.push_back(medians_of(analysis.bulk, policy));
         }
-        for (const char* against : {"bbr", "cubic", "userspace"}) {
-            if (policy != against) {
-                if (auto ratio = ratio_of(analysis.bulk, policy, against)) {
-                    analysis.ratios.push_back(std::move(*ratio));
-                }
-            }
-        }
     }
+    analysis.ratios = ratios_over(analysis.bulk, analysis.policies);
+    analysis.crowd_ratios = ratios_over(analysis.crowd, analysis.policies);
+    analysis.stopped_ratios = ratios_over(analysis.stopped, analysis.policies);
     for (const char* judged : {"adapath", "adapath-online"}) {
         const bool there = std::find(seen.begin(), seen.end(), judged) != seen.end() ||
                            std::any_of(analysis.fairness.begin(), analysis.fairness.end(), [&](const auto& point) {
@@ -450,6 +521,7 @@ Analysis analyse(const std::vector<Json>& lines) {
                            });
         if (there) {
             add_verdicts(analysis, judged);
+            add_asking_verdicts(analysis, judged);
         }
     }
     add_regime_verdicts(analysis);
@@ -458,8 +530,11 @@ Analysis analyse(const std::vector<Json>& lines) {
 
 Json summary_json(const Analysis& analysis) {
     const auto optional = [](const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); };
-    Json json{{"medians", Json::array()}, {"ratios", Json::array()},   {"verdicts", Json::array()},
-              {"video", Json::array()},   {"fairness", Json::array()}, {"regimes", Json::array()}};
+    Json json{{"medians", Json::array()},        {"ratios", Json::array()},
+              {"verdicts", Json::array()},       {"video", Json::array()},
+              {"fairness", Json::array()},       {"regimes", Json::array()},
+              {"crowd", Json::array()},          {"crowd_ratios", Json::array()},
+              {"daemon_stopped", Json::array()}, {"daemon_stopped_ratios", Json::array()}};
     for (const PolicyMedians& m : analysis.medians) {
         json["medians"].push_back({{"policy", m.policy},
                                    {"traces", m.traces},
@@ -475,14 +550,37 @@ Json summary_json(const Analysis& analysis) {
                                    {"cpu_us_per_mb", optional(m.cpu_us_per_mb)},
                                    {"bpf_ns_per_ack", optional(m.bpf_ns_per_ack)}});
     }
-    for (const Ratio& r : analysis.ratios) {
-        json["ratios"].push_back({{"policy", r.policy},
+    for (const auto& [name, ratios] : {std::pair{"ratios", &analysis.ratios},
+                                       {"crowd_ratios", &analysis.crowd_ratios},
+                                       {"daemon_stopped_ratios", &analysis.stopped_ratios}}) {
+        for (const Ratio& r : *ratios) {
+            json[name].push_back({{"policy", r.policy},
                                   {"against", r.against},
                                   {"traces", r.traces},
                                   {"delivered", r.delivered},
                                   {"delay_p95", r.p95},
                                   {"delay_mean", r.mean_delay},
                                   {"cpu_per_byte", optional(r.cpu_per_byte)}});
+        }
+    }
+    for (const Point& p : analysis.crowd) {
+        json["crowd"].push_back({{"trace", p.trace},
+                                 {"seed", p.seed},
+                                 {"policy", p.policy},
+                                 {"flows", p.flows},
+                                 {"delivered_share", p.share},
+                                 {"delay_p50_ms", p.p50_ms},
+                                 {"delay_p95_ms", p.p95_ms},
+                                 {"jain", p.jain},
+                                 {"cpu_us_per_mb", optional(p.cpu_us_per_mb)}});
+    }
+    for (const Point& p : analysis.stopped) {
+        json["daemon_stopped"].push_back({{"trace", p.trace},
+                                          {"seed", p.seed},
+                                          {"policy", p.policy},
+                                          {"delivered_share", p.share},
+                                          {"delay_p50_ms", p.p50_ms},
+                                          {"delay_p95_ms", p.p95_ms}});
     }
     for (const Verdict& v : analysis.verdicts) {
         json["verdicts"].push_back({{"policy", v.policy},

@@ -11,7 +11,7 @@
 
 namespace adapath::arena {
 
-// A line of bulk or video, as far as it is compared.
+// A line of bulk, video or crowd, as far as it is compared.
 struct Point {
     std::string trace;
     uint64_t seed = 1;
@@ -31,11 +31,14 @@ struct Point {
     std::optional<double> decisions;
     std::optional<double> daemon_s;
     std::optional<double> trainer_s;
-    std::string run;  // cells of one run and start were measured side by side
+    double busy_share = 0;  // of the machine's processors while it was measured
+    std::string run;        // cells of one run and start were measured side by side
     // Of video only.
     double frame_p50_ms = 0, frame_p95_ms = 0;
     double stalls = 0, stall_ms = 0, skipped = 0, late_frames = 0, overrun = 0, frames = 0, kbps = 0, qp = 0;
     std::string broke;  // why the connection ended early; empty = it did not
+    // Of crowd only.
+    double flows = 0, jain = 0;
     const Json* line = nullptr;
 };
 
@@ -102,10 +105,16 @@ struct Analysis {
     std::vector<Point> video;
     std::vector<FairnessPoint> fairness;
     std::vector<RegimePoint> regimes;
+    std::vector<Point> crowd;
+    // Of bulk lines whose daemons stood still for a while: bytes and delays of that time, and of all other figures only
+    // those that have a time of their own.
+    std::vector<Point> stopped;
     std::vector<std::string> policies;  // of bulk and video, in a fixed order
     std::vector<std::string> traces;    // as they were measured
     std::vector<PolicyMedians> medians;
     std::vector<Ratio> ratios;
+    std::vector<Ratio> crowd_ratios;
+    std::vector<Ratio> stopped_ratios;
     std::vector<Verdict> verdicts;
     size_t left_out = 0;       // lines measured with other settings than the newest, or again since
     bool side_by_side = true;  // every trace and seed's bulk cells are of one run

@@ -139,7 +139,7 @@ Status Arena::check_machine() {
 Status Arena::make_policies() {
     bpf_statistics_ = count_bpf_run_time();
     std::vector<std::string> wanted;
-    if (wants(Traffic::bulk) || wants(Traffic::video)) {
+    if (wants(Traffic::bulk) || wants(Traffic::video) || wants(Traffic::crowd)) {
         wanted = options_.policies;
     }
     if (wants(Traffic::fairness)) {
@@ -213,6 +213,9 @@ Group Arena::make_group(Traffic traffic, const SeededTrace& trace) {
     if (traffic == Traffic::fairness && options_.fairness_queue_ms > 0) {
         link.queue_ms = options_.fairness_queue_ms;
     }
+    if (traffic == Traffic::crowd) {
+        link.queue_ms = options_.crowd.queue_ms;
+    }
     const std::vector<std::string>& names = traffic == Traffic::fairness  ? options_.pairs
                                             : traffic == Traffic::regimes ? regime_policies
                                                                           : options_.policies;
@@ -227,6 +230,13 @@ Group Arena::make_group(Traffic traffic, const SeededTrace& trace) {
         cell.inputs.link = link;
         cell.inputs.queue_bytes = queue_bytes_of(trace.trace, link);
         cell.inputs.kernel = kernel_;
+        cell.inputs.busy = options_.busy;
+        if (traffic == Traffic::bulk) {
+            cell.inputs.daemon_stops_s = options_.daemon_stops_s;
+        }
+        if (traffic == Traffic::crowd) {
+            cell.inputs.crowd_flows = options_.crowd.flows;
+        }
         if (traffic == Traffic::fairness) {
             cell.inputs.second_flow_after_s = options_.second_flow_after_s;
         }
@@ -301,6 +311,23 @@ Status Arena::load_traces() {
         }
         traces_.push_back(std::make_unique<SeededTrace>(std::move(*trace)));
         groups_.push_back(make_group(Traffic::regimes, *traces_.back()));
+    }
+    if (wants(Traffic::crowd)) {
+        std::vector<TraceSource> links;
+        for (const double mbit : options_.crowd_mbit) {
+            links.push_back(constant_source(mbit));
+        }
+        auto loaded = load(links, options_.seeds);
+        if (!loaded) {
+            return loaded.error();
+        }
+        // One policy after the other: side by side each would take the processors from the others. The seeds are
+        // rounds, in turns.
+        for (const SeededTrace* trace : *loaded) {
+            for (GroupCell& cell : make_group(Traffic::crowd, *trace).cells) {
+                groups_.push_back({.traffic = Traffic::crowd, .trace = trace, .cells = {std::move(cell)}});
+            }
+        }
     }
     return {};
 }

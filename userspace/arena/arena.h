@@ -16,11 +16,15 @@ struct Options {
     std::vector<double> generate_mbit;  // mean rates of generated traces
     std::vector<uint64_t> seeds = {1};
     std::vector<std::string> policies;
-    std::vector<std::string> traffic = {"bulk", "video", "fairness", "regimes"};
+    std::vector<std::string> traffic = {"bulk", "video", "fairness", "regimes", "crowd"};
     unsigned seconds = 60;
     LinkSettings link;
     VideoSettings video;
     RegimeSettings regimes;
+    CrowdSettings crowd;
+    std::vector<double> crowd_mbit = {200};    // constant links
+    unsigned busy = 0;                         // threads that compute all the while
+    unsigned daemon_stops_s = 0;               // bulk: for so long the policies' daemons stand still
     std::vector<double> fairness_mbit = {12};  // constant links
     std::vector<std::string> fairness_traces;
     std::vector<std::string> pairs;

@@ -57,7 +57,13 @@ struct RegimeSettings {
     unsigned flows = 4;
 };
 
-enum class Traffic { bulk, video, fairness, regimes };
+// Many flows at once on a fast link, as behind a proxy: what deciding for each of them costs.
+struct CrowdSettings {
+    unsigned flows = 100;
+    double queue_ms = 200;  // of the link, for this traffic alone
+};
+
+enum class Traffic { bulk, video, fairness, regimes, crowd };
 [[nodiscard]] inline const char* name_of(Traffic traffic) {
     switch (traffic) {
         case Traffic::bulk:
@@ -67,9 +73,11 @@ enum class Traffic { bulk, video, fairness, regimes };
         case Traffic::fairness:
             return "fairness";
         case Traffic::regimes:
+            return "regimes";
+        case Traffic::crowd:
             break;
     }
-    return "regimes";
+    return "crowd";
 }
 
 // Everything that a cell's figures depend on; the key is made of nothing else.
@@ -88,7 +96,25 @@ struct CellInputs {
     double second_flow_after_s = 0;  // fairness
     std::optional<VideoSettings> video;
     std::optional<RegimeSettings> regimes;
+    unsigned crowd_flows = 0;  // crowd
+    // Threads of normal priority that compute all the while, beside the policies' daemons.
+    unsigned busy = 0;
+    // For so long the policies' daemons stand still, beginning after a third of the time; bulk. 0 = they do not.
+    unsigned daemon_stops_s = 0;
 };
+
+// The whole seconds of a cell in which the daemons stand still: [from, to); none where they are equal.
+struct Standstill {
+    size_t from_s = 0;
+    size_t to_s = 0;
+};
+[[nodiscard]] inline Standstill standstill_of(const CellInputs& inputs) {
+    if (inputs.daemon_stops_s == 0) {
+        return {};
+    }
+    const auto from_s = static_cast<size_t>(inputs.seconds / 3);
+    return {.from_s = from_s, .to_s = from_s + inputs.daemon_stops_s};
+}
 
 // One second of a link, or of a flow where that is said.
 struct Second {

@@ -2,6 +2,7 @@
 #include "userspace/arena/daemon_policy.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 #include <time.h>
 
 #include <cerrno>
@@ -35,6 +36,14 @@ Result<double> cpu_seconds(const Child& child) {
         return Error{fmt::format("{}: can't read its CPU time: {}", child.name(), strerror(errno))};
     }
     return static_cast<double>(used.tv_sec) + static_cast<double>(used.tv_nsec) / 1e9;
+}
+
+Times times_of(const pb::Latency& latency) {
+    Times times;
+    for (const pb::LatencyBucket& bucket : latency.buckets()) {
+        times[bucket.up_to_us()] += bucket.count();
+    }
+    return times;
 }
 
 }  // namespace
@@ -187,6 +196,18 @@ Status DaemonPolicy::alive() {
     return {};
 }
 
+void DaemonPolicy::signal_all(int number) {
+    for (std::optional<Child>* child : {&daemon_, &trainer_}) {
+        if (*child && (*child)->running()) {
+            (void)kill((*child)->pid(), number);
+        }
+    }
+}
+
+void DaemonPolicy::hold() { signal_all(SIGSTOP); }
+
+void DaemonPolicy::resume() { signal_all(SIGCONT); }
+
 Result<PolicyCost> DaemonPolicy::cost() {
     if (!daemon_ || !client_) {
         return Error{fmt::format("{}: adapathd does not run", settings_.name)};
@@ -226,10 +247,8 @@ Result<PolicyCost> DaemonPolicy::cost() {
         cost.asking = PolicyAsking{.questions = asking.questions(),
                                    .applied = asking.applied(),
                                    .overtaken = asking.overtaken(),
-                                   .answer_p50_us = asking.answer().p50_us(),
-                                   .answer_p99_us = asking.answer().p99_us(),
-                                   .apply_p50_us = asking.apply().p50_us(),
-                                   .apply_p99_us = asking.apply().p99_us()};
+                                   .answer_us = times_of(asking.answer()),
+                                   .apply_us = times_of(asking.apply())};
     }
     return cost;
 }

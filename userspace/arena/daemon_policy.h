@@ -30,6 +30,8 @@ public:
     [[nodiscard]] Result<Json> parts() const override;
     Status alive() override;
     [[nodiscard]] Result<PolicyCost> cost() override;
+    void hold() override;
+    void resume() override;
     [[nodiscard]] std::string daemon_socket() const override;
     [[nodiscard]] bool has_cost() const override { return true; }
     void stop() override;
@@ -38,6 +40,7 @@ private:
     Status start();
     Status start_daemon();
     Status start_trainer();
+    void signal_all(int number);
     [[nodiscard]] std::string program(const char* name) const { return context_.bin + "/" + name; }
     [[nodiscard]] std::string log_of(const char* name) const { return context_.work + "/" + name + ".log"; }
 

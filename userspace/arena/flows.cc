@@ -1,5 +1,5 @@
 // Cells whose traffic is TCP flows with as much to send as they get through: one (bulk), two (fairness) or more
-// (regimes).
+// (regimes, crowd).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,6 +7,7 @@
 #include <cmath>
 #include <thread>
 
+#include "userspace/arena/machine.h"
 #include "userspace/arena/running.h"
 #include "userspace/arena/statistics.h"
 #include "userspace/arena/traces.h"
@@ -37,7 +38,7 @@ Status start_flow(Running& running, size_t index, const GroupSettings& settings)
     if (!flow) {
         return flow.error();
     }
-    running.recorder->watch(flow->get());
+    running.recorder->watch([raw = flow->get()] { return raw->received(); });
     running.flows.push_back(std::move(*flow));
     return {};
 }
@@ -57,6 +58,40 @@ void start_flows(const RunningCells& cells, size_t index, const GroupSettings& s
     }
 }
 
+Status start_crowd(Running& running, const GroupSettings& settings, StopToken& stop) {
+    auto crowd = TcpCrowd::start(running.uplink->gateway(), running.uplink->server(),
+                                 {.count = running.cell->inputs.crowd_flows,
+                                  .congestion_control = running.cell->policies[0]->congestion_control(),
+                                  .address = uplink_server_address,
+                                  .not_sent_low = settings.not_sent_low,
+                                  .realtime = true},
+                                 stop);
+    if (!crowd) {
+        return crowd.error();
+    }
+    running.crowd = std::move(*crowd);
+    running.recorder->watch([raw = running.crowd.get()] { return raw->received_bytes(); });
+    return {};
+}
+
+// All of them in one.
+Json crowd_json(const TcpCrowd& crowd, uint64_t received_bytes, std::vector<double>& acked) {
+    uint64_t segments = 0, bytes = 0;
+    uint32_t min_rtt_us = 0;
+    for (const TcpFlowState& state : crowd.states()) {
+        segments += state.retransmitted_segments;
+        bytes += state.retransmitted_bytes;
+        min_rtt_us = min_rtt_us == 0 ? state.min_rtt_us : std::min(min_rtt_us, state.min_rtt_us);
+        acked.push_back(static_cast<double>(state.acked_bytes));
+    }
+    return {{"received_bytes", received_bytes},
+            {"retransmitted_segments", segments},
+            {"retransmitted_bytes", bytes},
+            {"min_rtt_ms", min_rtt_us / 1000.0}};
+}
+
+double rounded_jain(const std::vector<double>& shares) { return std::round(jain_index(shares) * 1e4) / 1e4; }
+
 void watch_rewards(const RunningCells& cells, uint64_t start_ns) {
     for (const auto& running : cells) {
         const std::string socket = running->cell->policies[0]->daemon_socket();
@@ -68,6 +103,31 @@ void watch_rewards(const RunningCells& cells, uint64_t start_ns) {
             socket, start_ns, static_cast<size_t>(std::lround(running->cell->inputs.seconds)));
     }
 }
+
+// Holds the policies' daemons while they are to stand still, and lets them go again whatever happens.
+class Holder {
+public:
+    explicit Holder(const RunningCells& cells) : cells_(cells) {}
+    ~Holder() { set(false); }
+    Holder(const Holder&) = delete;
+    Holder& operator=(const Holder&) = delete;
+
+    void set(bool held) {
+        if (held == held_) {
+            return;
+        }
+        held_ = held;
+        for (const auto& running : cells_) {
+            for (Policy* policy : running->cell->policies) {
+                held ? policy->hold() : policy->resume();
+            }
+        }
+    }
+
+private:
+    const RunningCells& cells_;
+    bool held_ = false;
+};
 
 CellOutcome outcome_of(Running& running, const Group& group) {
     CellOutcome outcome;
@@ -89,10 +149,15 @@ CellOutcome outcome_of(Running& running, const Group& group) {
                              {"retransmitted_bytes", state.retransmitted_bytes},
                              {"min_rtt_ms", state.min_rtt_us / 1000.0}});
         }
-        outcome.figures["flows"] = flows;
         if (inputs.traffic == Traffic::fairness) {
-            outcome.figures["jain"] = std::round(jain_index({received.begin(), received.end()}) * 1e4) / 1e4;
+            outcome.figures["jain"] = rounded_jain({received.begin(), received.end()});
         }
+        if (running.crowd) {
+            std::vector<double> acked;
+            flows.push_back(crowd_json(*running.crowd, received[0], acked));
+            outcome.figures["jain"] = rounded_jain(acked);
+        }
+        outcome.figures["flows"] = flows;
         add_cost(running, outcome.figures);
     }
     if (running.rewards && running.error.empty()) {
@@ -114,6 +179,7 @@ Result<std::vector<CellOutcome>> run_flows(const Group& group, const GroupSettin
     const CellInputs& first = group.cells.front().inputs;
     RunningCells cells = set_up(group, settings, static_cast<size_t>(std::lround(first.seconds)));
     const uint64_t start_ns = monotonic_ns();
+    const MachineTime before = machine_time();
     start_links(cells);
     if (group.traffic == Traffic::regimes) {
         watch_rewards(cells, start_ns);
@@ -121,8 +187,18 @@ Result<std::vector<CellOutcome>> run_flows(const Group& group, const GroupSettin
             start_flows(cells, index, settings);
         }
     }
-    start_flows(cells, 0, settings);
+    if (group.traffic == Traffic::crowd) {
+        for (const auto& running : cells) {
+            if (Status started = running->error.empty() ? start_crowd(*running, settings, stop) : Status(); !started) {
+                running->fail(started.error());
+            }
+        }
+    } else {
+        start_flows(cells, 0, settings);
+    }
     bool second_started = false;
+    const Standstill standstill = standstill_of(first);
+    Holder holder(cells);
     for (;;) {
         const double now_s = static_cast<double>(monotonic_ns() - start_ns) / 1e9;
         on_progress(std::min(now_s, first.seconds));
@@ -130,6 +206,7 @@ Result<std::vector<CellOutcome>> run_flows(const Group& group, const GroupSettin
             second_started = true;
             start_flows(cells, 1, settings);
         }
+        holder.set(now_s >= static_cast<double>(standstill.from_s) && now_s < static_cast<double>(standstill.to_s));
         check_policies(cells);
         const bool done = std::all_of(cells.begin(), cells.end(), [](const auto& running) {
             return !running->error.empty() || running->recorder->complete();
@@ -141,9 +218,12 @@ Result<std::vector<CellOutcome>> run_flows(const Group& group, const GroupSettin
             return Error{"interrupted"};
         }
     }
+    holder.set(false);
+    const double busy = std::round(busy_share(before, machine_time()) * 1e4) / 1e4;
     std::vector<CellOutcome> outcomes;
     for (auto& running : cells) {
         outcomes.push_back(outcome_of(*running, group));
+        outcomes.back().figures["machine_busy_share"] = busy;
     }
     return outcomes;
 }

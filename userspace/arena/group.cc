@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 
+#include "userspace/arena/machine.h"
 #include "userspace/arena/running.h"
 
 namespace adapath::arena {
@@ -40,6 +41,8 @@ Result<std::vector<CellOutcome>> run_group(const Group& group, const GroupSettin
     if (ready.cells.empty()) {
         return outcomes;
     }
+    // From here on: starting a policy is no part of what is measured.
+    const BusyWorkers others(group.cells.front().inputs.busy);
     auto measured = group.traffic == Traffic::video ? run_video(ready, settings, stop, on_progress)
                                                     : run_flows(ready, settings, stop, on_progress);
     if (!measured) {

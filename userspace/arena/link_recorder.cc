@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 namespace adapath::arena {
 namespace {
@@ -11,6 +12,14 @@ namespace {
 double rounded(double value, double scale) { return std::round(value * scale) / scale; }
 
 double ms(double us) { return rounded(us / 1000, 100); }
+
+Json delay_json(const DelayHistogram& delay) {
+    return {{"p50", ms(static_cast<double>(delay.quantile(0.5)))},
+            {"p95", ms(static_cast<double>(delay.quantile(0.95)))},
+            {"p99", ms(static_cast<double>(delay.quantile(0.99)))},
+            {"mean", ms(delay.mean())},
+            {"max", ms(static_cast<double>(delay.max()))}};
+}
 
 }  // namespace
 
@@ -28,9 +37,14 @@ void LinkRecorder::add(const EmulatorStats& stats) {
                   .queue_bytes = up.queue_bytes,
                   .drops = up.counters.dropped_packets};
     for (size_t i = 0; i < flows_.size(); i++) {
-        const uint64_t now = flows_[i]->received();
+        const uint64_t now = flows_[i]();
         second.received_bytes.push_back(now - received_before_[i]);
         received_before_[i] = now;
+    }
+    if (seconds_.size() >= apart_.from_s && seconds_.size() < apart_.to_s) {
+        apart_delay_ += up.delay;
+        apart_capacity_bytes_ += up.capacity_bytes;
+        apart_delivered_bytes_ += up.counters.delivered_bytes;
     }
     seconds_.push_back(std::move(second));
     delay_ += up.delay;
@@ -49,9 +63,9 @@ void LinkRecorder::add(const EmulatorStats& stats) {
     complete_.store(seconds_.size() >= wanted_, std::memory_order_release);
 }
 
-void LinkRecorder::watch(const TcpFlow* flow) {
+void LinkRecorder::watch(std::function<uint64_t()> received) {
     std::lock_guard lock(mutex_);
-    flows_.push_back(flow);
+    flows_.push_back(std::move(received));
     received_before_.push_back(0);
 }
 
@@ -70,24 +84,28 @@ Json LinkRecorder::figures() {
     const double share = capacity_bytes_ == 0
                              ? 0
                              : static_cast<double>(counters_.delivered_bytes) / static_cast<double>(capacity_bytes_);
-    return {{"capacity_bytes", capacity_bytes_},
-            {"delivered_bytes", counters_.delivered_bytes},
-            {"delivered_share", rounded(share, 10000)},
-            {"received_bytes", std::accumulate(received_before_.begin(), received_before_.end(), uint64_t{0})},
-            {"delay_ms",
-             {{"p50", ms(static_cast<double>(delay_.quantile(0.5)))},
-              {"p95", ms(static_cast<double>(delay_.quantile(0.95)))},
-              {"p99", ms(static_cast<double>(delay_.quantile(0.99)))},
-              {"mean", ms(delay_.mean())},
-              {"max", ms(static_cast<double>(delay_.max()))}}},
-            {"packets",
-             {{"arrived", counters_.arrived_packets},
-              {"delivered", counters_.delivered_packets},
-              {"queue_drops", counters_.dropped_packets},
-              {"lost_on_air", counters_.lost_packets}}},
-            // The emulator's own delay, and what it could not hand over: how far the machine can be trusted.
-            {"emulator",
-             {{"late_p99_us", late_.quantile(0.99)}, {"late_max_us", late_.max()}, {"write_errors", write_errors_}}}};
+    Json figures{
+        {"capacity_bytes", capacity_bytes_},
+        {"delivered_bytes", counters_.delivered_bytes},
+        {"delivered_share", rounded(share, 10000)},
+        {"received_bytes", std::accumulate(received_before_.begin(), received_before_.end(), uint64_t{0})},
+        {"delay_ms", delay_json(delay_)},
+        {"packets",
+         {{"arrived", counters_.arrived_packets},
+          {"delivered", counters_.delivered_packets},
+          {"queue_drops", counters_.dropped_packets},
+          {"lost_on_air", counters_.lost_packets}}},
+        // The emulator's own delay, and what it could not hand over: how far the machine can be trusted.
+        {"emulator",
+         {{"late_p99_us", late_.quantile(0.99)}, {"late_max_us", late_.max()}, {"write_errors", write_errors_}}}};
+    if (apart_.to_s > apart_.from_s) {
+        figures["daemon_stopped"] = {{"from_s", apart_.from_s},
+                                     {"to_s", apart_.to_s},
+                                     {"capacity_bytes", apart_capacity_bytes_},
+                                     {"delivered_bytes", apart_delivered_bytes_},
+                                     {"delay_ms", delay_json(apart_delay_)}};
+    }
+    return figures;
 }
 
 Json LinkRecorder::series() {

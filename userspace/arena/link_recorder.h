@@ -4,24 +4,25 @@
 #include <array>
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <mutex>
 #include <vector>
 
 #include "userspace/arena/cell.h"
 #include "userspace/linkem/emulator.h"
-#include "userspace/linkem/tcp_flow.h"
 
 namespace adapath::arena {
 
 class LinkRecorder {
 public:
-    // Seconds after that many are left out.
-    explicit LinkRecorder(size_t seconds) : wanted_(seconds) {}
+    // Seconds after that many are left out. Those in which the daemons stand still are told apart as well.
+    explicit LinkRecorder(size_t seconds, Standstill apart = {}) : wanted_(seconds), apart_(apart) {}
 
     // Called by the link's thread.
     void add(const EmulatorStats& stats);
-    // The flow is asked for its bytes until forget().
-    void watch(const TcpFlow* flow);
+    // Says what a flow's (or a crowd's) receiver has got so far; called by the link's thread until forget().
+    void watch(std::function<uint64_t()> received);
     void forget();
     [[nodiscard]] bool complete() const { return complete_.load(std::memory_order_acquire); }
 
@@ -32,12 +33,16 @@ public:
 
 private:
     const size_t wanted_;
+    const Standstill apart_;
     std::atomic<bool> complete_{false};
     std::mutex mutex_;
-    std::vector<const TcpFlow*> flows_;
+    std::vector<std::function<uint64_t()>> flows_;
     std::vector<uint64_t> received_before_;
     std::vector<Second> seconds_;
     DelayHistogram delay_;
+    DelayHistogram apart_delay_;
+    uint64_t apart_capacity_bytes_ = 0;
+    uint64_t apart_delivered_bytes_ = 0;
     Histogram late_;
     LinkCounters counters_;
     uint64_t capacity_bytes_ = 0;

@@ -69,9 +69,9 @@ void add_matrix_options(CLI::App& app, Options& options) {
     app.add_option("--policy", options.policies,
                    fmt::format("Policy under test; repeatable (default: {})", fmt::join(policy_names(), ", ")))
         ->check(CLI::IsMember(policy_names()));
-    app.add_option("--traffic", options.traffic, "bulk, video, fairness or regimes; repeatable")
+    app.add_option("--traffic", options.traffic, "bulk, video, fairness, regimes or crowd; repeatable")
         ->capture_default_str()
-        ->check(CLI::IsMember({"bulk", "video", "fairness", "regimes"}));
+        ->check(CLI::IsMember({"bulk", "video", "fairness", "regimes", "crowd"}));
     app.add_option("--seconds", options.seconds, "Seconds of each cell, a whole number")
         ->capture_default_str()
         ->check(CLI::Range(2, 3600));
@@ -112,6 +112,18 @@ void add_regime_options(CLI::App& app, Options& options) {
         ->check(CLI::Range(1, 64));
 }
 
+void add_crowd_options(CLI::App& app, Options& options) {
+    app.add_option("--crowd-flows", options.crowd.flows, "Crowd: how many flows share the link")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 5000));
+    app.add_option("--crowd-rate", options.crowd_mbit, "Crowd: constant link, Mbit/s; repeatable")
+        ->capture_default_str()
+        ->check(CLI::Range(1.0, 2000.0));
+    app.add_option("--crowd-queue-ms", options.crowd.queue_ms, "Crowd: the link's queue, ms")
+        ->capture_default_str()
+        ->check(CLI::Range(1.0, 10000.0));
+}
+
 void add_link_options(CLI::App& app, Options& options) {
     app.add_option("--delay", options.link.delay_ms, "Propagation delay each way, ms")
         ->capture_default_str()
@@ -126,6 +138,17 @@ void add_link_options(CLI::App& app, Options& options) {
     app.add_option("--loss", options.link.loss, "Share of packets lost on the air each way, 0 to 1")
         ->capture_default_str()
         ->check(CLI::Range(0.0, 1.0));
+    app.add_option(
+           "--busy", options.busy,
+           "So many threads of normal priority compute all the while, as encoders that never catch up; what they "
+           "hold up is the policies' daemons")
+        ->capture_default_str()
+        ->check(CLI::Range(0, 256));
+    app.add_option(
+           "--daemon-stops", options.daemon_stops_s,
+           "Bulk: after a third of the time the policies' daemons stand still for so many seconds, as one that hangs")
+        ->capture_default_str()
+        ->check(CLI::Range(0, 3600));
     app.add_option("--clip", options.video.clip,
                    "Video that the camera plays (default: the one that 'make deps' fetched, out/cache/clip/vtest.avi)");
     app.add_option("--size", options.video.size, "Its WIDTHxHEIGHT in pixels, even")->capture_default_str();
@@ -179,6 +202,11 @@ int run(Options& options) {
                                 options.regimes.served_ms, options.regimes.period_ms),
                     exit_usage);
     }
+    if (options.seconds / 3 + options.daemon_stops_s > options.seconds) {
+        return fail(fmt::format("--daemon-stops {} is more than two thirds of --seconds {}", options.daemon_stops_s,
+                                options.seconds),
+                    exit_usage);
+    }
     // The daemon takes absolute paths only.
     options.out = std::filesystem::absolute(options.out).lexically_normal().string();
     signal(SIGPIPE, SIG_IGN);
@@ -218,6 +246,7 @@ int main(int argc, char** argv) {
     app.name("adapath-arena");
     add_matrix_options(app, options);
     add_regime_options(app, options);
+    add_crowd_options(app, options);
     add_link_options(app, options);
     add_program_options(app, options);
     CLI::App* report = app.add_subcommand("report", "Make OUT/report.html again from the results, measure nothing");

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,13 +28,16 @@ struct PolicyContext {
     StopToken* stop = nullptr;
 };
 
-// Of a policy that is asked in userspace for each decision. Percentiles are of its whole life so far.
+// How many took how long: counts by the upper end of their bucket, us.
+using Times = std::map<uint64_t, uint64_t>;
+
+// Of a policy that is asked in userspace for each decision.
 struct PolicyAsking {
     uint64_t questions = 0;
-    uint64_t applied = 0;                           // answers that an ACK found in time
-    uint64_t overtaken = 0;                         // the flow asked again first
-    uint64_t answer_p50_us = 0, answer_p99_us = 0;  // from the ACK that asked to the answer's being there
-    uint64_t apply_p50_us = 0, apply_p99_us = 0;    // to the ACK that applied it
+    uint64_t applied = 0;    // answers that an ACK found in time
+    uint64_t overtaken = 0;  // the flow asked again first
+    Times answer_us;         // from the ACK that asked to the answer's being there
+    Times apply_us;          // to the ACK that applied it
 };
 
 // What a policy used since it was started; differences of two are a cell's.
@@ -62,6 +66,9 @@ public:
     // An error where something that it needs has died.
     virtual Status alive() { return {}; }
     [[nodiscard]] virtual Result<PolicyCost> cost() { return PolicyCost{}; }
+    // Its processes stand still until resume(), as if they hung. Nothing where it has none.
+    virtual void hold() {}
+    virtual void resume() {}
     // Of the daemon that collects what it decides; empty where there is none.
     [[nodiscard]] virtual std::string daemon_socket() const { return {}; }
     // Does it run anything of its own, whose cost can be told?

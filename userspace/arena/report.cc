@@ -313,7 +313,9 @@ std::string traces_table(const Analysis& analysis) {
 // What each decision waits for where the daemon is asked for it.
 std::string asking_table(const Analysis& analysis) {
     std::string rows;
-    for (const Point& p : analysis.bulk) {
+    std::vector<Point> points = analysis.bulk;
+    points.insert(points.end(), analysis.crowd.begin(), analysis.crowd.end());
+    for (const Point& p : points) {
         const Json cost = (*p.line)["figures"].value("cost", Json::object());
         if (!cost.contains("asking")) {
             continue;
@@ -361,6 +363,66 @@ std::string video_notes(const Analysis& analysis) {
                  "is not the policies' alone. Fewer policies at a time, a smaller --size or a lower --max-kbps "
                  "need less.</li></ul>"
                : "";
+}
+
+// "bytes 1.02 x, p95 0.68 x of userspace's": a policy's ratios in one line each.
+std::string ratio_notes(const std::vector<Ratio>& ratios) {
+    std::string out;
+    for (const Ratio& ratio : ratios) {
+        out += fmt::format("<li>{} against {}: bytes {:.3f} ×, p95 delay {:.3f} ×{}</li>", escape_html(ratio.policy),
+                           escape_html(ratio.against), ratio.delivered, ratio.p95,
+                           ratio.cpu_per_byte ? fmt::format(", CPU per byte {:.2f} ×", *ratio.cpu_per_byte) : "");
+    }
+    return out.empty() ? "" : "<ul class='notes'>" + out + "</ul>";
+}
+
+std::string crowd_table(const Analysis& analysis) {
+    std::string rows = head({"link", "round", "policy", "flows", "delivered", "p50, ms", "p95, ms", "p99, ms", "Jain",
+                             "retransmits", "decisions/s", "CPU, µs/MB", "machine busy", "emulator late p99, µs"});
+    std::string previous;
+    for (const Point& p : analysis.crowd) {
+        const std::string group = fmt::format("{} {}", p.trace, p.seed);
+        const double seconds = (*p.line)["inputs"].value("seconds", 1.0);
+        rows += fmt::format("<tr{}><td class='p'>{}</td>", group == previous ? "" : " class='group'",
+                            group == previous ? "" : escape_html(p.trace)) +
+                cell(group == previous ? "" : std::to_string(p.seed)) +
+                fmt::format("<td class='p'>{}</td>", policy_name(p.policy)) + cell(fmt::format("{:.0f}", p.flows)) +
+                cell(percent(p.share)) + cell(ms(p.p50_ms)) + cell(ms(p.p95_ms)) + cell(ms(p.p99_ms)) +
+                cell(fmt::format("{:.3f}", p.jain)) + cell(fmt::format("{:.0f}", p.retransmits)) +
+                cell(p.decisions ? fmt::format("{:.0f}", *p.decisions / seconds) : "–") +
+                cell(p.cpu_us_per_mb ? fmt::format("{:.0f}", *p.cpu_us_per_mb) : "–") + cell(percent(p.busy_share)) +
+                cell(fmt::format("{}{:.0f}", p.late_p99_us > late_limit_us ? "⚠ " : "", p.late_p99_us)) + "</tr>";
+        previous = group;
+    }
+    return fmt::format("<table>{}</table>", rows);
+}
+
+std::string crowd_panel(const Analysis& analysis) {
+    return crowd_table(analysis) + ratio_notes(analysis.crowd_ratios) +
+           "<p class='hint'>One policy after the other, since side by side each would take the processors from the "
+           "others. "
+           "Jain's index is of what the flows had acknowledged.</p>";
+}
+
+std::string stopped_panel(const Analysis& analysis) {
+    std::string rows = head({"trace", "seed", "policy", "delivered", "p50, ms", "p95, ms", "p99, ms"});
+    std::string previous;
+    for (const Point& p : analysis.stopped) {
+        const std::string group = fmt::format("{} {}", p.trace, p.seed);
+        rows += fmt::format("<tr{}><td class='p'>{}</td>", group == previous ? "" : " class='group'",
+                            group == previous ? "" : escape_html(p.trace)) +
+                cell(group == previous ? "" : std::to_string(p.seed)) +
+                fmt::format("<td class='p'>{}</td>", policy_name(p.policy)) + cell(percent(p.share)) +
+                cell(ms(p.p50_ms)) + cell(ms(p.p95_ms)) + cell(ms(p.p99_ms)) + "</tr>";
+        previous = group;
+    }
+    const Json& inputs = (*analysis.stopped.front().line)["inputs"];
+    return fmt::format("<table>{}</table>", rows) + ratio_notes(analysis.stopped_ratios) +
+           fmt::format(
+               "<p class='hint'>Of the {:g} s alone in which the policies' daemons stood still. What decides in the "
+               "kernel "
+               "goes on; a flow that asks keeps its window.</p>",
+               inputs.value("daemon_stops_s", 0.0));
 }
 
 std::string value_text(const Verdict& verdict) {
@@ -703,6 +765,7 @@ std::string facts(const Analysis& analysis) {
                        : !analysis.bulk.empty()                           ? analysis.bulk.back().line
                        : !analysis.video.empty()                          ? analysis.video.back().line
                        : !analysis.fairness.empty()                       ? analysis.fairness.back().line
+                       : !analysis.crowd.empty()                          ? analysis.crowd.back().line
                                                                           : nullptr;
     if (line == nullptr) {
         return "nothing was measured yet";
@@ -720,6 +783,12 @@ std::string facts(const Analysis& analysis) {
         inputs.value("queue_ms", 0.0));
     if (inputs.value("loss", 0.0) > 0) {
         out += fmt::format(", loss {:g} %", 100 * inputs.value("loss", 0.0));
+    }
+    if (inputs.value("busy", 0) > 0) {
+        out += fmt::format(" · <b>busy</b> {} threads of other work", inputs.value("busy", 0));
+    }
+    if (inputs.value("daemon_stops_s", 0) > 0) {
+        out += fmt::format(" · <b>daemons stand still</b> for {} s", inputs.value("daemon_stops_s", 0));
     }
     return out + fmt::format(" · <b>kernel</b> {} · <b>CPUs</b> {} · <b>Adapath</b> {} · {}",
                              escape_html(inputs.value("kernel", "")), run.value("cpus", 0),
@@ -764,10 +833,16 @@ std::string to_html(const Analysis& analysis) {
     if (!analysis.regimes.empty()) {
         sections += panel("The link changes twice", regimes_panel(analysis), "panel scroll");
     }
+    if (!analysis.crowd.empty()) {
+        sections += panel("Many flows", crowd_panel(analysis), "panel scroll");
+    }
+    if (!analysis.stopped.empty()) {
+        sections += panel("While the daemons stood still", stopped_panel(analysis), "panel scroll");
+    }
+    if (const std::string asking = asking_table(analysis); !asking.empty()) {
+        sections += panel("What asking userspace costs a decision", asking, "panel scroll");
+    }
     if (!analysis.bulk.empty()) {
-        if (const std::string asking = asking_table(analysis); !asking.empty()) {
-            sections += panel("What asking userspace costs a decision", asking, "panel scroll");
-        }
         sections += panel("Every cell", traces_table(analysis), "panel scroll");
     }
     return fmt::format(fmt::runtime(report_page), fmt::arg("title", "Adapath arena"), fmt::arg("style", page_style),
@@ -813,10 +888,27 @@ std::string to_table(const Analysis& analysis) {
                                p.phases[2].last, p.p95_ms, p.switches);
         }
     }
+    if (!analysis.crowd.empty()) {
+        out += fmt::format("\n{:<16}{:<28}{:>6}{:>7}{:>11}{:>9}{:>9}{:>8}{:>13}{:>7}\n", "crowd", "link", "round",
+                           "flows", "delivered", "p50 ms", "p95 ms", "Jain", "CPU us/MB", "busy");
+        for (const Point& p : analysis.crowd) {
+            out += fmt::format("{:<16}{:<28}{:>6}{:>7.0f}{:>10.1f}%{:>9.0f}{:>9.0f}{:>8.3f}{:>13}{:>6.0f}%\n", p.policy,
+                               p.trace, p.seed, p.flows, 100 * p.share, p.p50_ms, p.p95_ms, p.jain,
+                               p.cpu_us_per_mb ? fmt::format("{:.0f}", *p.cpu_us_per_mb) : "-", 100 * p.busy_share);
+        }
+    }
+    if (!analysis.stopped.empty()) {
+        out += fmt::format("\n{:<16}{:<34}{:>5}{:>11}{:>9}{:>9}\n", "daemon stopped", "trace", "seed", "delivered",
+                           "p50 ms", "p95 ms");
+        for (const Point& p : analysis.stopped) {
+            out += fmt::format("{:<16}{:<34}{:>5}{:>10.1f}%{:>9.0f}{:>9.0f}\n", p.policy, p.trace, p.seed,
+                               100 * p.share, p.p50_ms, p.p95_ms);
+        }
+    }
     if (!analysis.verdicts.empty()) {
-        out += fmt::format("\n{:<16}{:<44}{:>14}{:>14}\n", "figures", "", "required", "measured");
+        out += fmt::format("\n{:<16}{:<52}{:>14}{:>14}\n", "figures", "", "required", "measured");
         for (const Verdict& v : analysis.verdicts) {
-            out += fmt::format("{:<16}{:<44}{:>14}{:>14}  {}\n", v.policy, v.name, v.required, value_text(v),
+            out += fmt::format("{:<16}{:<52}{:>14}{:>14}  {}\n", v.policy, v.name, v.required, value_text(v),
                                !v.value ? ""
                                : v.met  ? "met"
                                         : "MISSED");

@@ -53,6 +53,16 @@ Json inputs_json(const CellInputs& inputs) {
                            {"served_ms", inputs.regimes->served_ms},
                            {"flows", inputs.regimes->flows}};
     }
+    if (inputs.traffic == Traffic::crowd) {
+        json["crowd_flows"] = inputs.crowd_flows;
+    }
+    // Left out where there are none, so that what was measured before there could be any is still known.
+    if (inputs.busy > 0) {
+        json["busy"] = inputs.busy;
+    }
+    if (inputs.daemon_stops_s > 0) {
+        json["daemon_stops_s"] = inputs.daemon_stops_s;
+    }
     return json;
 }
 

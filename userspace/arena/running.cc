@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "userspace/arena/statistics.h"
+
 namespace adapath::arena {
 namespace {
 
@@ -33,10 +35,10 @@ Json cost_json(const PolicyCost& before, const PolicyCost& after, uint64_t recei
         json["asking"] = {{"questions", after.asking->questions - first.questions},
                           {"applied", after.asking->applied - first.applied},
                           {"overtaken", after.asking->overtaken - first.overtaken},
-                          {"answer_p50_us", after.asking->answer_p50_us},
-                          {"answer_p99_us", after.asking->answer_p99_us},
-                          {"apply_p50_us", after.asking->apply_p50_us},
-                          {"apply_p99_us", after.asking->apply_p99_us}};
+                          {"answer_p50_us", quantile_since(first.answer_us, after.asking->answer_us, 0.5)},
+                          {"answer_p99_us", quantile_since(first.answer_us, after.asking->answer_us, 0.99)},
+                          {"apply_p50_us", quantile_since(first.apply_us, after.asking->apply_us, 0.5)},
+                          {"apply_p99_us", quantile_since(first.apply_us, after.asking->apply_us, 0.99)}};
     }
     if (received_bytes > 0) {
         const double megabytes = static_cast<double>(received_bytes) / 1e6;
@@ -75,6 +77,7 @@ Running::~Running() {
     if (recorder) {
         recorder->forget();
     }
+    crowd.reset();
     for (auto& flow : flows) {
         flow->cancel();
     }
@@ -91,7 +94,7 @@ RunningCells set_up(const Group& group, const GroupSettings& settings, size_t se
     for (const GroupCell& cell : group.cells) {
         auto running = std::make_unique<Running>();
         running->cell = &cell;
-        running->recorder = std::make_unique<LinkRecorder>(seconds);
+        running->recorder = std::make_unique<LinkRecorder>(seconds, standstill_of(cell.inputs));
         if (Status ready = make_link(*running, group, settings); !ready) {
             running->fail(ready.error());
         }

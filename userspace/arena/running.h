@@ -9,6 +9,7 @@
 #include "userspace/arena/link_recorder.h"
 #include "userspace/arena/reward_recorder.h"
 #include "userspace/harness/child.h"
+#include "userspace/linkem/tcp_crowd.h"
 #include "userspace/linkem/tcp_flow.h"
 #include "userspace/linkem/uplink.h"
 
@@ -20,6 +21,7 @@ struct Running {
     std::unique_ptr<Uplink> uplink;
     // After the link, so that they end before it.
     std::vector<std::unique_ptr<TcpFlow>> flows;
+    std::unique_ptr<TcpCrowd> crowd;
     std::unique_ptr<Child> receiver;
     std::unique_ptr<Child> sender;
     std::vector<PolicyCost> before;           // of each policy

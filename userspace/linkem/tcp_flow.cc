@@ -132,10 +132,10 @@ void TcpFlow::cancel() {
     join();
 }
 
-TcpFlowState TcpFlow::state() const {
+TcpFlowState tcp_flow_state(int fd) {
     tcp_info info = {};
     socklen_t bytes = sizeof(info);
-    if (getsockopt(sender_.get(), IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return {};
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &bytes) != 0) return {};
     return {.retransmitted_segments = info.tcpi_total_retrans,
             .retransmitted_bytes = info.tcpi_bytes_retrans,
             .acked_bytes = info.tcpi_bytes_acked,

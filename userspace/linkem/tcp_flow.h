@@ -41,6 +41,8 @@ struct TcpFlowState {
     uint32_t min_rtt_us = 0;
     uint32_t rtt_us = 0;
 };
+// Of any TCP socket; all 0 where it is none.
+TcpFlowState tcp_flow_state(int fd);
 
 class TcpFlow {
 public:
@@ -56,7 +58,7 @@ public:
     // Ends it at once; what is on its way is lost.
     void cancel();
     [[nodiscard]] uint64_t received() const { return received_; }
-    [[nodiscard]] TcpFlowState state() const;
+    [[nodiscard]] TcpFlowState state() const { return tcp_flow_state(sender_.get()); }
 
 private:
     TcpFlow() = default;

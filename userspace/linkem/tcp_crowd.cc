@@ -1,5 +1,5 @@
-// See flows.h.
-#include "bench/scale/flows.h"
+// See tcp_crowd.h.
+#include "userspace/linkem/tcp_crowd.h"
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
@@ -16,8 +16,9 @@
 
 #include "userspace/common/clock.h"
 #include "userspace/common/file.h"
+#include "userspace/linkem/realtime.h"
 
-namespace adapath::scale {
+namespace adapath {
 namespace {
 
 constexpr int kPollMs = 100;  // how soon a thread sees that it is to end
@@ -28,17 +29,22 @@ Error failed(const std::string& what) { return Error{errno_text(what)}; }
 
 void set_option(int fd, int level, int option, int value) { setsockopt(fd, level, option, &value, sizeof value); }
 
-sockaddr_in address_of(const FlowSettings& settings, uint16_t port) {
+sockaddr_in address_of(const TcpCrowdOptions& options, uint16_t port) {
     sockaddr_in address = {};
     address.sin_family = AF_INET;
     address.sin_port = port;
-    inet_pton(AF_INET, settings.address.c_str(), &address.sin_addr);
+    inet_pton(AF_INET, options.address.c_str(), &address.sin_addr);
     return address;
 }
 
 // A packet in a buffer costs its structure too.
-int buffer_bytes(const FlowSettings& settings) {
-    return std::max(64 * 1024, static_cast<int>(settings.window) * kPacketBytes * 4);
+int buffer_bytes(const TcpCrowdOptions& options) {
+    return std::max(64 * 1024, static_cast<int>(options.window) * kPacketBytes * 4);
+}
+
+int not_sent_low(const TcpCrowdOptions& options) {
+    return options.window == 0 ? options.not_sent_low
+                               : std::max(16 * 1024, static_cast<int>(options.window) * kPacketBytes / 2);
 }
 
 void watch(int epoll, int fd, uint32_t events) {
@@ -50,26 +56,27 @@ void watch(int epoll, int fd, uint32_t events) {
 
 }  // namespace
 
-Result<std::unique_ptr<Flows>> Flows::start(const Namespace& from, const Namespace& to, const FlowSettings& settings,
-                                            StopToken& stop) {
-    std::unique_ptr<Flows> flows(new Flows);
+Result<std::unique_ptr<TcpCrowd>> TcpCrowd::start(const Namespace& from, const Namespace& to,
+                                                  const TcpCrowdOptions& options, StopToken& stop) {
+    std::unique_ptr<TcpCrowd> flows(new TcpCrowd);
     flows->send_epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
     flows->receive_epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
     if (!flows->send_epoll_.valid() || !flows->receive_epoll_.valid()) {
         return failed("epoll");
     }
-    if (Status status = flows->listen_at(to, settings); !status) {
+    if (Status status = flows->listen_at(to, options); !status) {
         return status.error();
     }
-    flows->receive_thread_ = std::thread([raw = flows.get()] { raw->receive_loop(); });
-    if (Status status = flows->connect_all(from, settings, stop); !status) {
+    flows->receive_thread_ =
+        std::thread([raw = flows.get(), realtime = options.realtime] { raw->receive_loop(realtime); });
+    if (Status status = flows->connect_all(from, options, stop); !status) {
         return status.error();
     }
-    flows->send_thread_ = std::thread([raw = flows.get()] { raw->send_loop(); });
+    flows->send_thread_ = std::thread([raw = flows.get(), realtime = options.realtime] { raw->send_loop(realtime); });
     return flows;
 }
 
-Flows::~Flows() {
+TcpCrowd::~TcpCrowd() {
     quit_ = true;
     if (send_thread_.joinable()) {
         send_thread_.join();
@@ -84,15 +91,17 @@ Flows::~Flows() {
     }
 }
 
-Status Flows::listen_at(const Namespace& to, const FlowSettings& settings) {
+Status TcpCrowd::listen_at(const Namespace& to, const TcpCrowdOptions& options) {
     return to.run([&]() -> Status {
         listener_ = UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-        set_option(listener_.get(), SOL_SOCKET, SO_RCVBUFFORCE, buffer_bytes(settings));
-        sockaddr_in address = address_of(settings, 0);
+        if (options.window != 0) {
+            set_option(listener_.get(), SOL_SOCKET, SO_RCVBUFFORCE, buffer_bytes(options));
+        }
+        sockaddr_in address = address_of(options, 0);
         socklen_t length = sizeof address;
         if (bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), length) != 0 ||
-            listen(listener_.get(), static_cast<int>(settings.count)) != 0) {
-            return failed(fmt::format("listening at {}", settings.address));
+            listen(listener_.get(), static_cast<int>(options.count)) != 0) {
+            return failed(fmt::format("listening at {}", options.address));
         }
         getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &length);
         port_ = address.sin_port;
@@ -101,24 +110,27 @@ Status Flows::listen_at(const Namespace& to, const FlowSettings& settings) {
     });
 }
 
-Status Flows::connect_all(const Namespace& from, const FlowSettings& settings, StopToken& stop) {
+Status TcpCrowd::connect_all(const Namespace& from, const TcpCrowdOptions& options, StopToken& stop) {
     Status connecting = from.run([&]() -> Status {
-        const sockaddr_in address = address_of(settings, port_);
-        for (size_t i = 0; i < settings.count; i++) {
+        const sockaddr_in address = address_of(options, port_);
+        for (size_t i = 0; i < options.count; i++) {
             UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
             if (!fd.valid()) {
-                return failed(fmt::format("socket {} of {}", i + 1, settings.count));
+                return failed(fmt::format("socket {} of {}", i + 1, options.count));
             }
-            if (setsockopt(fd.get(), IPPROTO_TCP, TCP_CONGESTION, settings.congestion_control.data(),
-                           static_cast<socklen_t>(settings.congestion_control.size())) != 0) {
-                return failed("congestion control " + settings.congestion_control);
+            if (setsockopt(fd.get(), IPPROTO_TCP, TCP_CONGESTION, options.congestion_control.data(),
+                           static_cast<socklen_t>(options.congestion_control.size())) != 0) {
+                return failed("congestion control " + options.congestion_control);
             }
-            set_option(fd.get(), SOL_SOCKET, SO_SNDBUFFORCE, buffer_bytes(settings));
-            set_option(fd.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT,
-                       std::max(16 * 1024, static_cast<int>(settings.window) * kPacketBytes / 2));
+            if (options.window != 0) {
+                set_option(fd.get(), SOL_SOCKET, SO_SNDBUFFORCE, buffer_bytes(options));
+            }
+            if (const int low = not_sent_low(options); low != 0) {
+                set_option(fd.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, low);
+            }
             if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
                 errno != EINPROGRESS) {
-                return failed(fmt::format("connecting flow {} of {}", i + 1, settings.count));
+                return failed(fmt::format("connecting flow {} of {}", i + 1, options.count));
             }
             senders_.push_back(std::move(fd));
         }
@@ -128,13 +140,13 @@ Status Flows::connect_all(const Namespace& from, const FlowSettings& settings, S
         return connecting;
     }
     const uint64_t begin_ns = monotonic_ns();
-    while (accepted_ < settings.count) {
+    while (accepted_ < options.count) {
         if (stop.wait_for(std::chrono::milliseconds(20))) {
             return Error{"interrupted"};
         }
         if (monotonic_ns() - begin_ns > kConnectNs) {
             return Error{
-                fmt::format("only {} of {} flows were connected within 30 s", accepted_.load(), settings.count)};
+                fmt::format("only {} of {} flows were connected within 30 s", accepted_.load(), options.count)};
         }
     }
     for (const UniqueFd& fd : senders_) {
@@ -143,7 +155,10 @@ Status Flows::connect_all(const Namespace& from, const FlowSettings& settings, S
     return {};
 }
 
-void Flows::send_loop() {
+void TcpCrowd::send_loop(bool realtime) {
+    if (realtime) {
+        (void)become_realtime();
+    }
     std::array<epoll_event, 256> events = {};
     static constexpr std::array<char, 16384> nothing = {};
     while (!quit_) {
@@ -157,7 +172,10 @@ void Flows::send_loop() {
     }
 }
 
-void Flows::receive_loop() {
+void TcpCrowd::receive_loop(bool realtime) {
+    if (realtime) {
+        (void)become_realtime();
+    }
     std::array<epoll_event, 256> events = {};
     while (!quit_) {
         const int ready = epoll_wait(receive_epoll_.get(), events.data(), events.size(), kPollMs);
@@ -183,7 +201,7 @@ void Flows::receive_loop() {
     }
 }
 
-Status Flows::use(const std::string& congestion_control) {
+Status TcpCrowd::use(const std::string& congestion_control) {
     for (const UniqueFd& fd : senders_) {
         if (setsockopt(fd.get(), IPPROTO_TCP, TCP_CONGESTION, congestion_control.data(),
                        static_cast<socklen_t>(congestion_control.size())) != 0) {
@@ -193,7 +211,16 @@ Status Flows::use(const std::string& congestion_control) {
     return {};
 }
 
-double Flows::option_memory() const {
+std::vector<TcpFlowState> TcpCrowd::states() const {
+    std::vector<TcpFlowState> states;
+    states.reserve(senders_.size());
+    for (const UniqueFd& fd : senders_) {
+        states.push_back(tcp_flow_state(fd.get()));
+    }
+    return states;
+}
+
+double TcpCrowd::option_memory() const {
     uint64_t sum = 0;
     for (const UniqueFd& fd : senders_) {
         std::array<uint32_t, SK_MEMINFO_VARS> info = {};
@@ -205,4 +232,4 @@ double Flows::option_memory() const {
     return senders_.empty() ? 0 : static_cast<double>(sum) / static_cast<double>(senders_.size());
 }
 
-}  // namespace adapath::scale
+}  // namespace adapath
