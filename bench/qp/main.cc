@@ -429,10 +429,10 @@ std::vector<TrialChunk> trial_of(const Regime& regime, const std::string& mask, 
                     whole = false;
                     continue;
                 }
-                RatePoint point{static_cast<double>(measured->bytes), {}};
+                RatePoint point{static_cast<double>(measured->bytes), {}, {}};
                 for (size_t i = 0; i < measured->seen.size(); i++)
                     for (const AccuracyOptions& limits : limits_of(options))
-                        point.matches += match(reference->seen[i], measured->seen[i], limits);
+                        point.add_picture(match(reference->seen[i], measured->seen[i], limits));
                 (one == "uniform" ? chunk.uniform : chunk.region).push_back(point);
             }
         if (whole) trial.push_back(std::move(chunk));
@@ -442,7 +442,9 @@ std::vector<TrialChunk> trial_of(const Regime& regime, const std::string& mask, 
 
 std::string percent(double value) { return fmt::format("{:+.1f} %", value * 100); }
 
-// The rule decides on one part of the camera's chunks and is held to the other, both ways round.
+std::string median(const Result<Saving>& saved) { return saved ? percent(saved->median) : "no common F1"; }
+
+// The rule decides on one part of the camera's chunks and is held to the other, by both kinds of F1, both ways round.
 std::string fallback_row(const std::vector<TrialChunk>& trial) {
     std::string text;
     const size_t middle = trial.size() / 2;
@@ -451,12 +453,11 @@ std::string fallback_row(const std::vector<TrialChunk>& trial) {
         const auto seen = turned ? all.subspan(middle) : all.first(middle);
         const auto held = turned ? all.first(middle) : all.subspan(middle);
         const Verdict verdict = judge_trial(seen);
-        auto then = saving(held);
         text += fmt::format(" {} (saved {}, worst third {}, sure {:.2f}): {} |", verdict.pays ? "regions" : "uniform",
                             percent(verdict.saving), percent(verdict.worst), verdict.certainty,
                             !verdict.pays ? "0 %"
-                            : then        ? percent(then->median)
-                                          : "no common F1");
+                                          : fmt::format("pooled {}, mean {}", median(saving(held, F1Kind::pooled)),
+                                                        median(saving(held, F1Kind::mean))));
     }
     const Verdict verdict = judge_trial(all);
     return text + fmt::format(" {} (sure {:.2f}) |", verdict.pays ? "regions" : "uniform", verdict.certainty);
@@ -466,7 +467,8 @@ void report(const std::vector<std::pair<Regime, uint32_t>>& measured, const Opti
             const Measurements& measurements) {
     std::string curves;
     std::string savings =
-        "| regime | blocks by | chunks | saving, median | at each F1 level, low to high |\n|---|---|---|---|---|\n";
+        "| regime | blocks by | chunks | F1 | saving, median | at each F1 level, low to high "
+        "|\n|---|---|---|---|---|---|\n";
     std::string fallback =
         "| regime | blocks by | seen first half: then on the second | seen second half: then on the first | seen all "
         "|\n|---|---|---|---|---|\n";
@@ -485,27 +487,32 @@ void report(const std::vector<std::pair<Regime, uint32_t>>& measured, const Opti
                 const std::vector<Setting> settings = settings_of(regime, name, options);
                 for (size_t i = 0; i < points.size(); i++)
                     curves += fmt::format(
-                        "| {} | {} | {}/{} | {:.0f} | {:.3f} |\n", regime.name, name, settings[i].quality.high,
+                        "| {} | {} | {}/{} | {:.0f} | {:.3f} | {:.3f} |\n", regime.name, name, settings[i].quality.high,
                         settings[i].quality.low,
                         points[i].bytes / static_cast<double>(trial.size()) / static_cast<double>(regime.group),
-                        points[i].matches.f1());
+                        points[i].f1(F1Kind::pooled), points[i].f1(F1Kind::mean));
             };
             if (!uniform_shown) row("uniform", uniform);
             uniform_shown = true;
             row(mask, region);
-            auto saved = saving(trial);
-            std::string levels;
-            if (saved)
-                for (const Saving::Level& level : saved->levels)
-                    levels += fmt::format("{:.2f}: {:+.0f} ", level.f1, level.saving * 100);
-            savings += fmt::format("| {} | {} | {} | {} | {} |\n", regime.name, mask, trial.size(),
-                                   saved ? percent(saved->median) : saved.error().message, levels);
+            for (const F1Kind kind : {F1Kind::pooled, F1Kind::mean}) {
+                auto saved = saving(trial, kind);
+                std::string levels;
+                if (saved)
+                    for (const Saving::Level& level : saved->levels)
+                        levels += fmt::format("{:.2f}: {:+.0f} ", level.f1, level.saving * 100);
+                savings += fmt::format("| {} | {} | {} | {} | {} | {} |\n", regime.name, mask, trial.size(),
+                                       kind == F1Kind::pooled ? "pooled" : "mean",
+                                       saved ? percent(saved->median) : saved.error().message, levels);
+            }
             fallback += fmt::format("| {} | {} |{}\n", regime.name, mask, fallback_row(trial));
         }
     }
     fmt::print(
-        "## Saving in bytes at equal F1, against uniform quality\n\n{}\n## The fallback\n\n{}\n## Curves\n\n"
-        "| regime | blocks by | quantisers | bytes a picture | F1 |\n|---|---|---|---|---|\n{}",
+        "## Saving in bytes at equal F1, against uniform quality\n\n"
+        "F1 over several pictures: pooled, of their counts added up; mean, of each one's own, as AccMPEG measures it."
+        "\n\n{}\n## The fallback\n\nIt judges by the pooled F1.\n\n{}\n## Curves\n\n"
+        "| regime | blocks by | quantisers | bytes a picture | pooled F1 | mean F1 |\n|---|---|---|---|---|---|\n{}",
         savings, fallback, curves);
 }
 
@@ -562,8 +569,8 @@ int main(int argc, char** argv) {
     app.add_flag("--fixed-high", options.fixed_high,
                  "The high quality is the reference's, and the low one moves; else both move, --gap apart");
     app.add_option("--score", options.scores,
-                   "Boxes below this score do not count; of several, counts are added, and single objects that are "
-                   "seen at one and not at the other turn the figure less")
+                   "Boxes below this score do not count; of several, each picture counts once at each of them, and "
+                   "single objects that are seen at one and not at the other turn the figure less")
         ->check(CLI::Range(0.3, 1.0))
         ->capture_default_str();
     app.add_option(

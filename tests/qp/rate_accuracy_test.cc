@@ -10,8 +10,33 @@
 namespace adapath {
 namespace {
 
-// F1 = found / 1000: 2 * found / (2 * found + missed + wrong).
-RatePoint point(double bytes, uint64_t found) { return {bytes, {found, 1000 - found, 1000 - found}}; }
+// A picture with F1 = found / objects: 2 * found / (2 * found + missed + wrong).
+Matches picture(uint64_t found, uint64_t objects) {
+    return {.found = found, .missed = objects - found, .wrong = objects - found};
+}
+
+// Of one picture, so that both F1 are found / 1000.
+RatePoint point(double bytes, uint64_t found) {
+    RatePoint one{bytes, {}, {}};
+    one.add_picture(picture(found, 1000));
+    return one;
+}
+
+TEST(RatePoint, KeepsBothKindsOfF1) {
+    RatePoint many{100, {}, {}};
+    many.add_picture(picture(20, 20));
+    many.add_picture(picture(0, 1));  // as wrong as can be, but one object of 21
+    EXPECT_DOUBLE_EQ(many.f1(F1Kind::pooled), 20.0 / 21);
+    EXPECT_DOUBLE_EQ(many.f1(F1Kind::mean), 0.5);
+    RatePoint few{50, {}, {}};
+    few.add_picture({});  // nothing there, nothing found: 1, and no count
+    many += few;
+    EXPECT_EQ(many.bytes, 150);
+    EXPECT_DOUBLE_EQ(many.f1(F1Kind::pooled), 20.0 / 21);
+    EXPECT_DOUBLE_EQ(many.f1(F1Kind::mean), 2.0 / 3);  // by pictures, not by the two points: that would be 0.75
+    EXPECT_DOUBLE_EQ(point(1, 700).f1(F1Kind::pooled), 0.7);
+    EXPECT_DOUBLE_EQ(point(1, 700).f1(F1Kind::mean), 0.7);
+}
 
 TEST(RateCurve, InterpolatesAndKnowsItsEnds) {
     const std::vector<RatePoint> points{point(400, 800), point(100, 600)};  // order does not count
@@ -27,6 +52,23 @@ TEST(RateCurve, InterpolatesAndKnowsItsEnds) {
     EXPECT_FALSE(RateCurve::fit(std::span(points).first(1)).ok());
     const std::vector<RatePoint> free{point(0, 10), point(5, 20)};
     EXPECT_FALSE(RateCurve::fit(free).ok());
+}
+
+TEST(RateCurve, IsOfTheKindThatIsAskedFor) {
+    std::vector<RatePoint> points{{100, {}, {}}, {400, {}, {}}};
+    points[0].add_picture(picture(500, 1000));
+    points[0].add_picture(picture(10, 10));
+    points[1].add_picture(picture(900, 1000));
+    points[1].add_picture(picture(8, 10));
+    auto pooled = RateCurve::fit(points, F1Kind::pooled);
+    auto mean = RateCurve::fit(points, F1Kind::mean);
+    ASSERT_TRUE(pooled.ok() && mean.ok());
+    EXPECT_DOUBLE_EQ(pooled->least_f1(), 510.0 / 1010);
+    EXPECT_DOUBLE_EQ(pooled->most_f1(), 908.0 / 1010);
+    EXPECT_DOUBLE_EQ(mean->least_f1(), 0.75);
+    EXPECT_DOUBLE_EQ(mean->most_f1(), 0.85);
+    EXPECT_NEAR(*mean->bytes_at(0.8), 200, 1e-9);
+    EXPECT_EQ(RateCurve::fit(points)->most_f1(), pooled->most_f1());
 }
 
 TEST(RateCurve, MorePaidForLessIsPooled) {
@@ -94,6 +136,37 @@ TEST(Saving, KnowsItsWorstThird) {
     EXPECT_GT(values.back(), 0.35);
 }
 
+// Region quality takes 0.7 of the bytes, and finds what is in a crowded picture as well; in one with a hundredth of the
+// objects it finds what uniform quality does two settings below. The pooled F1 hardly sees that, in the mean it is
+// half.
+std::vector<TrialChunk> worse_where_little_is() {
+    std::vector<TrialChunk> chunks(8);
+    for (TrialChunk& chunk : chunks)
+        for (int i = 0; i < 6; i++) {
+            const auto setting = static_cast<uint64_t>(i);
+            RatePoint uniform{1000 * std::pow(1.5, i), {}, {}};
+            uniform.add_picture(picture(5000 + 600 * setting, 10000));
+            uniform.add_picture(picture(50 + 6 * setting, 100));
+            chunk.uniform.push_back(uniform);
+            RatePoint region{0.7 * uniform.bytes, {}, {}};
+            region.add_picture(picture(5000 + 600 * setting, 10000));
+            region.add_picture(picture(38 + 6 * setting, 100));
+            chunk.region.push_back(region);
+        }
+    return chunks;
+}
+
+TEST(Saving, DependsOnTheKindOfF1) {
+    const std::vector<TrialChunk> chunks = worse_where_little_is();
+    auto pooled = saving(chunks, F1Kind::pooled);
+    auto mean = saving(chunks, F1Kind::mean);
+    ASSERT_TRUE(pooled.ok() && mean.ok());
+    // From setting to setting the pooled F1 rises by 606 / 10100, and the mean by 0.06. 12 objects fewer in the small
+    // picture are 12 / 10100, and 0.06 of the mean: a whole setting's.
+    EXPECT_NEAR(pooled->median, 1 - 0.7 * std::pow(1.5, 12.0 / 606), 1e-9);
+    EXPECT_NEAR(mean->median, 1 - 0.7 * 1.5, 1e-9);
+}
+
 // Chunks whose region bytes are `factor` of uniform's on average, with that much noise in the logarithm.
 // At the lowest two of the six settings they are `low` of that.
 std::vector<TrialChunk> trial(double factor, double noise, size_t chunks, uint32_t seed, double low = 1) {
@@ -137,6 +210,12 @@ TEST(Fallback, LeavesWhatCostsAtSomeLevels) {
     EXPECT_FALSE(verdict.pays);
     EXPECT_TRUE(judge_trial(trial(0.8, 0.05, 12, 7, 1.1)).pays);
     EXPECT_TRUE(judge_trial(trial(0.8, 0.05, 12, 7, 1.5), {.cost = 0.5}).pays);
+}
+
+TEST(Fallback, JudgesByThePooledF1) {
+    const Verdict verdict = judge_trial(worse_where_little_is());
+    EXPECT_TRUE(verdict.pays);  // by the mean it would cost 5 %
+    EXPECT_GT(verdict.saving, 0.25);
 }
 
 TEST(Fallback, FewChunksDoNotPay) {

@@ -20,29 +20,35 @@ Status add(const std::vector<RatePoint>& from, std::vector<RatePoint>& to) {
     return {};
 }
 
-Result<Saving> saving_of(std::span<const TrialChunk* const> chunks) {
+Result<Saving> saving_of(std::span<const TrialChunk* const> chunks, F1Kind kind) {
     std::vector<RatePoint> uniform;
     std::vector<RatePoint> region;
     for (const TrialChunk* chunk : chunks) {
         if (Status s = add(chunk->uniform, uniform); !s) return s.error();
         if (Status s = add(chunk->region, region); !s) return s.error();
     }
-    auto first = RateCurve::fit(uniform);
+    auto first = RateCurve::fit(uniform, kind);
     if (!first) return first.error();
-    auto second = RateCurve::fit(region);
+    auto second = RateCurve::fit(region, kind);
     if (!second) return second.error();
     return saving(*first, *second);
 }
 
 }  // namespace
 
+void RatePoint::add_picture(const Matches& picture) {
+    matches += picture;
+    mean += picture;
+}
+
 RatePoint& RatePoint::operator+=(const RatePoint& other) {
     bytes += other.bytes;
     matches += other.matches;
+    mean += other.mean;
     return *this;
 }
 
-Result<RateCurve> RateCurve::fit(std::span<const RatePoint> points) {
+Result<RateCurve> RateCurve::fit(std::span<const RatePoint> points, F1Kind kind) {
     RateCurve curve;
     std::vector<RatePoint> sorted(points.begin(), points.end());
     std::sort(sorted.begin(), sorted.end(), [](const RatePoint& a, const RatePoint& b) { return a.bytes < b.bytes; });
@@ -56,7 +62,7 @@ Result<RateCurve> RateCurve::fit(std::span<const RatePoint> points) {
     };
     std::vector<Pool> pools;
     for (const RatePoint& point : sorted) {
-        pools.push_back({point.matches.f1(), std::log(point.bytes), 1});
+        pools.push_back({point.f1(kind), std::log(point.bytes), 1});
         while (pools.size() > 1 &&
                pools[pools.size() - 2].f1 / pools[pools.size() - 2].count >= pools.back().f1 / pools.back().count) {
             const Pool last = pools.back();
@@ -103,10 +109,10 @@ Result<Saving> saving(const RateCurve& uniform, const RateCurve& region, int lev
     return result;
 }
 
-Result<Saving> saving(std::span<const TrialChunk> chunks) {
+Result<Saving> saving(std::span<const TrialChunk> chunks, F1Kind kind) {
     std::vector<const TrialChunk*> all;
     for (const TrialChunk& chunk : chunks) all.push_back(&chunk);
-    return saving_of(all);
+    return saving_of(all, kind);
 }
 
 Verdict judge_trial(std::span<const TrialChunk> chunks, const TrialOptions& options) {
@@ -121,7 +127,7 @@ Verdict judge_trial(std::span<const TrialChunk> chunks, const TrialOptions& opti
     std::vector<const TrialChunk*> drawn(chunks.size());
     for (uint32_t i = 0; i < options.resamples; i++) {
         for (const TrialChunk*& chunk : drawn) chunk = &chunks[random() % chunks.size()];
-        auto one = saving_of(drawn);
+        auto one = saving_of(drawn, F1Kind::pooled);
         over += one.ok() && good(*one) ? 1 : 0;
     }
     verdict.certainty = static_cast<double>(over) / options.resamples;

@@ -11,12 +11,22 @@
 
 namespace adapath {
 
+// F1 over several pictures, see models/detector/accuracy.h.
+enum class F1Kind {
+    pooled,  // of their counts added up: a picture with many objects weighs more
+    mean,    // of each one's own, as AccMPEG's code measures it
+};
+
 // What one setting (a quantiser, or a pair of them) made of some pictures.
 struct RatePoint {
     double bytes = 0;
+    // Of the same pictures: add_picture() keeps both.
     Matches matches;
+    MeanF1 mean;
 
+    void add_picture(const Matches& picture);
     RatePoint& operator+=(const RatePoint& other);
+    [[nodiscard]] double f1(F1Kind kind) const { return kind == F1Kind::pooled ? matches.f1() : mean.f1(); }
 };
 
 // F1 over bytes through the points of one way of encoding. More bytes should find more; where measured points say
@@ -26,7 +36,7 @@ struct RatePoint {
 class RateCurve {
 public:
     // At least two points with bytes.
-    static Result<RateCurve> fit(std::span<const RatePoint> points);
+    static Result<RateCurve> fit(std::span<const RatePoint> points, F1Kind kind = F1Kind::pooled);
 
     // The bytes at which the curve first reaches that F1, by linear interpolation of log(bytes); none where it does not
     // begin as low or end as high.
@@ -62,7 +72,7 @@ struct TrialChunk {
 };
 
 // Sums of the chunks, setting by setting, and what the second way saves.
-Result<Saving> saving(std::span<const TrialChunk> chunks);
+Result<Saving> saving(std::span<const TrialChunk> chunks, F1Kind kind = F1Kind::pooled);
 
 struct TrialOptions {
     double margin = 0.02;      // region quality has to save at least that
@@ -75,7 +85,7 @@ struct TrialOptions {
 
 // The fallback: does region quality pay for this camera? A few chunks tell little, and one or two of them can turn the
 // figure; so not the saving decides but how surely it is over the margin. A median alone may hide that it costs at some
-// levels, which are the ones that another part of the day, or another bit budget, asks for.
+// levels, which are the ones that another part of the day, or another bit budget, asks for. All by F1Kind::pooled.
 struct Verdict {
     bool pays = false;
     double saving = 0;     // of all chunks: the median over the levels
