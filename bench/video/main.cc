@@ -52,7 +52,7 @@ const std::vector<std::string> policy_names = {
     learned_policy, mix_bytes_policy, threshold_bytes_policy, switched_policy, sub_policy,
     "always-main",  "fixed-mix",      insured_policy,         both_policy,     "threshold"};
 // Of the modelled bytes of the rivals, those that a relay counts: the rest is other headers, and the model's error.
-constexpr double budget_share = 0.98;
+constexpr double budget_share = 0.96;
 
 struct Options {
     std::vector<std::string> traces;

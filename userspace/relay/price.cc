@@ -17,8 +17,7 @@ constexpr double price_max = ADP_SELECT_PRICE_MAX_Q16 / 65536.0;
 // thousandth of the uplink.
 constexpr double whole_min = 0.02;
 constexpr double whole_max = 1000;
-constexpr double budget_load = 1;
-constexpr double budget_burst_s = 2;   // so long what nobody asked for is kept
+constexpr double budget_load = 0.97;
 constexpr double budget_spent_s = 10;  // what is saved is spent over some such time
 constexpr double budget_least = 0.5;   // of the budget, where it is overdrawn
 // Estimates of less are not believed: prices would be infinite.
@@ -60,11 +59,10 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
     main_ = main_ * kept + sound(uplink.main_rate) * dt;
     main_late_ = main_late_ * kept + sound(uplink.main_late_rate) * dt;
 
-    // What cameras did not ask for is saved for their next burst only; what the uplink had no room for, for longer.
+    // What cameras did not ask for is not saved, but it does make up for what was overdrawn.
     const double saved_most = options_.budget * options_.budget_saved_s;
-    const double unasked_most = std::max(saved_, options_.budget * budget_burst_s);
     saved_ = std::clamp(saved_ + (options_.budget - delivered_) * dt, -saved_most,
-                        uplink.app_limited ? std::min(unasked_most, saved_most) : saved_most);
+                        uplink.app_limited ? std::max(saved_, 0.0) : saved_most);
     const double budget = std::max(options_.budget + saved_ / budget_spent_s, options_.budget * budget_least);
     // Of the uplink, or of the budget where that is less.
     const bool budgeted = options_.budget > 0 && (capacity_ == 0 || capacity_ >= budget);
