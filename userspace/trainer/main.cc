@@ -81,10 +81,10 @@ int main(int argc, char** argv) {
                    "Gradient (as all that follows down to --min-interval): decisions in a training batch")
         ->capture_default_str()
         ->check(CLI::Range(16, 65536));
-    cli.add_option("--stable-change", options.online.stable_change,
-                   "Settled (also select and qp, which have the same): outputs move by less than this fraction of the "
-                   "range per "
-                   "batch")
+    cli.add_option(
+           "--stable-change", options.online.stable_change,
+           "Settled (also select, and qp, whose default is 0.06): outputs move by less than this fraction of the "
+           "range per batch")
         ->capture_default_str()
         ->check(CLI::Range(0.0, 1.0));
     cli.add_option("--stable-batches", options.online.stable_batches, "... for so many batches in a row")
