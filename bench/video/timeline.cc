@@ -18,6 +18,15 @@ struct Seen {
     bool late = false;
 };
 
+template <typename Kind>
+double mean_of(std::span<const CameraScore> cameras, Kind CameraScore::* kind) {
+    double sum = 0;
+    for (const CameraScore& camera : cameras) {
+        sum += (camera.*kind).f1();
+    }
+    return cameras.empty() ? 0 : sum / static_cast<double>(cameras.size());
+}
+
 }  // namespace
 
 Result<CameraScore> score(const CameraPictures& camera, std::span<const Delivery> deliveries,
@@ -96,20 +105,8 @@ Result<CameraScore> score(const CameraPictures& camera, std::span<const Delivery
     return result;
 }
 
-double mean_f1(std::span<const CameraScore> cameras) {
-    double sum = 0;
-    for (const CameraScore& camera : cameras) {
-        sum += camera.f1.f1();
-    }
-    return cameras.empty() ? 0 : sum / static_cast<double>(cameras.size());
-}
+double mean_f1(std::span<const CameraScore> cameras) { return mean_of(cameras, &CameraScore::f1); }
 
-double mean_pooled_f1(std::span<const CameraScore> cameras) {
-    double sum = 0;
-    for (const CameraScore& camera : cameras) {
-        sum += camera.matches.f1();
-    }
-    return cameras.empty() ? 0 : sum / static_cast<double>(cameras.size());
-}
+double mean_pooled_f1(std::span<const CameraScore> cameras) { return mean_of(cameras, &CameraScore::matches); }
 
 }  // namespace adapath::video_bench
