@@ -321,20 +321,35 @@ TEST(Price, AnOutageChangesLittle) {
 TEST(Price, ABudgetMakesUpForABadTime) {
     PriceOptions options;
     options.budget = 100e3;
-    const auto price_after = [&](double delivered, bool app_limited) {
+    // Which share of what may be spent is asked for.
+    const auto used_after = [&](double delivered, bool app_limited) {
         PriceController controller(options);
         Price price;
         for (int i = 0; i < 300; ++i) price = controller.step({0, 100e3, 100e3, 0, true, 4}, 0.1);
         for (int i = 0; i < 100; ++i)
             price = controller.step({app_limited ? 0 : 30e3, delivered, delivered, 0, app_limited, 4}, 0.1);
         // A wide uplink again, and cameras that offer what they did; the same time for all.
-        for (int i = 0; i < 150; ++i) price = controller.step({0, 130e3, 130e3, 0, true, 4}, 0.1);
-        return price.price;
+        for (int i = 0; i < 50; ++i) price = controller.step({0, 130e3, 130e3, 0, true, 4}, 0.1);
+        return price.used;
     };
-    const double even = price_after(100e3, true);
-    EXPECT_LT(price_after(40e3, false), 0.7 * even);
-    EXPECT_NEAR(price_after(40e3, true), even, 0.3 * even);
-    EXPECT_GT(price_after(180e3, true), 1.15 * even) << "overdrawn";
+    const double even = used_after(100e3, true);
+    EXPECT_LT(used_after(40e3, false), 0.8 * even);
+    EXPECT_NEAR(used_after(40e3, true), even, 0.15 * even);
+    EXPECT_GT(used_after(180e3, true), 1.15 * even) << "overdrawn";
+}
+
+// A camera's main stream that has more than the budget's mean can be had now and then; one that has more than the
+// uplink carries can't.
+TEST(Price, ABudgetIsNoLimitToAStream) {
+    PriceOptions options;
+    options.budget = 50e3;
+    PriceController controller(options);
+    EXPECT_EQ(controller.step({0, 40e3, 40e3, 0, true, 1}, 0.1).main_limit, 0U) << "nobody knows the uplink";
+    Price price;
+    for (int i = 0; i < 300; ++i) price = controller.step({30e3, 150e3, 150e3, 0, false, 1}, 0.1);
+    EXPECT_NEAR(price.main_limit, 150e3, 5e3);
+    // It is the price that keeps to the budget, whatever one camera has to gain: an accuracy of 1 for its 50 kB/s.
+    EXPECT_GT(price.price, 0.99 / 50e3 * (1 << 20));
 }
 
 TEST(Price, ARoundTripIsNoQueue) {

@@ -81,14 +81,18 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
     // What is left of an uplink is for when it drops. A budget does not; what is left of it is for the price's swings.
     const double load = budgeted ? budget_load : options_.load;
     const double slope = (offered / (capacity * load) - 1) * options_.balance + late_s * options_.delay;
-    const double most = uplink.cameras > 0 ? std::min(options_.crowd * uplink.cameras, whole_max) : whole_max;
+    // A budget has no queue that would drop what is too much: its price may rise to where nobody is left, which is an
+    // accuracy of 1 of each.
+    const double crowd = budgeted ? std::max(options_.crowd, 1.0) : options_.crowd;
+    const double most = uplink.cameras > 0 ? std::min(crowd * uplink.cameras, whole_max) : whole_max;
     const double step = outage ? 0 : std::clamp(slope, -options_.fall_max, options_.rise_max) * dt;
     whole_price_ = std::clamp(std::max(whole_price_, whole_min) * std::exp(step), whole_min, most);
     if (whole_price_ > whole_min) {
         const double urgent = std::exp(options_.urgency * std::min(delay_s_, options_.delay_max_s));
         result.price = std::min(std::min(whole_price_ * urgent, most) / capacity * mib, price_max);
     }
-    result.main_limit = static_cast<uint32_t>(std::max(capacity, 1.0));
+    // What does not fit the uplink never comes; what is above a budget's mean can be had half of the time.
+    result.main_limit = capacity_ > 0 ? static_cast<uint32_t>(std::max(capacity_, 1.0)) : 0;
     result.used = std::min(offered_ / capacity, 2.0);
     return result;
 }
