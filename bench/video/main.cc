@@ -9,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <iterator>
@@ -52,9 +53,12 @@ constexpr double warm_up_s = 10;
 
 const std::vector<std::string> policy_names = {
     learned_policy, mix_bytes_policy, threshold_bytes_policy, switched_policy, sub_policy,
-    "always-main",  "fixed-mix",      insured_policy,         both_policy,     "threshold"};
-// Of the modelled bytes of the rivals, those that a relay counts: the rest is other headers, and the model's error.
-constexpr double budget_share = 0.96;
+    "always-main",  mix_policy,       insured_policy,         both_policy,     threshold_policy};
+// The learned one with the bytes that a rival took: measured after it, over the same link from its beginning.
+const std::map<std::string, std::string> budget_of = {{mix_bytes_policy, mix_policy},
+                                                      {threshold_bytes_policy, threshold_policy}};
+// Of them, so that its swings do not take it above them.
+constexpr double budget_share = 0.98;
 
 struct Options {
     std::vector<std::string> traces;
@@ -135,7 +139,15 @@ public:
                 }
             }
         }
-        arena::Progress progress(std::vector<double>(groups.size(), options_.seconds + warm_up_s + overhead_s));
+        // Those with a budget come when it is known.
+        std::array<std::vector<std::string>, 2> turns;
+        for (const std::string& policy : options_.policies) {
+            turns[budget_of.contains(policy) ? 1 : 0].push_back(policy);
+        }
+        const auto turns_taken = static_cast<size_t>(
+            std::ranges::count_if(turns, [](const std::vector<std::string>& turn) { return !turn.empty(); }));
+        arena::Progress progress(
+            std::vector<double>(turns_taken * groups.size(), options_.seconds + warm_up_s + overhead_s));
         size_t failed = 0;
         unsigned measured_for = 0;
         std::vector<MeasuredCamera> cameras;
@@ -143,7 +155,6 @@ public:
             if (stop_.requested()) {
                 break;
             }
-            progress.begin(fmt::format("{} cameras, {}, seed {}", group.cameras, group.trace.name, group.trace.seed));
             if (measured_for != group.cameras) {
                 Result<std::vector<MeasuredCamera>> looked = measure(group.cameras);
                 if (!looked) {
@@ -152,12 +163,20 @@ public:
                 cameras = std::move(*looked);
                 measured_for = group.cameras;
             }
-            Result<size_t> bad = run_group(group.trace, cameras, *results, progress);
-            if (!bad) {
-                return bad.error();
+            for (const std::vector<std::string>& turn : turns) {
+                if (turn.empty() || stop_.requested()) {
+                    continue;
+                }
+                progress.begin(fmt::format("{} cameras, {}, seed {}{}", group.cameras, group.trace.name,
+                                           group.trace.seed,
+                                           budget_of.contains(turn.front()) ? ", with the rivals' bytes" : ""));
+                Result<size_t> bad = run_group(group.trace, cameras, turn, *results, progress);
+                if (!bad) {
+                    return bad.error();
+                }
+                failed += *bad;
+                progress.end_group();
             }
-            failed += *bad;
-            progress.end_group();
         }
         progress.close();
         return failed;
@@ -245,8 +264,24 @@ private:
         return frozen(freezer_, model, name);
     }
 
+    // What a rival took in a cell that was measured before, bytes/s.
+    Result<double> rate_of(const std::string& policy, const arena::SeededTrace& trace, const Trace& link,
+                           size_t cameras, const arena::ResultFile& results) const {
+        Result<std::vector<Json>> lines = arena::read_results(results.path());
+        if (!lines) {
+            return lines.error();
+        }
+        const std::string key = key_of(inputs(policy, trace, link, cameras));
+        const auto line = std::ranges::find_if(*lines, [&](const Json& of) { return of.value("key", "") == key; });
+        if (line == lines->end()) {
+            return Error{fmt::format("{} was not measured on {} with {} cameras: name it with --policy, too", policy,
+                                     trace.name, cameras)};
+        }
+        return line->at("figures").at("bytes").get<double>() / options_.seconds;
+    }
+
     Result<SelectCell> cell_of(const std::string& policy, const arena::SeededTrace& trace, const Trace& link,
-                               const std::vector<MeasuredCamera>& cameras) {
+                               const std::vector<MeasuredCamera>& cameras, const arena::ResultFile& results) {
         SelectCell cell;
         cell.policy = policy;
         VideoStageOptions& stage = cell.stage;
@@ -293,11 +328,11 @@ private:
             rival = decided_by(constant_select(0, 1));
         } else if (policy == both_policy) {
             rival = decided_by(constant_select(0.5F, 0.5F));
-        } else if (policy == "threshold") {
+        } else if (policy == threshold_policy) {
             const TunedThreshold best = best_threshold(cameras, link, offline);
             more = fmt::format("{:.0f} bytes, {}", best.bytes, modelled(best.score));
             rival = decided_by(threshold_select(best.bytes));
-        } else if (policy == "fixed-mix" || policy == insured_policy) {
+        } else if (policy == mix_policy || policy == insured_policy) {
             const TunedMix best = best_mix(cameras, link, offline, policy == insured_policy);
             stage.renditions = best.renditions;
             for (const uint32_t set : stage.renditions) {
@@ -313,10 +348,12 @@ private:
             stage.trainer_arguments.insert(stage.trainer_arguments.end(), options_.trainer_arguments.begin(),
                                            options_.trainer_arguments.end());
             stage.daemon_config = options_.daemon_config;
-            if (policy == mix_bytes_policy || policy == threshold_bytes_policy) {
-                const double rivals = policy == mix_bytes_policy ? best_mix(cameras, link, offline).score.rate
-                                                                 : best_threshold(cameras, link, offline).score.rate;
-                const std::string kbps = fmt::format("{:.0f}", rivals * budget_share * 8 / 1000);
+            if (const auto rival_of = budget_of.find(policy); rival_of != budget_of.end()) {
+                const Result<double> rate = rate_of(rival_of->second, trace, link, cameras.size(), results);
+                if (!rate) {
+                    return rate.error();
+                }
+                const std::string kbps = fmt::format("{:.0f}", *rate * budget_share * 8 / 1000);
                 stage.relay_arguments.insert(stage.relay_arguments.end(), {"--budget-kbps", kbps});
                 more = kbps + " kbit/s";
             }
@@ -360,6 +397,9 @@ private:
         if (variant != options_.variants.end()) {
             json["variant"] = variant->second;
         }
+        if (budget_of.contains(policy)) {
+            json["budget"] = "measured";  // once it was modelled
+        }
         if (std::ranges::find(budgets, policy) != budgets.end() || policy == switched_policy ||
             variant != options_.variants.end()) {
             const Result<std::string> hash = arena::sha256_file(options_.checkpoint + "/policy.model");
@@ -374,8 +414,11 @@ private:
         return json;
     }
 
+    static std::string key_of(const Json& inputs) { return arena::sha256_text(inputs.dump()).substr(0, 16); }
+
     Result<size_t> run_group(const arena::SeededTrace& trace, const std::vector<MeasuredCamera>& cameras,
-                             arena::ResultFile& results, arena::Progress& progress) {
+                             const std::vector<std::string>& policies, arena::ResultFile& results,
+                             arena::Progress& progress) {
         double main_rate = 0;
         for (const MeasuredCamera& camera : cameras) {
             main_rate += camera.rate(ADP_SELECT_MAIN) * OfflineOptions{}.overhead;
@@ -390,13 +433,12 @@ private:
                           .seconds = static_cast<double>(options_.seconds),
                           .cells = {}};
         std::vector<std::string> keys;
-        for (const std::string& policy : options_.policies) {
-            Json key_inputs = inputs(policy, trace, *link, cameras.size());
-            const std::string key = arena::sha256_text(key_inputs.dump()).substr(0, 16);
+        for (const std::string& policy : policies) {
+            const std::string key = key_of(inputs(policy, trace, *link, cameras.size()));
             if (results.has(key)) {
                 continue;
             }
-            Result<SelectCell> cell = cell_of(policy, trace, *link, cameras);
+            Result<SelectCell> cell = cell_of(policy, trace, *link, cameras, results);
             if (!cell) {
                 return cell.error();
             }

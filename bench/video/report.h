@@ -13,7 +13,7 @@ namespace adapath::video_bench {
 using Json = nlohmann::ordered_json;
 
 inline constexpr const char* learned_policy = "learned";
-// The same, with a budget: the bytes that the rival takes.
+// The same, with a budget: the bytes that the rival took.
 inline constexpr const char* mix_bytes_policy = "mix-bytes";
 inline constexpr const char* threshold_bytes_policy = "threshold-bytes";
 inline constexpr std::array<const char*, 3> budgets = {learned_policy, mix_bytes_policy, threshold_bytes_policy};
@@ -26,7 +26,9 @@ inline constexpr const char* both_policy = "always-both";
 // Its rivals: everything else is the learned one in some way. The sub stream alone always costs less: what is asked of
 // `learned` there is accuracy only.
 inline constexpr const char* sub_policy = "always-sub";
-inline constexpr std::array<const char*, 4> rivals = {sub_policy, "always-main", "fixed-mix", "threshold"};
+inline constexpr const char* mix_policy = "fixed-mix";
+inline constexpr const char* threshold_policy = "threshold";
+inline constexpr std::array<const char*, 4> rivals = {sub_policy, "always-main", mix_policy, threshold_policy};
 
 // One trace with a number of cameras, and what each policy made of it.
 struct Comparison {

@@ -141,6 +141,7 @@ enum adp_select_weight {
 #define ADP_SELECT_CHUNK_MAX_US 30000000
 #define ADP_SELECT_ROUND_MIN_US 100000
 #define ADP_SELECT_EXPLORE_MAIN 8	 /* so many times the share of rounds are explored where main passes anyway: sub costs little */
+#define ADP_SELECT_EXPLORE_GAP 1966	 /* Q16 of accuracy, 0.03: half as often where both are thought to lose so much */
 #define ADP_SELECT_EXPLORE_COST 65536	 /* Q16 of accuracy: where main costs more than all there is to win, none is */
 #define ADP_SELECT_PROBATION 4
 #define ADP_SELECT_CANDIDATES 4
@@ -276,7 +277,7 @@ struct adp_select_offer {
 	adp_u32 main_limit;   /* bytes/s; 0 = none */
 	adp_u32 starved;      /* 0 or 1 */
 	adp_u32 random;	      /* 32 random bits, for exploration */
-	adp_u32 explore_q16;  /* share of the rounds in which both are sent */
+	adp_u32 explore_q16;  /* share of the rounds in which both are sent, where that loses nothing */
 	adp_u32 main_late_q16; /* at most 1 */
 	adp_u32 pad;
 };
@@ -795,54 +796,72 @@ ADP_INLINE adp_u32 adp_select_allowed(const struct adp_select_offer *o)
 	return o->available & ADP_SELECT_BOTH;
 }
 
+/* What a set of renditions is worth, less what it costs. Q16; worths and shares are at most 1, so products fit 33 bits. */
+ADP_INLINE adp_s64 adp_select_value(const adp_s32 *output, const struct adp_select_offer *o, adp_u32 choice)
+{
+	adp_s64 late = (adp_s64)adp_min_u64(o->main_late_q16, ADP_Q16_ONE);
+	adp_s64 sub = adp_select_worth(output, ADP_SELECT_SUB);
+	adp_s64 value = 0;
+
+	if (choice & ADP_SELECT_ONLY_SUB)
+		value = (choice & ADP_SELECT_ONLY_MAIN ? sub * late >> 16 : sub) - adp_select_cost(o->price_q16, o->rate[ADP_SELECT_SUB]);
+	if (choice & ADP_SELECT_ONLY_MAIN)
+		value += (adp_select_worth(output, ADP_SELECT_MAIN) * (ADP_Q16_ONE - late) >> 16) -
+			 adp_select_cost(o->price_q16, o->rate[ADP_SELECT_MAIN]);
+	return value;
+}
+
 /*
  * For which share of the rounds both renditions are sent instead of `choice`, so that the server can measure the gain. Q16; over
- * ADP_Q16_ONE it is all of them. What is learned from such a round weighs one over it.
+ * ADP_Q16_ONE it is all of them. What is learned from such a round weighs one over it. The more both are thought to lose against the
+ * choice, the more seldom: the inverse of the gap, as in Abe and Long's rule for linear bandits (1999; Foster and Rakhlin's SquareCB,
+ * 2020), which explores most where the choice is nearly undecided.
  */
-ADP_INLINE adp_u32 adp_select_explore_q16(const struct adp_select_offer *o, adp_u32 choice)
+ADP_INLINE adp_u32 adp_select_explore_q16(const adp_s32 *output, const struct adp_select_offer *o, adp_u32 choice)
 {
-	adp_u32 share = o->explore_q16 < ADP_Q16_ONE ? o->explore_q16 : ADP_Q16_ONE; /* times 8 fits */
+	adp_u32 share = o->explore_q16 < ADP_Q16_ONE ? o->explore_q16 : ADP_Q16_ONE;
+	adp_s64 gap;
 
 	if (choice == ADP_SELECT_BOTH || adp_select_allowed(o) != ADP_SELECT_BOTH)
 		return 0;
 	if (choice == ADP_SELECT_ONLY_MAIN)
-		return share * ADP_SELECT_EXPLORE_MAIN;
-	return adp_select_cost(o->price_q16, o->rate[ADP_SELECT_MAIN]) > ADP_SELECT_EXPLORE_COST ? 0 : share;
+		share *= ADP_SELECT_EXPLORE_MAIN;
+	else if (adp_select_cost(o->price_q16, o->rate[ADP_SELECT_MAIN]) > ADP_SELECT_EXPLORE_COST)
+		return 0;
+	gap = adp_clamp(adp_select_value(output, o, choice) - adp_select_value(output, o, ADP_SELECT_BOTH), 0, 4 * ADP_Q16_ONE);
+	return share * ADP_SELECT_EXPLORE_GAP / (ADP_SELECT_EXPLORE_GAP + (adp_u32)gap); /* 2^16 * 8 * 2^12 fits */
 }
 
-/* The choice, and adds to *flags what bent it. Of equals the cheaper one. Worths and shares are at most 1: products fit 33 bits. */
+/* The choice, and adds to *flags what bent it. Of equals the cheaper one. */
 ADP_INLINE adp_u32 adp_select_choose(const adp_s32 *output, const struct adp_select_offer *o, adp_u32 *flags)
 {
 	adp_u32 choice = ADP_SELECT_NONE;
-	adp_u32 sub = adp_select_allowed(o) & ADP_SELECT_ONLY_SUB;
-	adp_u32 main = adp_select_allowed(o) & ADP_SELECT_ONLY_MAIN;
-	adp_s64 late = (adp_s64)adp_min_u64(o->main_late_q16, ADP_Q16_ONE);
-	adp_s64 sub_worth = adp_select_worth(output, ADP_SELECT_SUB);
-	adp_s64 sub_cost = adp_select_cost(o->price_q16, o->rate[ADP_SELECT_SUB]);
+	adp_u32 allowed = adp_select_allowed(o);
 	adp_s64 best = 0, value;
 
-	if (!main && o->available & ADP_SELECT_ONLY_MAIN)
+	if (!(allowed & ADP_SELECT_ONLY_MAIN) && o->available & ADP_SELECT_ONLY_MAIN)
 		*flags |= ADP_SELECT_LIMITED;
-	if (sub && sub_worth - sub_cost > best) {
-		best = sub_worth - sub_cost;
-		choice = ADP_SELECT_ONLY_SUB;
+	if (allowed & ADP_SELECT_ONLY_SUB) {
+		value = adp_select_value(output, o, ADP_SELECT_ONLY_SUB);
+		if (value > best) {
+			best = value;
+			choice = ADP_SELECT_ONLY_SUB;
+		}
 	}
-	if (main) {
-		value = (adp_select_worth(output, ADP_SELECT_MAIN) * (ADP_Q16_ONE - late) >> 16) -
-			adp_select_cost(o->price_q16, o->rate[ADP_SELECT_MAIN]);
+	if (allowed & ADP_SELECT_ONLY_MAIN) {
+		value = adp_select_value(output, o, ADP_SELECT_ONLY_MAIN);
 		if (value > best) {
 			best = value;
 			choice = ADP_SELECT_ONLY_MAIN;
 		}
-		value += (sub_worth * late >> 16) - sub_cost;
-		if (sub && value > best)
-			choice = ADP_SELECT_BOTH;
 	}
-	if ((o->random & 0xffff) < adp_select_explore_q16(o, choice)) {
-		*flags |= ADP_SELECT_EXPLORED;
+	if (allowed == ADP_SELECT_BOTH && adp_select_value(output, o, ADP_SELECT_BOTH) > best)
+		choice = ADP_SELECT_BOTH;
+	if ((o->random & 0xffff) < adp_select_explore_q16(output, o, choice)) {
+	*flags |= ADP_SELECT_EXPLORED;
 		return ADP_SELECT_BOTH;
 	}
-	if (choice == ADP_SELECT_NONE && o->starved && sub) {
+	if (choice == ADP_SELECT_NONE && o->starved && allowed & ADP_SELECT_ONLY_SUB) {
 		*flags |= ADP_SELECT_STARVED;
 		choice = ADP_SELECT_ONLY_SUB;
 	}

@@ -32,7 +32,7 @@ float weight_of(const adp_select_sample& sample) {
     uint32_t flags = 0;
     const uint32_t choice = adp_select_choose(sample.output, &offer, &flags);
     // 0: both came by the choice itself, or by a bridge from one to the other.
-    const uint32_t share_q16 = adp_select_explore_q16(&sample.offer, choice);
+    const uint32_t share_q16 = adp_select_explore_q16(sample.output, &sample.offer, choice);
     return weight_of_chance(static_cast<float>(share_q16) / ADP_Q16_ONE, most_weight);
 }
 

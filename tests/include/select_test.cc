@@ -123,7 +123,7 @@ TEST(Choice, FollowsFromTheSampleAlone) {
     camera.network = [&](std::span<const uint8_t>) {
         return Outputs{static_cast<int32_t>(random() % 100000) - 10000, static_cast<int32_t>(random() % 80000) - 20000};
     };
-    camera.explore_q16 = ADP_Q16_ONE / 20;  // eight times that where main passes
+    camera.explore_q16 = ADP_Q16_ONE / 10;  // that much where it costs nothing
     for (uint32_t i = 0; i < 10; ++i) {
         camera.market.price_q16 = i * 20000;
         camera.random = static_cast<uint32_t>(random());
@@ -222,8 +222,11 @@ TEST(Choice, IsTheBestOfAllSets) {
         uint32_t flags = 0;
         const uint32_t choice = adp_select_choose(outputs.data(), &offer, &flags);
         ASSERT_EQ(choice & ~offer.available, 0U);
-        for (uint32_t set = 0; set < 4; set++)
-            if ((set & ~offer.available) == 0) EXPECT_GE(value[choice], value[set] - 1e-4) << choice << " or " << set;
+        for (uint32_t set = 0; set < 4; set++) {
+            if ((set & ~offer.available) == 0) {
+                EXPECT_GE(value[choice], value[set] - 1e-4) << choice << " or " << set;
+            }
+        }
         chosen[choice]++;
     }
     for (const uint32_t times : chosen) EXPECT_GT(times, 1000U);
@@ -250,18 +253,25 @@ TEST(Choice, SafeRange) {
     EXPECT_EQ(flags, 0U);
 }
 
-// Both are sent: often where main passes anyway, at the share that was asked for where it does not, and never where
-// main costs more than there is to win.
+// Both are sent: often where main passes anyway, at the share that was asked for where it does not; the more seldom the
+// more that is thought to lose, and never where main costs more than there is to win.
 TEST(Choice, ExploresByWhatItCosts) {
     std::mt19937_64 random(17);
     for (const uint32_t share : {0U, ADP_Q16_ONE / 100U, ADP_Q16_ONE / 20U, uint32_t{ADP_Q16_ONE}, ~0U}) {
-        uint32_t main = 0, main_explored = 0, sub = 0, sub_explored = 0, dear = 0;
-        for (int i = 0; i < 40000; i++) {
+        const double asked = std::min(1.0, share / 65536.0);
+        struct Bin {
+            uint32_t rounds = 0, explored = 0;
+            double expected = 0;
+        };
+        std::array<Bin, 2> main{}, sub{};  // that lose less than 0.1, and more
+        uint32_t dear = 0;
+        for (int i = 0; i < 80000; i++) {
             adp_select_offer offer{};
             offer.available = ADP_SELECT_BOTH;
             offer.rate[ADP_SELECT_SUB] = 1 + random() % 50'000;
             offer.rate[ADP_SELECT_MAIN] = 1 + random() % 1'000'000;
             offer.price_q16 = random() % (8 * ADP_Q16_ONE);
+            offer.main_late_q16 = random() % ADP_Q16_ONE;
             offer.random = static_cast<uint32_t>(random());
             const Outputs outputs{static_cast<int32_t>(random() % ADP_Q16_ONE),
                                   static_cast<int32_t>(random() % ADP_Q16_ONE)};
@@ -269,25 +279,43 @@ TEST(Choice, ExploresByWhatItCosts) {
             const uint32_t without = adp_select_choose(outputs.data(), &offer, &flags);
             offer.explore_q16 = share;
             const uint32_t choice = adp_select_choose(outputs.data(), &offer, &flags);
-            const uint32_t explored = (flags & ADP_SELECT_EXPLORED) != 0 ? 1 : 0;
-            EXPECT_EQ(choice, explored != 0 ? ADP_SELECT_BOTH : without);
-            EXPECT_EQ(explored != 0, (offer.random & 0xffff) < adp_select_explore_q16(&offer, without));
-            const bool too_dear = uint64_t{offer.price_q16} * offer.rate[ADP_SELECT_MAIN] >> 20 > ADP_Q16_ONE;
-            if (without == ADP_SELECT_ONLY_MAIN) {
-                main++;
-                main_explored += explored;
-            } else if (too_dear) {
+            const bool explored = (flags & ADP_SELECT_EXPLORED) != 0;
+            EXPECT_EQ(choice, explored ? ADP_SELECT_BOTH : without);
+            EXPECT_EQ(explored,
+                      (offer.random & 0xffff) < adp_select_explore_q16(outputs.data(), &offer, without));
+            if (without == ADP_SELECT_BOTH) {
+                EXPECT_FALSE(explored);
+                continue;
+            }
+            const double price = offer.price_q16 / 65536.0 / (1 << 20);
+            const double late = offer.main_late_q16 / 65536.0;
+            const double of_sub = outputs[0] / 65536.0, of_main = std::min(1.0, of_sub + outputs[1] / 65536.0);
+            const double sub_cost = price * offer.rate[ADP_SELECT_SUB], main_cost = price * offer.rate[ADP_SELECT_MAIN];
+            const double both = (1 - late) * of_main + late * of_sub - main_cost - sub_cost;
+            const double value = without == ADP_SELECT_ONLY_MAIN  ? (1 - late) * of_main - main_cost
+                                 : without == ADP_SELECT_ONLY_SUB ? of_sub - sub_cost
+                                                                  : 0;
+            const double gap = value - both;
+            if (without != ADP_SELECT_ONLY_MAIN && main_cost > 1) {
                 dear++;
-                EXPECT_EQ(explored, 0U);
-            } else {
-                sub++;
-                sub_explored += explored;
+                EXPECT_FALSE(explored);
+                continue;
+            }
+            Bin& bin = (without == ADP_SELECT_ONLY_MAIN ? main : sub)[gap > 0.1 ? 1 : 0];
+            bin.rounds++;
+            bin.explored += explored ? 1 : 0;
+            bin.expected += std::min(1.0, (without == ADP_SELECT_ONLY_MAIN ? 8 : 1) * asked * 0.03 / (0.03 + gap));
+        }
+        for (const std::array<Bin, 2>& kind : {main, sub}) {
+            for (const Bin& bin : kind) {
+                ASSERT_GT(bin.rounds, 300U);
+                EXPECT_NEAR(bin.explored / static_cast<double>(bin.rounds), bin.expected / bin.rounds, 0.03);
+            }
+            if (share == uint32_t{ADP_Q16_ONE} / 20) {
+                EXPECT_LT(kind[1].explored * kind[0].rounds, kind[0].explored * kind[1].rounds / 2);
             }
         }
-        ASSERT_GT(std::min({main, sub, dear}), 1000U);
-        const double asked = std::min(1.0, share / 65536.0);
-        EXPECT_NEAR(sub_explored / static_cast<double>(sub), asked, 0.02);
-        EXPECT_NEAR(main_explored / static_cast<double>(main), std::min(1.0, 8 * asked), 0.02);
+        ASSERT_GT(dear, 1000U);
     }
 }
 

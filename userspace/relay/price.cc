@@ -17,7 +17,9 @@ constexpr double price_max = ADP_SELECT_PRICE_MAX_Q16 / 65536.0;
 // thousandth of the uplink.
 constexpr double whole_min = 0.02;
 constexpr double whole_max = 1000;
-constexpr double budget_load = 0.97;
+// In e-folds of the price a second, as PriceOptions::balance. A budget is an average: what one second took too much of
+// the next makes up for, so it may answer faster than a queue has to be kept short.
+constexpr double budget_balance = 1.5;
 constexpr double budget_spent_s = 10;  // what is saved is spent over some such time
 constexpr double budget_least = 0.5;   // of the budget, where it is overdrawn
 // Estimates of less are not believed: prices would be infinite.
@@ -78,9 +80,10 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
     if (budgeted) {
         late_s = std::max(late_s, 0.0);  // no queue is no reason to spend more than the budget
     }
-    // What is left of an uplink is for when it drops. A budget does not; what is left of it is for the price's swings.
-    const double load = budgeted ? budget_load : options_.load;
-    const double slope = (offered / (capacity * load) - 1) * options_.balance + late_s * options_.delay;
+    // What is left of an uplink is for when it drops. A budget does not.
+    const double load = budgeted ? 1 : options_.load;
+    const double balance = budgeted ? budget_balance : options_.balance;
+    const double slope = (offered / (capacity * load) - 1) * balance + late_s * options_.delay;
     // A budget has no queue that would drop what is too much: its price may rise to where nobody is left, which is an
     // accuracy of 1 of each.
     const double crowd = budgeted ? std::max(options_.crowd, 1.0) : options_.crowd;
