@@ -274,8 +274,8 @@ private:
         const std::string key = key_of(inputs(policy, trace, link, cameras));
         const auto line = std::ranges::find_if(*lines, [&](const Json& of) { return of.value("key", "") == key; });
         if (line == lines->end()) {
-            return Error{fmt::format("{} was not measured on {} with {} cameras: name it with --policy, too", policy,
-                                     trace.name, cameras)};
+            return Error{fmt::format("{} could not be measured on {} with {} cameras, so nobody knows its bytes",
+                                     policy, trace.name, cameras)};
         }
         return line->at("figures").at("bytes").get<double>() / options_.seconds;
     }
@@ -608,6 +608,12 @@ int main(int argc, char** argv) {
     }
     if (options.report_only) {
         return write_report(options.out);
+    }
+    for (const auto& [policy, rival] : budget_of) {
+        if (std::ranges::count(options.policies, policy) != 0 && std::ranges::count(options.policies, rival) == 0) {
+            fmt::print(stderr, "video-bench: {} has the bytes of {}, which is measured too\n", policy, rival);
+            options.policies.push_back(rival);
+        }
     }
     if (options.clips.empty()) {
         options.clips = {fetched_file("clip/vtest.avi")};

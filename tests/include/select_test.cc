@@ -281,8 +281,7 @@ TEST(Choice, ExploresByWhatItCosts) {
             const uint32_t choice = adp_select_choose(outputs.data(), &offer, &flags);
             const bool explored = (flags & ADP_SELECT_EXPLORED) != 0;
             EXPECT_EQ(choice, explored ? ADP_SELECT_BOTH : without);
-            EXPECT_EQ(explored,
-                      (offer.random & 0xffff) < adp_select_explore_q16(outputs.data(), &offer, without));
+            EXPECT_EQ(explored, (offer.random & 0xffff) < adp_select_explore_q16(outputs.data(), &offer, without));
             if (without == ADP_SELECT_BOTH) {
                 EXPECT_FALSE(explored);
                 continue;

@@ -267,6 +267,20 @@ TEST(Price, AFallenLinkMakesTheSameBytesDearerWithinSeconds) {
     EXPECT_LT(after.main_limit, before.main_limit);
 }
 
+// An uplink that had room for half a minute was thought to be hundreds of times as wide as it is.
+TEST(Price, WhatWasThoughtSoonGivesWayToWhatIsMeasured) {
+    PriceController controller;
+    for (int i = 0; i < 100; ++i) controller.step({15e3, 100e3, 100e3, 0, false, 4}, 0.1);
+    for (int i = 0; i < 300; ++i) controller.step({0, 60e3, 60e3, 0, true, 4}, 0.1);
+    ASSERT_GT(controller.capacity(), 10e6);
+    for (int i = 0; i < 40; ++i) controller.step({30e3, 50e3, 60e3, 0, false, 4}, 0.1);
+    EXPECT_NEAR(controller.capacity(), 50e3, 25e3);
+    // Where it was the limit all the time one bad half second says little.
+    for (int i = 0; i < 100; ++i) controller.step({30e3, 50e3, 60e3, 0, false, 4}, 0.1);
+    for (int i = 0; i < 5; ++i) controller.step({30e3, 10e3, 60e3, 0, false, 4}, 0.1);
+    EXPECT_GT(controller.capacity(), 40e3);
+}
+
 TEST(Price, SaysWhatShareOfMainWasLateLately) {
     PriceController controller;
     Uplink uplink{.backlog_bytes = 0, .delivered_rate = 100e3, .offered_rate = 100e3};

@@ -19,9 +19,13 @@ constexpr double whole_min = 0.02;
 constexpr double whole_max = 1000;
 // In e-folds of the price a second, as PriceOptions::balance. A budget is an average: what one second took too much of
 // the next makes up for, so it may answer faster than a queue has to be kept short.
-constexpr double budget_balance = 1.5;
+constexpr double budget_balance = 1;
 constexpr double budget_spent_s = 10;  // what is saved is spent over some such time
 constexpr double budget_least = 0.5;   // of the budget, where it is overdrawn
+// So much of an uplink's rate is always averaged: acknowledgements come in bunches.
+constexpr double measured_least_s = 0.5;
+// A second that nobody measured takes so much of the weight of what was measured before.
+constexpr double measured_forgets = 0.5;
 // Estimates of less are not believed: prices would be infinite.
 constexpr double capacity_min = 1000;
 constexpr double capacity_max = 4e9;
@@ -47,10 +51,17 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
         if (capacity_ > 0) {
             capacity_ = std::max(capacity_ * (1 + options_.growth * dt), delivered_);
         }
+        measured_s_ = std::max(measured_s_ - measured_forgets * dt, 0.0);
     } else if (capacity_ == 0) {
         capacity_ = delivered;
     } else {
-        capacity_ += (delivered - capacity_) * weight;
+        // What it was thought to have grown to is a guess, worth the less the longer ago it was measured; in the end
+        // what was delivered lately says more.
+        if (measured_s_ == 0) {
+            capacity_ = std::min(capacity_, std::max(delivered, delivered_));
+        }
+        measured_s_ = std::min(std::max(measured_s_, measured_least_s) + dt, options_.smooth_s);
+        capacity_ += (delivered - capacity_) * (1 - std::exp(-dt / measured_s_));
     }
     offered_ += (offered - offered_) * weight;
     if (capacity_ > 0) {
@@ -76,10 +87,8 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
     // As if a second's capacity had come in time as well.
     result.main_late = std::min(main_late_ / (main_ + capacity), 1.0);
     delay_s_ = std::max(sound(uplink.backlog_bytes) / capacity - sound(uplink.base_rtt_s), 0.0);
-    double late_s = std::min(delay_s_, options_.delay_max_s) - options_.target_s;
-    if (budgeted) {
-        late_s = std::max(late_s, 0.0);  // no queue is no reason to spend more than the budget
-    }
+    // A queue is the uplink's, and says nothing of a budget.
+    const double late_s = budgeted ? 0 : std::min(delay_s_, options_.delay_max_s) - options_.target_s;
     // What is left of an uplink is for when it drops. A budget does not.
     const double load = budgeted ? 1 : options_.load;
     const double balance = budgeted ? budget_balance : options_.balance;

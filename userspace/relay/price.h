@@ -13,7 +13,8 @@
 // not cost seconds of sub streams after it.
 //
 // C is what is delivered while the uplink is the limit. While it is not, nobody knows C: it is thought to grow, so an
-// uplink that is left idle gets cheaper, the faster the more of it is idle, until it costs nothing.
+// uplink that is left idle gets cheaper, the faster the more of it is idle, until it costs nothing. When it is the limit
+// again, what is measured soon takes the place of what was thought.
 #pragma once
 
 #include <cstdint>
@@ -89,6 +90,7 @@ public:
 private:
     PriceOptions options_;
     double capacity_ = 0;
+    double measured_s_ = 0;  // of the capacity, at most smooth_s; less the longer it only was thought to grow
     double delivered_ = 0;  // bytes/s, smoothed
     double offered_ = 0;    // bytes/s, smoothed, for `used`
     double delay_s_ = 0;
