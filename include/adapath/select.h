@@ -796,19 +796,37 @@ ADP_INLINE adp_u32 adp_select_allowed(const struct adp_select_offer *o)
 	return o->available & ADP_SELECT_BOTH;
 }
 
-/* What a set of renditions is worth, less what it costs. Q16; worths and shares are at most 1, so products fit 33 bits. */
-ADP_INLINE adp_s64 adp_select_value(const adp_s32 *output, const struct adp_select_offer *o, adp_u32 choice)
+/* What each set of renditions is worth, less what it costs, by set. Q16; worths and shares are at most 1, so products fit 33 bits. */
+ADP_INLINE void adp_select_values(const adp_s32 *output, const struct adp_select_offer *o, adp_s64 values[ADP_SELECT_BOTH + 1])
 {
 	adp_s64 late = (adp_s64)adp_min_u64(o->main_late_q16, ADP_Q16_ONE);
 	adp_s64 sub = adp_select_worth(output, ADP_SELECT_SUB);
-	adp_s64 value = 0;
+	adp_s64 sub_cost = adp_select_cost(o->price_q16, o->rate[ADP_SELECT_SUB]);
 
-	if (choice & ADP_SELECT_ONLY_SUB)
-		value = (choice & ADP_SELECT_ONLY_MAIN ? sub * late >> 16 : sub) - adp_select_cost(o->price_q16, o->rate[ADP_SELECT_SUB]);
-	if (choice & ADP_SELECT_ONLY_MAIN)
-		value += (adp_select_worth(output, ADP_SELECT_MAIN) * (ADP_Q16_ONE - late) >> 16) -
-			 adp_select_cost(o->price_q16, o->rate[ADP_SELECT_MAIN]);
-	return value;
+	values[ADP_SELECT_NONE] = 0;
+	values[ADP_SELECT_ONLY_SUB] = sub - sub_cost;
+	values[ADP_SELECT_ONLY_MAIN] = (adp_select_worth(output, ADP_SELECT_MAIN) * (ADP_Q16_ONE - late) >> 16) -
+				       adp_select_cost(o->price_q16, o->rate[ADP_SELECT_MAIN]);
+	values[ADP_SELECT_BOTH] = values[ADP_SELECT_ONLY_MAIN] + (sub * late >> 16) - sub_cost;
+}
+
+/* The share of the rounds in which both are sent instead of `choice`, where that were to lose nothing. Q16, at most 8. */
+ADP_INLINE adp_u32 adp_select_explore_most_q16(const struct adp_select_offer *o, adp_u32 choice)
+{
+	adp_u32 share = o->explore_q16 < ADP_Q16_ONE ? o->explore_q16 : ADP_Q16_ONE;
+
+	if (choice == ADP_SELECT_BOTH || adp_select_allowed(o) != ADP_SELECT_BOTH)
+		return 0;
+	if (choice == ADP_SELECT_ONLY_MAIN)
+		return share * ADP_SELECT_EXPLORE_MAIN;
+	return adp_select_cost(o->price_q16, o->rate[ADP_SELECT_MAIN]) > ADP_SELECT_EXPLORE_COST ? 0 : share;
+}
+
+/* ... where they lose so much against the choice, Q16 */
+ADP_INLINE adp_u32 adp_select_explore_at_q16(adp_u32 most, adp_s64 gap)
+{
+	/* 2^16 * 8 * 2^12 fits */
+	return most * ADP_SELECT_EXPLORE_GAP / (ADP_SELECT_EXPLORE_GAP + (adp_u32)adp_clamp(gap, 0, 4 * ADP_Q16_ONE));
 }
 
 /*
@@ -819,17 +837,11 @@ ADP_INLINE adp_s64 adp_select_value(const adp_s32 *output, const struct adp_sele
  */
 ADP_INLINE adp_u32 adp_select_explore_q16(const adp_s32 *output, const struct adp_select_offer *o, adp_u32 choice)
 {
-	adp_u32 share = o->explore_q16 < ADP_Q16_ONE ? o->explore_q16 : ADP_Q16_ONE;
-	adp_s64 gap;
+	adp_s64 values[ADP_SELECT_BOTH + 1];
 
-	if (choice == ADP_SELECT_BOTH || adp_select_allowed(o) != ADP_SELECT_BOTH)
-		return 0;
-	if (choice == ADP_SELECT_ONLY_MAIN)
-		share *= ADP_SELECT_EXPLORE_MAIN;
-	else if (adp_select_cost(o->price_q16, o->rate[ADP_SELECT_MAIN]) > ADP_SELECT_EXPLORE_COST)
-		return 0;
-	gap = adp_clamp(adp_select_value(output, o, choice) - adp_select_value(output, o, ADP_SELECT_BOTH), 0, 4 * ADP_Q16_ONE);
-	return share * ADP_SELECT_EXPLORE_GAP / (ADP_SELECT_EXPLORE_GAP + (adp_u32)gap); /* 2^16 * 8 * 2^12 fits */
+	adp_select_values(output, o, values);
+	return adp_select_explore_at_q16(adp_select_explore_most_q16(o, choice),
+					 values[choice & ADP_SELECT_BOTH] - values[ADP_SELECT_BOTH]);
 }
 
 /* The choice, and adds to *flags what bent it. Of equals the cheaper one. */
@@ -837,27 +849,28 @@ ADP_INLINE adp_u32 adp_select_choose(const adp_s32 *output, const struct adp_sel
 {
 	adp_u32 choice = ADP_SELECT_NONE;
 	adp_u32 allowed = adp_select_allowed(o);
-	adp_s64 best = 0, value;
+	adp_u32 random = o->random & 0xffff;
+	adp_s64 values[ADP_SELECT_BOTH + 1];
+	adp_s64 best = 0;
+	adp_u32 most;
 
+	adp_select_values(output, o, values);
 	if (!(allowed & ADP_SELECT_ONLY_MAIN) && o->available & ADP_SELECT_ONLY_MAIN)
 		*flags |= ADP_SELECT_LIMITED;
-	if (allowed & ADP_SELECT_ONLY_SUB) {
-		value = adp_select_value(output, o, ADP_SELECT_ONLY_SUB);
-		if (value > best) {
-			best = value;
-			choice = ADP_SELECT_ONLY_SUB;
-		}
+	if (allowed & ADP_SELECT_ONLY_SUB && values[ADP_SELECT_ONLY_SUB] > best) {
+		best = values[ADP_SELECT_ONLY_SUB];
+		choice = ADP_SELECT_ONLY_SUB;
 	}
-	if (allowed & ADP_SELECT_ONLY_MAIN) {
-		value = adp_select_value(output, o, ADP_SELECT_ONLY_MAIN);
-		if (value > best) {
-			best = value;
-			choice = ADP_SELECT_ONLY_MAIN;
-		}
+	if (allowed & ADP_SELECT_ONLY_MAIN && values[ADP_SELECT_ONLY_MAIN] > best) {
+		best = values[ADP_SELECT_ONLY_MAIN];
+		choice = ADP_SELECT_ONLY_MAIN;
 	}
-	if (allowed == ADP_SELECT_BOTH && adp_select_value(output, o, ADP_SELECT_BOTH) > best)
+	if (allowed == ADP_SELECT_BOTH && values[ADP_SELECT_BOTH] > best) {
+		best = values[ADP_SELECT_BOTH];
 		choice = ADP_SELECT_BOTH;
-	if ((o->random & 0xffff) < adp_select_explore_q16(output, o, choice)) {
+	}
+	most = adp_select_explore_most_q16(o, choice);
+	if (random < most && random < adp_select_explore_at_q16(most, best - values[ADP_SELECT_BOTH])) {
 	*flags |= ADP_SELECT_EXPLORED;
 		return ADP_SELECT_BOTH;
 	}

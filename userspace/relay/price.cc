@@ -22,10 +22,9 @@ constexpr double whole_max = 1000;
 constexpr double budget_balance = 1;
 constexpr double budget_spent_s = 10;  // what is saved is spent over some such time
 constexpr double budget_least = 0.5;   // of the budget, where it is overdrawn
-// So much of an uplink's rate is always averaged: acknowledgements come in bunches.
-constexpr double measured_least_s = 0.5;
-// A second that nobody measured takes so much of the weight of what was measured before.
-constexpr double measured_forgets = 0.5;
+// When the uplink is the limit again it is believed to be at most so many times as wide as when it last was: it was
+// only thought to grow, for as long as it had room.
+constexpr double grown_most = 2;
 // Estimates of less are not believed: prices would be infinite.
 constexpr double capacity_min = 1000;
 constexpr double capacity_max = 4e9;
@@ -51,17 +50,13 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
         if (capacity_ > 0) {
             capacity_ = std::max(capacity_ * (1 + options_.growth * dt), delivered_);
         }
-        measured_s_ = std::max(measured_s_ - measured_forgets * dt, 0.0);
     } else if (capacity_ == 0) {
         capacity_ = delivered;
+        measured_ = capacity_;
     } else {
-        // What it was thought to have grown to is a guess, worth the less the longer ago it was measured; in the end
-        // what was delivered lately says more.
-        if (measured_s_ == 0) {
-            capacity_ = std::min(capacity_, std::max(delivered, delivered_));
-        }
-        measured_s_ = std::min(std::max(measured_s_, measured_least_s) + dt, options_.smooth_s);
-        capacity_ += (delivered - capacity_) * (1 - std::exp(-dt / measured_s_));
+        capacity_ = std::min(capacity_, std::max(grown_most * measured_, delivered_));
+        capacity_ += (delivered - capacity_) * weight;
+        measured_ = capacity_;
     }
     offered_ += (offered - offered_) * weight;
     if (capacity_ > 0) {

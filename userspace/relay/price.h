@@ -14,7 +14,7 @@
 //
 // C is what is delivered while the uplink is the limit. While it is not, nobody knows C: it is thought to grow, so an
 // uplink that is left idle gets cheaper, the faster the more of it is idle, until it costs nothing. When it is the limit
-// again, what is measured soon takes the place of what was thought.
+// again, what was only thought counts for little.
 #pragma once
 
 #include <cstdint>
@@ -90,7 +90,7 @@ public:
 private:
     PriceOptions options_;
     double capacity_ = 0;
-    double measured_s_ = 0;  // of the capacity, at most smooth_s; less the longer it only was thought to grow
+    double measured_ = 0;   // what it was when the uplink last was the limit
     double delivered_ = 0;  // bytes/s, smoothed
     double offered_ = 0;    // bytes/s, smoothed, for `used`
     double delay_s_ = 0;

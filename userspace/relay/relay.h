@@ -36,7 +36,7 @@ struct RelayOptions {
     // What all sockets together may hold that is not acknowledged yet: as much as the uplink carries in a round trip
     // and so long, s (and two segments for each sub stream). What waits there can't be dropped when it gets late, and
     // sub can't go before main. 0: no limit. Less than 0.05 leaves too little to delayed acknowledgements.
-    double in_flight_s = 0.15;
+    double in_flight_s = 0.08;
     uint64_t grace_us = 2'000'000;  // for what is queued to go, at the end
 };
 
