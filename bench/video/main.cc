@@ -57,8 +57,10 @@ const std::vector<std::string> policy_names = {
 // The learned one with the bytes that a rival took: measured after it, over the same link from its beginning.
 const std::map<std::string, std::string> budget_of = {{mix_bytes_policy, mix_policy},
                                                       {threshold_bytes_policy, threshold_policy}};
-// Of them, so that its swings do not take it above them.
-constexpr double budget_share = 0.98;
+// A budget is measured until it took nearly what its rival did, and no more: at most so often, whatever F1 it has.
+constexpr unsigned budget_tries = 3;
+constexpr double near_share = 0.975;
+constexpr double aim_share = 0.988;
 
 struct Options {
     std::vector<std::string> traces;
@@ -280,8 +282,9 @@ private:
         return line->at("figures").at("bytes").get<double>() / options_.seconds;
     }
 
+    // `budget`: bytes/s, of those that have one.
     Result<SelectCell> cell_of(const std::string& policy, const arena::SeededTrace& trace, const Trace& link,
-                               const std::vector<MeasuredCamera>& cameras, const arena::ResultFile& results) {
+                               const std::vector<MeasuredCamera>& cameras, double budget) {
         SelectCell cell;
         cell.policy = policy;
         VideoStageOptions& stage = cell.stage;
@@ -348,12 +351,8 @@ private:
             stage.trainer_arguments.insert(stage.trainer_arguments.end(), options_.trainer_arguments.begin(),
                                            options_.trainer_arguments.end());
             stage.daemon_config = options_.daemon_config;
-            if (const auto rival_of = budget_of.find(policy); rival_of != budget_of.end()) {
-                const Result<double> rate = rate_of(rival_of->second, trace, link, cameras.size(), results);
-                if (!rate) {
-                    return rate.error();
-                }
-                const std::string kbps = fmt::format("{:.0f}", *rate * budget_share * 8 / 1000);
+            if (budget > 0) {
+                const std::string kbps = fmt::format("{:.0f}", budget * 8 / 1000);
                 stage.relay_arguments.insert(stage.relay_arguments.end(), {"--budget-kbps", kbps});
                 more = kbps + " kbit/s";
             }
@@ -416,6 +415,15 @@ private:
 
     static std::string key_of(const Json& inputs) { return arena::sha256_text(inputs.dump()).substr(0, 16); }
 
+    // A policy that is to be measured, and under which key.
+    struct Wanted {
+        std::string policy;
+        std::string key;
+        double rivals_rate = 0;  // bytes/s: what it may take; 0: what it likes
+        double budget = 0;
+        unsigned tries = 0;
+    };
+
     Result<size_t> run_group(const arena::SeededTrace& trace, const std::vector<MeasuredCamera>& cameras,
                              const std::vector<std::string>& policies, arena::ResultFile& results,
                              arena::Progress& progress) {
@@ -427,47 +435,70 @@ private:
         if (!link) {
             return link.error();
         }
-        SelectGroup group{.trace = &*link,
-                          .cameras = cameras,
-                          .warm_up_s = warm_up_s,
-                          .seconds = static_cast<double>(options_.seconds),
-                          .cells = {}};
-        std::vector<std::string> keys;
+        std::vector<Wanted> wanted;
         for (const std::string& policy : policies) {
-            const std::string key = key_of(inputs(policy, trace, *link, cameras.size()));
-            if (results.has(key)) {
+            Wanted one{.policy = policy, .key = key_of(inputs(policy, trace, *link, cameras.size()))};
+            if (results.has(one.key)) {
                 continue;
             }
-            Result<SelectCell> cell = cell_of(policy, trace, *link, cameras, results);
-            if (!cell) {
-                return cell.error();
+            if (const auto rival = budget_of.find(policy); rival != budget_of.end()) {
+                const Result<double> rate = rate_of(rival->second, trace, *link, cameras.size(), results);
+                if (!rate) {
+                    return rate.error();
+                }
+                one.rivals_rate = *rate;
+                one.budget = *rate * aim_share;
             }
-            group.cells.push_back(std::move(*cell));
-            keys.push_back(key);
-        }
-        if (group.cells.empty()) {
-            return size_t{0};
-        }
-        Result<std::vector<CellOutcome>> outcomes =
-            run_select_group(group, stop_, [&](double second, double all) { progress.at(second, all); });
-        if (!outcomes) {
-            return outcomes.error();
+            wanted.push_back(std::move(one));
         }
         size_t failed = 0;
-        for (size_t i = 0; i < outcomes->size(); i++) {
-            const CellOutcome& outcome = (*outcomes)[i];
-            if (!outcome.error.empty()) {
-                progress.say(fmt::format("video-bench: {}: {}", group.cells[i].policy, outcome.error));
-                failed++;
-                continue;
+        while (!wanted.empty() && !stop_.requested()) {
+            SelectGroup group{.trace = &*link,
+                              .cameras = cameras,
+                              .warm_up_s = warm_up_s,
+                              .seconds = static_cast<double>(options_.seconds),
+                              .cells = {}};
+            for (const Wanted& one : wanted) {
+                Result<SelectCell> cell = cell_of(one.policy, trace, *link, cameras, one.budget);
+                if (!cell) {
+                    return cell.error();
+                }
+                group.cells.push_back(std::move(*cell));
             }
-            Json line{{"key", keys[i]},
-                      {"inputs", group.cells[i].inputs},
-                      {"figures", outcome.figures},
-                      {"series", outcome.series}};
-            if (Status written = results.append(line); !written) {
-                return written.error();
+            Result<std::vector<CellOutcome>> outcomes =
+                run_select_group(group, stop_, [&](double second, double all) { progress.at(second, all); });
+            if (!outcomes) {
+                return outcomes.error();
             }
+            std::vector<Wanted> again;
+            for (size_t i = 0; i < outcomes->size(); i++) {
+                const CellOutcome& outcome = (*outcomes)[i];
+                Wanted& one = wanted[i];
+                if (!outcome.error.empty()) {
+                    progress.say(fmt::format("video-bench: {}: {}", one.policy, outcome.error));
+                    failed++;
+                    continue;
+                }
+                // A budget is a mean over more than what is scored: what the warm-up had no room for is spent in it.
+                const double took = outcome.figures["bytes"].get<double>() / options_.seconds;
+                const double share = one.rivals_rate > 0 ? took / one.rivals_rate : 1;
+                if ((share > 1 || share < near_share) && ++one.tries < budget_tries) {
+                    one.budget *= aim_share / share;
+                    progress.say(
+                        fmt::format("video-bench: {} took {:.1f} % of its rival's bytes: again, with {:.0f} kbit/s",
+                                    one.policy, 100 * share, one.budget * 8 / 1000));
+                    again.push_back(std::move(one));
+                    continue;
+                }
+                Json line{{"key", one.key},
+                          {"inputs", group.cells[i].inputs},
+                          {"figures", outcome.figures},
+                          {"series", outcome.series}};
+                if (Status written = results.append(line); !written) {
+                    return written.error();
+                }
+            }
+            wanted = std::move(again);
         }
         return failed;
     }

@@ -19,7 +19,7 @@ adp_cc_sample example() {
     sample.time_us = 123456789;
     sample.flow = 77;
     sample.rate = 2000000;
-    sample.interval = {100000, 80000, 40000, 110, 100, 0, 2000000, 1000, 0};
+    sample.interval = {100000, 80000, 40000, 110, 100, 0, 2000000, 1000, 0, 0, 0};
     sample.seq = 5;
     sample.generation = 9;
     sample.slot = 3;
