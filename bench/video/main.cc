@@ -59,8 +59,8 @@ const std::map<std::string, std::string> budget_of = {{mix_bytes_policy, mix_pol
                                                       {threshold_bytes_policy, threshold_policy}};
 // A budget is measured until it took nearly what its rival did, and no more: at most so often, whatever F1 it has.
 constexpr unsigned budget_tries = 3;
-constexpr double near_share = 0.975;
-constexpr double aim_share = 0.988;
+constexpr double near_share = 0.94;
+constexpr double aim_share = 0.97;
 
 struct Options {
     std::vector<std::string> traces;
