@@ -193,8 +193,8 @@ TEST_F(ArenaOnKernel, ALinkThatChangesTwiceIsMeasuredByRewards) {
             }
             return total / static_cast<double>(to - from);
         };
-        // Bursts make every policy earn less, and it comes back with the link. Usually by 1 to 2; one that learns may be
-        // in the turn of a setting that earns little.
+        // Bursts make every policy earn less, and it comes back with the link. Usually by 1 to 2; one that learns may
+        // be in the turn of a setting that earns little.
         EXPECT_GT(mean(3, 8), mean(10, 16));
         EXPECT_GT(mean(18, 24), mean(10, 16));
     }
