@@ -13,8 +13,8 @@
 // not cost seconds of sub streams after it.
 //
 // C is what is delivered while the uplink is the limit. While it is not, nobody knows C: it is thought to grow, so an
-// uplink that is left idle gets cheaper, the faster the more of it is idle, until it costs nothing. When it is the limit
-// again, what was only thought counts for little.
+// uplink that is left idle gets cheaper, the faster the more of it is idle, until it costs nothing. When it is the
+// limit again, what was only thought counts for little.
 #pragma once
 
 #include <cstdint>
