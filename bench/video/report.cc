@@ -20,7 +20,7 @@ double figure_of(const Json& cell, const char* name) { return cell.at("figures")
 std::string policy_of(const Json& cell) { return cell.at("inputs").value("policy", ""); }
 
 std::string css_of(const std::string& policy) {
-    for (const char* known : {"learned", "always-sub", "always-main", "fixed-mix", "threshold"}) {
+    for (const char* known : {learned_policy, sub_policy, "always-main", mix_policy, threshold_policy}) {
         if (policy == known) {
             return known;
         }

@@ -198,6 +198,17 @@ TEST(Choice, TheSubStreamInsuresWhatMayComeTooLate) {
     EXPECT_EQ(choose(0.18, 0.25), ADP_SELECT_ONLY_MAIN);
 }
 
+// What each set is worth less what it costs, in real numbers.
+std::array<double, 4> real_values(const Outputs& outputs, const adp_select_offer& offer) {
+    const double sub = outputs[ADP_SELECT_OUT_SUB] / 65536.0;
+    const double main = std::clamp(sub + outputs[ADP_SELECT_OUT_GAIN] / 65536.0, 0.0, 1.0);
+    const double late = std::min(offer.main_late_q16 / 65536.0, 1.0);
+    const double price = offer.price_q16 / 65536.0 / (1 << 20);
+    return {0, sub - price * offer.rate[ADP_SELECT_SUB], main * (1 - late) - price * offer.rate[ADP_SELECT_MAIN],
+            main * (1 - late) + sub * late -
+                price * (double{1} * offer.rate[ADP_SELECT_SUB] + offer.rate[ADP_SELECT_MAIN])};
+}
+
 // Of all four sets the best, as real numbers say.
 TEST(Choice, IsTheBestOfAllSets) {
     std::mt19937_64 random(23);
@@ -211,14 +222,7 @@ TEST(Choice, IsTheBestOfAllSets) {
         offer.main_late_q16 = random() % 4 == 0 ? static_cast<uint32_t>(random()) : random() % (ADP_Q16_ONE / 2);
         const Outputs outputs{static_cast<int32_t>(random() % ADP_Q16_ONE),
                               static_cast<int32_t>(random() % ADP_Q16_ONE) - ADP_Q16_ONE / 4};
-        const double sub = outputs[ADP_SELECT_OUT_SUB] / 65536.0;
-        const double main = std::clamp(sub + outputs[ADP_SELECT_OUT_GAIN] / 65536.0, 0.0, 1.0);
-        const double late = std::min(offer.main_late_q16 / 65536.0, 1.0);
-        const double price = offer.price_q16 / 65536.0 / (1 << 20);
-        const std::array<double, 4> value = {
-            0, sub - price * offer.rate[ADP_SELECT_SUB], main * (1 - late) - price * offer.rate[ADP_SELECT_MAIN],
-            main * (1 - late) + sub * late -
-                price * (double{1} * offer.rate[ADP_SELECT_SUB] + offer.rate[ADP_SELECT_MAIN])};
+        const std::array<double, 4> value = real_values(outputs, offer);
         uint32_t flags = 0;
         const uint32_t choice = adp_select_choose(outputs.data(), &offer, &flags);
         ASSERT_EQ(choice & ~offer.available, 0U);
@@ -286,15 +290,9 @@ TEST(Choice, ExploresByWhatItCosts) {
                 EXPECT_FALSE(explored);
                 continue;
             }
-            const double price = offer.price_q16 / 65536.0 / (1 << 20);
-            const double late = offer.main_late_q16 / 65536.0;
-            const double of_sub = outputs[0] / 65536.0, of_main = std::min(1.0, of_sub + outputs[1] / 65536.0);
-            const double sub_cost = price * offer.rate[ADP_SELECT_SUB], main_cost = price * offer.rate[ADP_SELECT_MAIN];
-            const double both = (1 - late) * of_main + late * of_sub - main_cost - sub_cost;
-            const double value = without == ADP_SELECT_ONLY_MAIN  ? (1 - late) * of_main - main_cost
-                                 : without == ADP_SELECT_ONLY_SUB ? of_sub - sub_cost
-                                                                  : 0;
-            const double gap = value - both;
+            const std::array<double, 4> value = real_values(outputs, offer);
+            const double gap = value[without] - value[ADP_SELECT_BOTH];
+            const double main_cost = offer.price_q16 / 65536.0 / (1 << 20) * offer.rate[ADP_SELECT_MAIN];
             if (without != ADP_SELECT_ONLY_MAIN && main_cost > 1) {
                 dear++;
                 EXPECT_FALSE(explored);
