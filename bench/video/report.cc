@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "bench/video/report_page.h"
 #include "userspace/harness/chart.h"
@@ -91,6 +92,35 @@ std::string verdict_list(const std::vector<Comparison>& comparisons) {
                          cameras));
     }
     return out + "</ul>";
+}
+
+std::string title_of(const Comparison& c) {
+    return fmt::format("{}, {} cameras{}", c.trace, c.cameras,
+                       c.seeds > 1   ? fmt::format(", mean of {} seeds", c.seeds)
+                       : c.seed == 1 ? ""
+                                     : fmt::format(", seed {}", c.seed));
+}
+
+// The policy's cell with the figures' means over all of `seeds`; nothing where one of them does not have it.
+std::optional<Json> mean_cell(const std::vector<const Comparison*>& seeds, const std::string& policy) {
+    Json mean;
+    for (const Comparison* c : seeds) {
+        const Json* cell = c->of(policy);
+        if (cell == nullptr) {
+            return std::nullopt;
+        }
+        if (mean.is_null()) {
+            mean = {{"inputs", cell->at("inputs")}, {"figures", Json::object()}, {"series", Json::object()}};
+        }
+        for (const auto& [name, value] : cell->at("figures").items()) {
+            if (value.is_number()) {
+                Json& sum = mean["figures"][name];
+                sum =
+                    (sum.is_null() ? 0.0 : sum.get<double>()) + value.get<double>() / static_cast<double>(seeds.size());
+            }
+        }
+    }
+    return mean;
 }
 
 std::string table_of(const Comparison& c) {
@@ -206,8 +236,10 @@ std::vector<Comparison> compare(const std::vector<Json>& results) {
         };
         auto found = std::ranges::find_if(comparisons, same);
         if (found == comparisons.end()) {
-            comparisons.push_back(
-                {inputs.value("trace", ""), inputs.value("cameras", 0U), inputs.value("seed", uint64_t{1}), {}});
+            comparisons.push_back({.trace = inputs.value("trace", ""),
+                                   .cameras = inputs.value("cameras", 0U),
+                                   .seed = inputs.value("seed", uint64_t{1}),
+                                   .cells = {}});
             found = std::prev(comparisons.end());
         }
         const auto before = std::ranges::find(found->cells, policy_of(row), policy_of);
@@ -220,18 +252,54 @@ std::vector<Comparison> compare(const std::vector<Json>& results) {
     return comparisons;
 }
 
+std::vector<Comparison> over_seeds(const std::vector<Comparison>& comparisons) {
+    std::vector<Comparison> means;
+    std::vector<std::vector<const Comparison*>> seeds;  // of each mean
+    for (const Comparison& c : comparisons) {
+        const auto found = std::ranges::find_if(
+            means, [&](const Comparison& mean) { return mean.trace == c.trace && mean.cameras == c.cameras; });
+        if (found == means.end()) {
+            means.push_back(c);
+            seeds.push_back({&c});
+        } else {
+            seeds[static_cast<size_t>(found - means.begin())].push_back(&c);
+        }
+    }
+    for (size_t i = 0; i < means.size(); i++) {
+        Comparison& mean = means[i];
+        if (seeds[i].size() == 1) {
+            continue;
+        }
+        const std::vector<Json> first = std::move(mean.cells);
+        mean.cells.clear();
+        mean.seeds = static_cast<unsigned>(seeds[i].size());
+        for (const Json& cell : first) {
+            if (std::optional<Json> of_all = mean_cell(seeds[i], policy_of(cell))) {
+                mean.cells.push_back(std::move(*of_all));
+            }
+        }
+    }
+    return means;
+}
+
 std::string to_html(const std::vector<Comparison>& comparisons, const std::string& more_sections) {
-    bool good = !comparisons.empty();
-    for (const unsigned cameras : camera_counts(comparisons)) {
-        const Verdicts v = verdicts_of(comparisons, cameras);
+    const std::vector<Comparison> means = over_seeds(comparisons);
+    bool good = !means.empty();
+    for (const unsigned cameras : camera_counts(means)) {
+        const Verdicts v = verdicts_of(means, cameras);
         good = good && enough(v.above, v.of);
     }
     std::string sections =
-        fmt::format("<h2>What was asked</h2>\n<section class='panel'>{}</section>\n", verdict_list(comparisons));
+        fmt::format("<h2>What was asked</h2>\n<section class='panel'>{}</section>\n", verdict_list(means));
+    for (const Comparison& c : means) {
+        if (c.seeds > 1) {
+            sections += fmt::format("<h2>{}</h2>\n<section class='panel'>{}</section>\n", escape_html(title_of(c)),
+                                    table_of(c));
+        }
+    }
     size_t number = 0;
     for (const Comparison& c : comparisons) {
-        sections += fmt::format("<h2>{}, {} cameras{}</h2>\n<section class='panel'>{}{}</section>\n",
-                                escape_html(c.trace), c.cameras, c.seed == 1 ? "" : fmt::format(", seed {}", c.seed),
+        sections += fmt::format("<h2>{}</h2>\n<section class='panel'>{}{}</section>\n", escape_html(title_of(c)),
                                 table_of(c), chart_of(c, fmt::format("f1-{}", number++)));
     }
     std::string facts;
@@ -249,11 +317,11 @@ std::string to_html(const std::vector<Comparison>& comparisons, const std::strin
 }
 
 std::string to_table(const std::vector<Comparison>& comparisons) {
+    const std::vector<Comparison> means = over_seeds(comparisons);
     std::string out;
-    for (const Comparison& c : comparisons) {
-        out += fmt::format("{}, {} cameras{}\n{:<15} {:>8} {:>8} {:>8} {:>9} {:>9} {:>6} {:>6} {:>6}\n", c.trace,
-                           c.cameras, c.seed == 1 ? "" : fmt::format(", seed {}", c.seed), "policy", "mean F1",
-                           "pooled", "least", "MB", "of link", "main", "sub", "late");
+    const auto add = [&](const Comparison& c) {
+        out += fmt::format("{}\n{:<15} {:>8} {:>8} {:>8} {:>9} {:>9} {:>6} {:>6} {:>6}\n", title_of(c), "policy",
+                           "mean F1", "pooled", "least", "MB", "of link", "main", "sub", "late");
         for (const Json& cell : c.cells) {
             out += fmt::format(
                 "{:<15} {:>8.3f} {:>8.3f} {:>8.3f} {:>9.2f} {:>7.0f} % {:>4.0f} % {:>4.0f} % {:>4.0f} %\n",
@@ -262,9 +330,15 @@ std::string to_table(const std::vector<Comparison>& comparisons) {
                 100 * share_of_pictures(cell, "by_sub"), 100 * share_of_pictures(cell, "late"));
         }
         out += "\n";
+    };
+    std::ranges::for_each(comparisons, add);
+    for (const Comparison& c : means) {
+        if (c.seeds > 1) {
+            add(c);
+        }
     }
-    for (const unsigned cameras : camera_counts(comparisons)) {
-        const Verdicts v = verdicts_of(comparisons, cameras);
+    for (const unsigned cameras : camera_counts(means)) {
+        const Verdicts v = verdicts_of(means, cameras);
         if (v.of > 0) {
             out += fmt::format(
                 "{} cameras: mean F1 above every rival's on {} of {} traces, on {} above each that sends main at no "

@@ -35,6 +35,7 @@ struct Comparison {
     std::string trace;
     unsigned cameras = 0;
     uint64_t seed = 1;
+    unsigned seeds = 1;       // of how many the figures are the mean
     std::vector<Json> cells;  // in the order of the results
 
     [[nodiscard]] const Json* of(const std::string& policy) const;
@@ -48,6 +49,12 @@ struct Comparison {
 // The newest result of each cell, grouped.
 [[nodiscard]] std::vector<Comparison> compare(const std::vector<Json>& results);
 
+// One comparison for each trace and number of cameras: figures are means over its seeds, since a single run's luck is
+// some 0.01 of F1. A policy that was not measured with each of them is left out; curves are gone where there are
+// several.
+[[nodiscard]] std::vector<Comparison> over_seeds(const std::vector<Comparison>& comparisons);
+
+// Verdicts are over the means of seeds.
 [[nodiscard]] std::string to_html(const std::vector<Comparison>& comparisons, const std::string& more_sections = {});
 // For a terminal.
 [[nodiscard]] std::string to_table(const std::vector<Comparison>& comparisons);

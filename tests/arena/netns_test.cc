@@ -156,6 +156,29 @@ TEST_F(ArenaOnKernel, ASecondRunMeasuresOnlyWhatIsMissing) {
     EXPECT_TRUE(std::filesystem::exists(directory_ + "/summary.json"));
 }
 
+TEST_F(ArenaOnKernel, SeveralFlowsOfAPolicyShareItsLink) {
+    ASSERT_EQ(arena({"--traffic", "bulk", "--generate", "6", "--bulk-flows", "3", "--policy", "cubic", "--policy",
+                     "bbr", "--seconds", "5"}),
+              0);
+    auto lines = read_results(results_path(directory_));
+    ASSERT_TRUE(lines.ok());
+    ASSERT_EQ(lines->size(), 2U);
+    for (const Json& line : *lines) {
+        const Json& figures = line["figures"];
+        SCOPED_TRACE(figures.dump());
+        EXPECT_EQ(line["inputs"]["bulk_flows"], 3);
+        const Json& received = line["series"]["received_bytes"];
+        ASSERT_EQ(received.size(), 3U);
+        uint64_t all = 0;
+        for (const Json& flow : received) {
+            EXPECT_GT(sum(flow), 0U);
+            all += sum(flow);
+        }
+        EXPECT_EQ(all, figures["received_bytes"].get<uint64_t>());
+        EXPECT_GT(figures["jain"].get<double>(), 1.0 / 3);
+    }
+}
+
 TEST_F(ArenaOnKernel, TwoFlowsShareALinkAndTheSecondComesLater) {
     ASSERT_EQ(arena({"--traffic", "fairness", "--pair", "cubic+bbr", "--seconds", "6", "--second-after", "3"}), 0);
     auto lines = read_results(results_path(directory_));

@@ -36,6 +36,7 @@ TEST(Key, ChangesWithEveryInputAndWithNothingElse) {
         [](CellInputs& i) { i.busy = 5; },
         [](CellInputs& i) { i.daemon_stops_s = 20; },
         [](CellInputs& i) { i.daemon_stops_s = 2; },
+        [](CellInputs& i) { i.bulk_flows = 4; },
         [](CellInputs& i) { i.traffic = Traffic::crowd; },
     };
     std::set<std::string> keys = {cell_key(inputs)};
@@ -49,7 +50,7 @@ TEST(Key, ChangesWithEveryInputAndWithNothingElse) {
     crowd.crowd_flows = 100;
     EXPECT_TRUE(keys.insert(cell_key(crowd)).second);
     // What was measured before there was any of these is still known.
-    for (const char* later : {"busy", "daemon_stops_s", "crowd_flows"}) {
+    for (const char* later : {"busy", "daemon_stops_s", "crowd_flows", "bulk_flows"}) {
         EXPECT_FALSE(inputs_json(inputs).contains(later)) << later;
     }
     CellInputs video = inputs;

@@ -80,6 +80,24 @@ TEST(Gaps, RecoveryFromTheBadSnapshotIsNotTheNormalSpread) {
     EXPECT_EQ(gaps.away.max, 50);
 }
 
+TEST(Gaps, AnOutageOfTheUplinkIsNotTheSwitchs) {
+    Recording r;
+    r.samples = {decision(1, 0, 1'000'000, 1), decision(1, 1, 2'000'000, 2), decision(1, 2, 2'080'000, 2)};
+    r.switches = {synthetic_switch(1'500'000, SwitchKind::parameter, 1, 2, "")};
+    // Nothing from 0.95 to 1.9 s; the line before the first is unknown, and that of 2 s had room.
+    r.link = {{950'000, 0, 0, 0, 0}, {1'500'000, 0, 0, 9, 0}, {1'900'000, 0, 0, 9, 0}, {2'000'000, 90, 0, 9, 0}};
+    Gaps gaps = decision_gaps(r);
+    EXPECT_EQ(gaps.all.max, 1000);
+    EXPECT_EQ(gaps.at_switch.max, 100);
+    EXPECT_EQ(gaps.away.max, 80);
+    // A link that had room all the time, and delivered nothing: that would be ours.
+    for (LinkPoint& point : r.link) {
+        point.capacity_bytes = 90;
+    }
+    gaps = decision_gaps(r);
+    EXPECT_EQ(gaps.at_switch.max, 1000);
+}
+
 TEST(Gaps, GenerationChangeCountsWhereTheEventIsMissing) {
     Recording r;
     r.samples = {decision(1, 0, 10000, 1), decision(1, 1, 60000, 2)};

@@ -54,6 +54,33 @@ TEST(VideoReport, TheNewestResultOfACellCounts) {
     EXPECT_FALSE(comparisons[1].above_all()) << "nothing to be above";
 }
 
+TEST(VideoReport, SeveralSeedsAreJudgedByTheirMeans) {
+    const auto with_seed = [](uint64_t seed, const std::string& policy, double f1, double bytes) {
+        Json row = cell("a", 4, policy, f1, bytes);
+        row["inputs"]["seed"] = seed;
+        return row;
+    };
+    // Behind with one seed, by less than it is ahead with the other; the bytes likewise.
+    std::vector<Json> rows = {with_seed(1, "learned", 0.70, 6e6), with_seed(1, "fixed-mix", 0.72, 5e6),
+                              with_seed(2, "learned", 0.80, 4e6), with_seed(2, "fixed-mix", 0.76, 5e6),
+                              with_seed(1, "threshold", 0.9, 5e6)};
+    const std::vector<Comparison> apart = compare(rows);
+    ASSERT_EQ(apart.size(), 2U);
+    EXPECT_FALSE(apart[0].above_all());
+    std::vector<Comparison> means = over_seeds(apart);
+    ASSERT_EQ(means.size(), 1U);
+    EXPECT_EQ(means[0].seeds, 2U);
+    EXPECT_EQ(means[0].of("threshold"), nullptr) << "of one seed only";
+    EXPECT_DOUBLE_EQ(means[0].of("learned")->at("figures").at("f1"), 0.75);
+    EXPECT_DOUBLE_EQ(means[0].of("learned")->at("figures").at("bytes"), 5e6);
+    EXPECT_TRUE(means[0].above_all() && means[0].above_at_its_bytes());
+    EXPECT_NE(to_table(apart).find("above every rival's on 1 of 1 traces"), std::string::npos) << to_table(apart);
+    EXPECT_EQ(testing::unbalanced(to_html(apart)), "");
+    rows.push_back(with_seed(2, "threshold", 0.61, 5e6));
+    means = over_seeds(compare(rows));
+    EXPECT_FALSE(means[0].above_all()) << "0.755 in the mean";
+}
+
 TEST(VideoReport, CellsThatFailedAreLeftOut) {
     Json failed = cell("a", 4, "learned", 0, 0);
     failed["error"] = "the relay died";

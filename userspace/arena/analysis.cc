@@ -36,7 +36,7 @@ Json settings_of(const Json& line) {
     Json settings = Json::object();
     for (const char* key :
          {"measurement", "seconds", "delay_ms", "queue_ms", "down_mbit", "loss", "second_flow_after_s", "video",
-          "regimes", "kernel", "crowd_flows", "busy", "daemon_stops_s"}) {
+          "regimes", "kernel", "crowd_flows", "busy", "daemon_stops_s", "bulk_flows"}) {
         if (line["inputs"].contains(key)) {
             settings[key] = line["inputs"][key];
         }

@@ -233,6 +233,7 @@ Group Arena::make_group(Traffic traffic, const SeededTrace& trace) {
         cell.inputs.busy = options_.busy;
         if (traffic == Traffic::bulk) {
             cell.inputs.daemon_stops_s = options_.daemon_stops_s;
+            cell.inputs.bulk_flows = options_.bulk_flows;
         }
         if (traffic == Traffic::crowd) {
             cell.inputs.crowd_flows = options_.crowd.flows;

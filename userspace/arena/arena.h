@@ -24,6 +24,7 @@ struct Options {
     CrowdSettings crowd;
     std::vector<double> crowd_mbit = {200};    // constant links
     unsigned busy = 0;                         // threads that compute all the while
+    unsigned bulk_flows = 1;                   // bulk: so many flows of a policy share its link
     unsigned daemon_stops_s = 0;               // bulk: for so long the policies' daemons stand still
     std::vector<double> fairness_mbit = {12};  // constant links
     std::vector<std::string> fairness_traces;

@@ -97,6 +97,7 @@ struct CellInputs {
     std::optional<VideoSettings> video;
     std::optional<RegimeSettings> regimes;
     unsigned crowd_flows = 0;  // crowd
+    unsigned bulk_flows = 1;   // that share the link, as a gateway's cameras do; bulk
     // Threads of normal priority that compute all the while, beside the policies' daemons.
     unsigned busy = 0;
     // For so long the policies' daemons stand still, beginning after a third of the time; bulk. 0 = they do not.

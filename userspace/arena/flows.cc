@@ -1,5 +1,5 @@
-// Cells whose traffic is TCP flows with as much to send as they get through: one (bulk), two (fairness) or more
-// (regimes, crowd).
+// Cells whose traffic is TCP flows with as much to send as they get through: one or a few (bulk), two (fairness) or
+// more (regimes, crowd).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -21,12 +21,15 @@ constexpr auto tick = std::chrono::milliseconds(100);
 constexpr double patience_s = 20;
 
 size_t flows_of(const GroupCell& cell) {
-    return cell.inputs.regimes ? cell.inputs.regimes->flows : cell.policies.size();
+    const CellInputs& inputs = cell.inputs;
+    return inputs.regimes                    ? inputs.regimes->flows
+           : inputs.traffic == Traffic::bulk ? inputs.bulk_flows
+                                             : cell.policies.size();
 }
 
 Status start_flow(Running& running, size_t index, const GroupSettings& settings) {
     TcpFlowOptions options;
-    // Regimes: many flows of one policy.
+    // Regimes and bulk: many flows of one policy.
     const std::vector<Policy*>& policies = running.cell->policies;
     options.congestion_control = policies[std::min(index, policies.size() - 1)]->congestion_control();
     options.from = &running.uplink->gateway();
@@ -149,7 +152,7 @@ CellOutcome outcome_of(Running& running, const Group& group) {
                              {"retransmitted_bytes", state.retransmitted_bytes},
                              {"min_rtt_ms", state.min_rtt_us / 1000.0}});
         }
-        if (inputs.traffic == Traffic::fairness) {
+        if (inputs.traffic == Traffic::fairness || inputs.bulk_flows > 1) {
             outcome.figures["jain"] = rounded_jain({received.begin(), received.end()});
         }
         if (running.crowd) {
@@ -183,6 +186,8 @@ Result<std::vector<CellOutcome>> run_flows(const Group& group, const GroupSettin
     start_links(cells);
     if (group.traffic == Traffic::regimes) {
         watch_rewards(cells, start_ns);
+    }
+    if (group.traffic == Traffic::regimes || group.traffic == Traffic::bulk) {
         for (size_t index = 1; index < flows_of(group.cells.front()); index++) {
             start_flows(cells, index, settings);
         }

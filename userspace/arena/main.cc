@@ -149,6 +149,10 @@ void add_link_options(CLI::App& app, Options& options) {
            "Bulk: after a third of the time the policies' daemons stand still for so many seconds, as one that hangs")
         ->capture_default_str()
         ->check(CLI::Range(0, 3600));
+    app.add_option("--bulk-flows", options.bulk_flows,
+                   "Bulk: so many flows of a policy share its link, as a gateway's cameras do")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 64));
     app.add_option("--clip", options.video.clip,
                    "Video that the camera plays (default: the one that 'make deps' fetched, out/cache/clip/vtest.avi)");
     app.add_option("--size", options.video.size, "Its WIDTHxHEIGHT in pixels, even")->capture_default_str();

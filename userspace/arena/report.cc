@@ -787,6 +787,9 @@ std::string facts(const Analysis& analysis) {
     if (inputs.value("busy", 0) > 0) {
         out += fmt::format(" · <b>busy</b> {} threads of other work", inputs.value("busy", 0));
     }
+    if (inputs.value("bulk_flows", 1) > 1) {
+        out += fmt::format(" · <b>flows</b> {} on each link", inputs.value("bulk_flows", 1));
+    }
     if (inputs.value("daemon_stops_s", 0) > 0) {
         out += fmt::format(" · <b>daemons stand still</b> for {} s", inputs.value("daemon_stops_s", 0));
     }

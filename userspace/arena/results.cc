@@ -63,6 +63,9 @@ Json inputs_json(const CellInputs& inputs) {
     if (inputs.daemon_stops_s > 0) {
         json["daemon_stops_s"] = inputs.daemon_stops_s;
     }
+    if (inputs.bulk_flows > 1) {
+        json["bulk_flows"] = inputs.bulk_flows;
+    }
     return json;
 }
 

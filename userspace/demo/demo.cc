@@ -393,7 +393,7 @@ Status Demo::start_link() {
                                      "--queue-ms",
                                      fmt::format("{}", options_.queue_ms),
                                      "--stats-interval",
-                                     "0.25",
+                                     "0.05",  // an outage is told to 0.1 s: short against the gaps it makes
                                      "--seed",
                                      fmt::format("{}", options_.seed)};
     if (options_.trace.empty()) {

@@ -414,7 +414,7 @@ std::string figures(const Recording& r, const Summary& s) {
     row("Gap between decisions of a flow",
         fmt::format(
             "away from switches p50 {:.1f}, p99 {:.1f}, max {:.1f} ms; with a switch in it p50 {:.1f}, max {:.1f} ms; "
-            "under the bad snapshot max {:.1f} ms",
+            "under the bad snapshot max {:.1f} ms; the uplink's outages taken out",
             s.gaps.away.p50, s.gaps.away.p99, s.gaps.away.max, s.gaps.at_switch.p50, s.gaps.at_switch.max,
             s.gaps.under_bad.max));
     row("Daemon", fmt::format("{:.1f} MB resident", static_cast<double>(r.counters.resident_bytes) / 1e6));

@@ -20,7 +20,8 @@ struct Spread {
 };
 [[nodiscard]] Spread spread_of(const std::vector<double>& values);
 
-// Time between consecutive decisions of a flow, milliseconds.
+// Time between consecutive decisions of a flow, milliseconds. But for `all`, without the time in which the uplink had
+// no room for a single packet (where the recording has the link).
 struct Gaps {
     Spread all;
     Spread away;       // no switch within
