@@ -124,28 +124,6 @@ TEST_F(Select, EveryDecisionIsTheInterpretersOwn) {
     EXPECT_EQ(stats.samples_lost, 0U);
 }
 
-TEST_F(Select, ExploringSendsBoth) {
-    add_cameras(1);
-    open();
-    // Nothing is worth anything, and bytes cost nothing: both lose nothing, and pass as often as they may.
-    Snapshot snapshot = freeze(constant_model(-0.5F, -0.5F));
-    snapshot.explore = 1;
-    activate(snapshot);
-    LiveCameras cameras(1, 20ms, 6, 3);
-    cameras.run_for(600ms, through());
-    const size_t main = cameras.passed(0, ADP_SELECT_MAIN);
-    cameras.run_for(960ms, through());
-    EXPECT_GE(cameras.passed(0, ADP_SELECT_MAIN), main + 7);
-    ASSERT_TRUE(backend_.installer->set_explore(backend_.installer->active_slot(), 0).ok());
-    cameras.run_for(240ms, through());
-    const size_t after = cameras.passed(0, ADP_SELECT_MAIN);
-    cameras.run_for(480ms, through());
-    EXPECT_EQ(cameras.passed(0, ADP_SELECT_MAIN), after);
-    collect();
-    EXPECT_EQ(cameras.halves(), 0U);
-    EXPECT_EQ(unexplained_, 0U);
-}
-
 // Snapshots change as fast as they can while cameras send: no chunk is halved, no decision torn.
 TEST_F(Select, SwitchesUnderTrafficTearNothing) {
     const uint32_t count = 48;

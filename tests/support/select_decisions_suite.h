@@ -78,6 +78,38 @@ TEST_F(ADAPATH_SELECT_SUITE, FeedbackAndExplorationReachTheDecisions) {
     EXPECT_EQ(unexplained_, 0U);
 }
 
+TEST_F(ADAPATH_SELECT_SUITE, ExploringSendsBoth) {
+    options_.cameras = {camera_of(0)};
+    open();
+    // Nothing is worth anything, and bytes cost nothing: both lose nothing, and pass as often as they may.
+    Snapshot snapshot = freeze(constant_model(-0.5F, -0.5F));
+    snapshot.explore = 1;
+    activate(snapshot);
+    LiveCameras cameras(1, 20ms, 6, 3);
+    const auto passed = [&](uint32_t rendition) { return state(0).streams[rendition].passed; };
+    cameras.run_for(600ms, through());
+    const uint64_t sub = passed(ADP_SELECT_SUB);
+    const uint64_t main = passed(ADP_SELECT_MAIN);
+    cameras.run_for(960ms, through());
+    EXPECT_GT(passed(ADP_SELECT_SUB), sub + 30);
+    EXPECT_GT(passed(ADP_SELECT_MAIN), main + 30);
+    ASSERT_TRUE(backend_.installer->set_explore(backend_.installer->active_slot(), 0).ok());
+    cameras.run_for(240ms, through());
+    const uint64_t after = passed(ADP_SELECT_SUB) + passed(ADP_SELECT_MAIN);
+    cameras.run_for(480ms, through());
+    EXPECT_EQ(passed(ADP_SELECT_SUB) + passed(ADP_SELECT_MAIN), after) << "nothing is worth anything";
+    collect();
+    size_t explored = 0;
+    for (const adp_select_sample& s : samples_) {
+        if ((s.flags & ADP_SELECT_EXPLORED) != 0) {
+            EXPECT_EQ(s.choice, ADP_SELECT_BOTH);
+            explored++;
+        }
+    }
+    EXPECT_GT(explored, 5U);
+    EXPECT_EQ(unexplained_, 0U);
+}
+
 // As many as there can be, of both families; then every other one goes, and the rest is still found.
 TEST_F(ADAPATH_SELECT_SUITE, TheMostCamerasAreFound) {
     std::vector<SelectCamera> all;
