@@ -175,6 +175,12 @@ Status evaluate(const SelectGroup& group, Running& running, const pb::StatusRepl
                            {"unexplained", proof->unexplained},
                            {"gaps", proof->gaps},
                            {"generations", proof->generations}};
+    if (proof->unexplained > 0 || proof->gaps > 0) {
+        return Error{fmt::format("{} decisions are unexplained, {} are missing", proof->unexplained, proof->gaps)};
+    }
+    if (running.cell->switch_every_s > 0 && running.switches == 0) {
+        return Error{"no switch happened"};
+    }
     return {};
 }
 

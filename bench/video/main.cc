@@ -46,8 +46,9 @@ constexpr int exit_interrupted = 130;
 
 // Counted up when figures are measured in another way.
 // 2: the relay sends by what main streams gain, and limits what is in flight. 3: F1 is the mean of the pictures', and
-// the relay drops what is late though half of it is gone.
-constexpr int measurement = 3;
+// the relay drops what is late though half of it is gone. 4: rivals are tuned with the relay's own rules for sub
+// streams.
+constexpr int measurement = 4;
 constexpr double overhead_s = 30;  // a group's starting and ending, before that was measured
 constexpr double warm_up_s = 10;
 
@@ -184,6 +185,9 @@ public:
         return failed;
     }
 
+    // What all of this run's cells have in common; after run().
+    [[nodiscard]] const Json& settings() const { return settings_; }
+
 private:
     Status set_up() {
         if (geteuid() != 0) {
@@ -205,9 +209,14 @@ private:
             sources_.push_back(arena::generated_source(mbit));
         }
         for (const std::string& path : options_.clips) {
-            Result<video::Clip> clip = video::Clip::load(path, {}, uint64_t{1200} << 20);
+            // As adapath-camera shares its memory: both have to play the same pictures.
+            Result<video::Clip> clip = video::Clip::load(path, {}, (uint64_t{1200} << 20) / options_.clips.size());
             if (!clip) {
                 return clip.error();
+            }
+            if (clip->truncated()) {
+                fmt::print(stderr, "video-bench: {}: its first {} pictures, for want of memory (--to takes fewer)\n",
+                           path, clip->pictures());
             }
             Result<std::string> hash = arena::sha256_file(path);
             if (!hash) {
@@ -231,7 +240,52 @@ private:
             return cc.error();
         }
         cc_ = std::move(*cc);
-        return cc_->prepare();
+        if (Status ready = cc_->prepare(); !ready) {
+            return ready;
+        }
+        return make_settings();
+    }
+
+    Status make_settings() {
+        Result<Json> parts = cc_->parts();
+        if (!parts) {
+            return parts.error();
+        }
+        Json programs;
+        for (const char* name : {"adapath-relay", "adapath-server", "adapath-camera"}) {
+            Result<std::string> hash = arena::sha256_file(options_.bin + "/" + name);
+            if (!hash) {
+                return hash.error();
+            }
+            programs[name] = hash->substr(0, 16);
+        }
+        Result<std::string> hash = model_hash(options_.detector);
+        if (!hash) {
+            return hash.error();
+        }
+        contents_["detector"] = *hash;
+        Result<std::string> checkpoint = arena::sha256_file(options_.checkpoint + "/policy.model");
+        if (!checkpoint) {
+            return checkpoint.error();
+        }
+        checkpoint_ = checkpoint->substr(0, 16);
+        utsname name{};
+        uname(&name);
+        settings_ = {{"measurement", measurement},
+                     {"load", options_.load},
+                     {"seconds", options_.seconds},
+                     {"delay_ms", options_.delay_ms},
+                     {"queue_ms", options_.queue_ms},
+                     {"video", camera_arguments(options_.clips, options_.video)},
+                     {"contents", contents_},
+                     {"kernel", name.release},
+                     {"cc", *parts},
+                     {"cc_config", options_.cc_config},
+                     {"programs", programs}};
+        if (!options_.relay_arguments.empty()) {
+            settings_["relay_arguments"] = options_.relay_arguments;
+        }
+        return {};
     }
 
     Result<std::vector<MeasuredCamera>> measure(unsigned cameras) {
@@ -240,13 +294,8 @@ private:
         if (!detector) {
             return detector.error();
         }
-        Result<std::string> hash = model_hash(options_.detector);
-        if (!hash) {
-            return hash.error();
-        }
-        contents_["detector"] = *hash;
-        Result<std::unique_ptr<Detections>> detections =
-            Detections::open({.model = *hash, .file = options_.out + "/detections.jsonl", .most = 1'000'000});
+        Result<std::unique_ptr<Detections>> detections = Detections::open(
+            {.model = contents_["detector"], .file = options_.out + "/detections.jsonl", .most = 1'000'000});
         if (!detections) {
             return detections.error();
         }
@@ -373,22 +422,10 @@ private:
     }
 
     Json inputs(const std::string& policy, const arena::SeededTrace& trace, const Trace& link, size_t cameras) const {
-        utsname name{};
-        uname(&name);
-        Json json{{"measurement", measurement},
-                  {"trace", trace.name},
-                  {"trace_sha256", trace.hash},
-                  {"seed", trace.seed},
-                  {"mean_mbit", std::round(link.mean_bytes_per_s() * 8 / 1e4) / 100},
-                  {"load", options_.load},
-                  {"cameras", cameras},
-                  {"policy", policy},
-                  {"seconds", options_.seconds},
-                  {"delay_ms", options_.delay_ms},
-                  {"queue_ms", options_.queue_ms},
-                  {"video", camera_arguments(options_.clips, options_.video)},
-                  {"contents", contents_},
-                  {"kernel", name.release}};
+        Json json{{"trace", trace.name}, {"trace_sha256", trace.hash},
+                  {"seed", trace.seed},  {"mean_mbit", std::round(link.mean_bytes_per_s() * 8 / 1e4) / 100},
+                  {"cameras", cameras},  {"policy", policy}};
+        json.update(settings_);
         if (policy == switched_policy) {
             json["switch_every_s"] = options_.switch_every_s;
         }
@@ -401,14 +438,9 @@ private:
         }
         if (std::ranges::find(budgets, policy) != budgets.end() || policy == switched_policy ||
             variant != options_.variants.end()) {
-            const Result<std::string> hash = arena::sha256_file(options_.checkpoint + "/policy.model");
-            json["checkpoint"] = hash ? hash->substr(0, 16) : "";
+            json["checkpoint"] = checkpoint_;
             json["trainer_arguments"] = options_.trainer_arguments;
             json["daemon_config"] = options_.daemon_config;
-        }
-        json["cc_config"] = options_.cc_config;
-        if (!options_.relay_arguments.empty()) {
-            json["relay_arguments"] = options_.relay_arguments;
         }
         return json;
     }
@@ -436,6 +468,7 @@ private:
             return link.error();
         }
         std::vector<Wanted> wanted;
+        size_t failed = 0;
         for (const std::string& policy : policies) {
             Wanted one{.policy = policy, .key = key_of(inputs(policy, trace, *link, cameras.size()))};
             if (results.has(one.key)) {
@@ -444,26 +477,33 @@ private:
             if (const auto rival = budget_of.find(policy); rival != budget_of.end()) {
                 const Result<double> rate = rate_of(rival->second, trace, *link, cameras.size(), results);
                 if (!rate) {
-                    return rate.error();
+                    progress.say(fmt::format("video-bench: {}: {}", policy, rate.error().message));
+                    failed++;
+                    continue;
                 }
                 one.rivals_rate = *rate;
                 one.budget = *rate * aim_share;
             }
             wanted.push_back(std::move(one));
         }
-        size_t failed = 0;
         while (!wanted.empty() && !stop_.requested()) {
             SelectGroup group{.trace = &*link,
                               .cameras = cameras,
                               .warm_up_s = warm_up_s,
                               .seconds = static_cast<double>(options_.seconds),
                               .cells = {}};
-            for (const Wanted& one : wanted) {
+            std::erase_if(wanted, [&](const Wanted& one) {
                 Result<SelectCell> cell = cell_of(one.policy, trace, *link, cameras, one.budget);
                 if (!cell) {
-                    return cell.error();
+                    progress.say(fmt::format("video-bench: {}: {}", one.policy, cell.error().message));
+                    failed++;
+                    return true;
                 }
                 group.cells.push_back(std::move(*cell));
+                return false;
+            });
+            if (wanted.empty()) {
+                break;
             }
             Result<std::vector<CellOutcome>> outcomes =
                 run_select_group(group, stop_, [&](double second, double all) { progress.at(second, all); });
@@ -506,18 +546,21 @@ private:
     const Options options_;
     StopToken& stop_;
     std::vector<arena::TraceSource> sources_;
-    Json contents_;  // hashes of the clips and of the vision network: other contents are other cells
+    Json contents_;           // hashes of the clips and of the vision network: other contents are other cells
+    Json settings_;           // of every cell's inputs
+    std::string checkpoint_;  // its hash
     std::vector<video::Clip> clips_;
     std::unique_ptr<arena::Policy> cc_;
     Freezer freezer_;
 };
 
-int write_report(const std::string& out) {
+// `settings`: of the run that has just ended; null: those of the newest result.
+int write_report(const std::string& out, const Json& settings) {
     Result<std::vector<arena::Json>> results = arena::read_results(out + "/results.jsonl");
     if (!results) {
         return fail(results.error().message, exit_not_run);
     }
-    const std::vector<Comparison> comparisons = compare(*results);
+    const std::vector<Comparison> comparisons = compare(*results, settings);
     if (Status written = write_file_durably(out + "/report.html", to_html(comparisons)); !written) {
         return fail(written.error().message, exit_not_run);
     }
@@ -638,8 +681,15 @@ int main(int argc, char** argv) {
         options.policies.push_back(name);
     }
     if (options.report_only) {
-        return write_report(options.out);
+        return write_report(options.out, nullptr);
     }
+    std::vector<std::string> once;  // a cell's directory is its policy's
+    for (const std::string& policy : options.policies) {
+        if (std::ranges::find(once, policy) == once.end()) {
+            once.push_back(policy);
+        }
+    }
+    options.policies = std::move(once);
     for (const auto& [policy, rival] : budget_of) {
         if (std::ranges::count(options.policies, policy) != 0 && std::ranges::count(options.policies, rival) == 0) {
             fmt::print(stderr, "video-bench: {} has the bytes of {}, which is measured too\n", policy, rival);
@@ -657,14 +707,15 @@ int main(int argc, char** argv) {
     }
     StopToken stop;
     SignalWatcher signals(stop, [](int) {});
-    Result<size_t> failed = Bench(options, stop).run();
+    Bench bench(options, stop);
+    Result<size_t> failed = bench.run();
     if (stop.requested()) {
         return fail("interrupted; run it again to go on", exit_interrupted);
     }
     if (!failed) {
         return fail(failed.error().message, exit_not_run);
     }
-    if (const int code = write_report(options.out); code != exit_ok) {
+    if (const int code = write_report(options.out, bench.settings()); code != exit_ok) {
         return code;
     }
     return *failed == 0 ? exit_ok : exit_cells_failed;

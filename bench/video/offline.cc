@@ -9,6 +9,8 @@
 #include <deque>
 #include <limits>
 
+#include "userspace/relay/chunk_filter.h"
+
 namespace adapath::video_bench {
 namespace {
 
@@ -21,23 +23,28 @@ struct Waiting {
     double captured_s;
     uint32_t number;  // of the picture, since the beginning
     uint32_t chunk;
-    bool begun;  // some of it is on its way
 };
 
 struct Camera {
     std::array<std::deque<Waiting>, ADP_SELECT_RENDITIONS> queues;
-    uint32_t next = 0;          // picture since the beginning
-    uint32_t chunk = 0;         // the running one
-    uint32_t sending = 0;       // set of renditions, of it
-    std::vector<uint8_t> came;  // by picture since the beginning: rendition + 1, in time
+    uint32_t next = 0;                                    // picture since the beginning
+    uint32_t chunk = 0;                                   // the running one
+    uint32_t sending = 0;                                 // set of renditions, of it
+    std::array<uint32_t, ADP_SELECT_RENDITIONS> begun{};  // the chunk of which something was sent last
+    std::vector<uint8_t> came;                            // by picture since the beginning: rendition + 1, in time
 };
 
 // As the relay does: a picture that waited for too long goes, and the rest of its chunk.
 void drop_late(Camera& camera, uint32_t which, double now, const OfflineOptions& options) {
     std::deque<Waiting>& queue = camera.queues[which];
-    const double most = which == ADP_SELECT_SUB ? options.drop_sub_s : options.drop_s;
-    while (!queue.empty() && !queue.front().begun && now - queue.front().captured_s > most) {
+    while (!queue.empty()) {
         const uint32_t chunk = queue.front().chunk;
+        const double times = which == ADP_SELECT_SUB        ? relay::sub_late
+                             : camera.begun[which] == chunk ? 1
+                                                            : relay::begin_late;
+        if (now - queue.front().captured_s <= options.drop_s * times - options.sockets_s) {
+            return;
+        }
         while (!queue.empty() && queue.front().chunk == chunk) {
             queue.pop_front();
         }
@@ -80,7 +87,9 @@ OfflineScore play_offline(std::span<const MeasuredCamera> cameras, const Trace& 
                     state.sending = choice(c, place);
                     for (uint32_t which = 0; which < ADP_SELECT_RENDITIONS; which++) {
                         const std::deque<Waiting>& queue = state.queues[which];
-                        if (!queue.empty() && now - queue.front().captured_s > options.queue_s) {
+                        const double patience =
+                            options.queue_s * (which == ADP_SELECT_SUB ? double{relay::sub_patience} : 1);
+                        if (!queue.empty() && now - queue.front().captured_s > patience) {
                             state.sending &= ~(1U << which);
                         }
                     }
@@ -88,8 +97,8 @@ OfflineScore play_offline(std::span<const MeasuredCamera> cameras, const Trace& 
                 state.came.push_back(0);
                 for (uint32_t which = 0; which < ADP_SELECT_RENDITIONS; which++) {
                     if ((state.sending >> which & 1) != 0) {
-                        state.queues[which].push_back({camera.bytes[which][place] * options.overhead, state.next / fps,
-                                                       state.next, state.chunk, false});
+                        state.queues[which].push_back(
+                            {camera.bytes[which][place] * options.overhead, state.next / fps, state.next, state.chunk});
                     }
                 }
                 state.next++;
@@ -116,7 +125,7 @@ OfflineScore play_offline(std::span<const MeasuredCamera> cameras, const Trace& 
                         Waiting& first = queue.front();
                         const double sent = std::min(share, first.bytes);
                         first.bytes -= sent;
-                        first.begun = true;
+                        state.begun[which] = first.chunk;
                         share -= sent;
                         used += sent;
                         if (first.bytes > 1e-9) {

@@ -19,11 +19,12 @@ struct OfflineOptions {
     double seconds = 60;
     double delay_s = 0.02;  // propagation
     double late_s = 1;      // as ScoreOptions
-    double queue_s = 0.5;   // older than that, and the rendition's next chunk is dropped; adapath-relay's defaults ...
-    double drop_s = 0.7;    // pictures that waited so long, and the rest of their chunk; less what waits in sockets
-    double drop_sub_s = 1.4;  // the same of the sub stream
-    double overhead = 1.06;   // bytes on the link for a byte of video: RTP, TCP and IP headers
-    uint32_t group = 10;      // pictures of a chunk
+    // adapath-relay's defaults, by its own factors for sub streams and for chunks that have not begun (chunk_filter.h).
+    double queue_s = 0.5;    // older than that, and the main stream's next chunk is dropped
+    double drop_s = 0.8;     // a picture that waited so long goes, and the rest of its chunk; but
+    double sockets_s = 0.1;  // earlier by so much: what waits in sockets is past dropping
+    double overhead = 1.06;  // bytes on the link for a byte of video: RTP, TCP and IP headers
+    uint32_t group = 10;     // pictures of a chunk
 };
 
 struct OfflineScore {

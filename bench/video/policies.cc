@@ -37,10 +37,11 @@ FloatModel constant_select(float sub_worth, float gain) {
 FloatModel threshold_select(double picture_bytes) {
     constexpr size_t input = size_t{ADP_SELECT_MAIN} * size_t{ADP_SELECT_FEATURES} + size_t{ADP_SELECT_PICTURE};
     FloatModel model = zeros();
-    // As select.h codes it; half a code below the first that is to pass.
-    const double code = std::clamp(
-        std::ceil(ADP_SELECT_BYTES_ZERO + ADP_SELECT_BYTES_UNIT * (std::log2(std::max(1.0, picture_bytes)) - 10)), 0.0,
-        255.0);
+    // As select.h codes it, to the nearest; half a code below the first that is to pass.
+    const double code =
+        std::clamp(std::floor(ADP_SELECT_BYTES_ZERO +
+                              ADP_SELECT_BYTES_UNIT * (std::log2(std::max(1.0, picture_bytes)) - 10) + 0.5),
+                   0.0, 255.0);
     const InputCode& read = model.network.inputs[input];
     // A step of one code moves the hidden unit's argument by 2: from tanh(-1) to tanh(1).
     const float weight = 2 / read.scale;

@@ -20,6 +20,18 @@ constexpr int smooth_s = 5;
 double figure_of(const Json& cell, const char* name) { return cell.at("figures").value(name, 0.0); }
 std::string policy_of(const Json& cell) { return cell.at("inputs").value("policy", ""); }
 
+// What cells must have in common to be compared: all inputs that are not the cell's own, or the learned policy's.
+Json settings_of(const Json& row) {
+    Json settings = Json::object();
+    for (const char* name : {"measurement", "load", "seconds", "delay_ms", "queue_ms", "video", "contents", "kernel",
+                             "cc", "cc_config", "programs", "relay_arguments"}) {
+        if (row["inputs"].contains(name)) {
+            settings[name] = row["inputs"][name];
+        }
+    }
+    return settings;
+}
+
 std::string css_of(const std::string& policy) {
     for (const char* known : {learned_policy, sub_policy, "always-main", mix_policy, threshold_policy}) {
         if (policy == known) {
@@ -47,6 +59,7 @@ struct Verdicts {
     size_t above = 0;
     size_t frugal = 0;  // and above each rival at its bytes
     size_t of = 0;
+    size_t undecided = 0;  // of them: a rival failed there
 };
 
 Verdicts verdicts_of(const std::vector<Comparison>& comparisons, unsigned cameras) {
@@ -54,6 +67,10 @@ Verdicts verdicts_of(const std::vector<Comparison>& comparisons, unsigned camera
     for (const Comparison& c : comparisons) {
         if (c.cameras == cameras && c.of(learned_policy) != nullptr) {
             v.of++;
+            if (!lacks(c, comparisons).empty()) {
+                v.undecided++;
+                continue;
+            }
             v.above += c.above_all() ? 1 : 0;
             v.frugal += c.above_all() && c.above_at_its_bytes() ? 1 : 0;
         }
@@ -90,6 +107,10 @@ std::string verdict_list(const std::vector<Comparison>& comparisons) {
              fmt::format("{} cameras: and at no more bytes: above each rival that sends main, with no more than its "
                          "bytes (kept to them where it would take more)",
                          cameras));
+        if (v.undecided > 0) {
+            out += fmt::format("<li class='wrong'><b>{} traces</b>{} cameras: not decided, since a rival failed</li>",
+                               v.undecided, cameras);
+        }
     }
     return out + "</ul>";
 }
@@ -212,21 +233,45 @@ bool Comparison::above_all() const {
 }
 
 bool Comparison::above_at_its_bytes() const {
-    return std::ranges::all_of(rivals, [&](const char* rival) {
-        const Json* other = of(rival);
-        return other == nullptr || std::string(rival) == sub_policy ||
-               std::ranges::any_of(budgets, [&](const char* policy) {
-                   const Json* own = of(policy);
-                   return own != nullptr && figure_of(*own, "f1") > figure_of(*other, "f1") &&
-                          figure_of(*own, "bytes") <= figure_of(*other, "bytes");
-               });
-    });
+    const bool any = std::ranges::any_of(
+        rivals, [&](const char* rival) { return std::string(rival) != sub_policy && of(rival) != nullptr; });
+    return any && std::ranges::all_of(rivals, [&](const char* rival) {
+               const Json* other = of(rival);
+               return other == nullptr || std::string(rival) == sub_policy ||
+                      std::ranges::any_of(budgets, [&](const char* policy) {
+                          const Json* own = of(policy);
+                          return own != nullptr && figure_of(*own, "f1") > figure_of(*other, "f1") &&
+                                 figure_of(*own, "bytes") <= figure_of(*other, "bytes");
+                      });
+           });
 }
 
-std::vector<Comparison> compare(const std::vector<Json>& results) {
+std::vector<std::string> lacks(const Comparison& comparison, const std::vector<Comparison>& all) {
+    std::vector<std::string> missing;
+    for (const char* rival : rivals) {
+        if (comparison.of(rival) == nullptr && std::ranges::any_of(all, [&](const Comparison& other) {
+                return other.cameras == comparison.cameras && other.of(rival) != nullptr;
+            })) {
+            missing.emplace_back(rival);
+        }
+    }
+    return missing;
+}
+
+std::vector<Comparison> compare(const std::vector<Json>& results, const Json& settings) {
+    const auto counts = [](const Json& row) {
+        return row.contains("figures") && row.contains("inputs") && !row.contains("error");
+    };
+    Json wanted = settings;
+    if (wanted.is_null()) {
+        const auto newest = std::find_if(results.rbegin(), results.rend(), counts);
+        wanted = newest == results.rend() ? Json::object() : settings_of(*newest);
+    } else {
+        wanted = settings_of({{"inputs", settings}});
+    }
     std::vector<Comparison> comparisons;
     for (const Json& row : results) {
-        if (!row.contains("figures") || !row.contains("inputs") || row.contains("error")) {
+        if (!counts(row) || settings_of(row) != wanted) {
             continue;
         }
         const Json& inputs = row["inputs"];
@@ -342,8 +387,9 @@ std::string to_table(const std::vector<Comparison>& comparisons) {
         if (v.of > 0) {
             out += fmt::format(
                 "{} cameras: mean F1 above every rival's on {} of {} traces, on {} above each that sends main at no "
-                "more than its bytes, too\n",
-                cameras, v.above, v.of, v.frugal);
+                "more than its bytes, too{}\n",
+                cameras, v.above, v.of, v.frugal,
+                v.undecided > 0 ? fmt::format("; {} not decided, since a rival failed", v.undecided) : "");
         }
     }
     return out;

@@ -39,15 +39,19 @@ struct Comparison {
     std::vector<Json> cells;  // in the order of the results
 
     [[nodiscard]] const Json* of(const std::string& policy) const;
-    // The learned one's F1 is above every rival's, of at least one; false too where it was not measured.
+    // The learned one's F1 is above every rival's, of at least one; false too where it was not measured. A rival that
+    // is not here says nothing: see lacks().
     [[nodiscard]] bool above_all() const;
-    // To each rival but the sub stream alone there is a budget of the learned one (or none) with which it is above it
-    // and takes no more bytes.
+    // To each rival but the sub stream alone, of at least one, there is a budget of the learned one (or none) with
+    // which it is above it and takes no more bytes.
     [[nodiscard]] bool above_at_its_bytes() const;
 };
 
-// The newest result of each cell, grouped.
-[[nodiscard]] std::vector<Comparison> compare(const std::vector<Json>& results);
+// The newest result of each cell, grouped; of cells with these settings only, or those of the newest one.
+[[nodiscard]] std::vector<Comparison> compare(const std::vector<Json>& results, const Json& settings = nullptr);
+
+// Rivals that were measured elsewhere with as many cameras, and not here: nobody knows who is above whom.
+[[nodiscard]] std::vector<std::string> lacks(const Comparison& comparison, const std::vector<Comparison>& all);
 
 // One comparison for each trace and number of cameras: figures are means over its seeds, since a single run's luck is
 // some 0.01 of F1. A policy that was not measured with each of them is left out; curves are gone where there are

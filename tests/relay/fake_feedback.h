@@ -84,10 +84,10 @@ public:
         read_on();
         server_->Shutdown(std::chrono::system_clock::now());
     }
-    // The next stream is refused after its first message, as the daemon does with what it does not believe.
-    void refuse() {
+    // The next streams are refused after their first message, as the daemon does with what it does not believe.
+    void refuse(int streams) {
         const std::lock_guard lock(mutex_);
-        refuse_ = true;
+        refusals_ = streams;
     }
     void stall() {
         const std::lock_guard lock(mutex_);
@@ -123,8 +123,8 @@ public:
         pb::FeedRequest request;
         while (reader->Read(&request)) {
             std::unique_lock lock(mutex_);
-            if (refuse_) {
-                refuse_ = false;
+            if (refusals_ > 0) {
+                refusals_--;
                 return {grpc::StatusCode::INVALID_ARGUMENT, "out of range"};
             }
             changed_.wait(lock, [this] { return !stalled_; });
@@ -142,7 +142,7 @@ private:
     std::vector<pb::CameraReport> reports_;
     std::vector<pb::Market> markets_;
     int streams_ = 0;
-    bool refuse_ = false;
+    int refusals_ = 0;
     bool stalled_ = false;
     bool finished_ = false;
     std::unique_ptr<grpc::Server> server_;

@@ -265,12 +265,15 @@ TEST_F(FeedbackTest, BothComeBack) {
 TEST_F(FeedbackTest, ADaemonThatRefusesIsAskedAgain) {
     const auto server = vision();
     FakeDaemon daemon(socket());
-    daemon.refuse();
+    daemon.refuse(4);
+    const auto begun = std::chrono::steady_clock::now();
     start(server->port());
     ASSERT_TRUE(wait_until([&] {
         feedback_->set_market({});
-        return daemon.streams() >= 2 && !daemon.markets().empty();
+        return daemon.streams() >= 5 && !daemon.markets().empty();
     }));
+    // A message or two is taken before each refusal: that is no success, and the pauses grow all the same.
+    EXPECT_GE(std::chrono::steady_clock::now() - begun, options_.retry_least * (1 + 2 + 4) + options_.retry_most);
 }
 
 TEST_F(FeedbackTest, EitherMayBeAwayAndTheEndIsQuickAllTheSame) {

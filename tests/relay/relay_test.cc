@@ -254,6 +254,7 @@ TEST_F(RelayTest, PacketsArriveAsTheyCame) {
 
 TEST_F(RelayTest, AConnectionThatStandsStillHoldsUpNoOther) {
     options_.connection.queue_bytes = 64 << 10;
+    options_.grace_us = 0;  // at the end nobody waits for it either
     start(3);
     server_.stall(0, true);
     cameras_[0]->renditions[ADP_SELECT_MAIN].picture_bytes = 20'000;
@@ -279,7 +280,6 @@ TEST_F(RelayTest, AConnectionThatStandsStillHoldsUpNoOther) {
     }
     const video::Json line = stats();
     EXPECT_LE(line["cameras"][0]["queue_bytes"].get<size_t>(), size_t{4 * 64} << 10);
-    options_.grace_us = 0;
     const video::Json stalled = counted(0);
     EXPECT_GT(stalled["main"]["dropped_chunks"].get<uint64_t>(), 0U);
     EXPECT_EQ(counted(1)["main"]["dropped_packets"].get<uint64_t>(), 0U);

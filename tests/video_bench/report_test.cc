@@ -28,9 +28,18 @@ TEST(VideoReport, LearnedHasToBeAboveEveryRival) {
     EXPECT_TRUE(comparisons[0].above_all());
     EXPECT_TRUE(comparisons[0].above_at_its_bytes()) << "the sub stream alone always costs less";
     EXPECT_FALSE(comparisons[1].above_all()) << "as good is not better";
+    EXPECT_EQ(lacks(comparisons[0], comparisons), std::vector<std::string>{"threshold"});
     EXPECT_FALSE(comparisons[1].above_at_its_bytes());
-    EXPECT_NE(to_table(comparisons).find("above every rival's on 1 of 2 traces"), std::string::npos)
+    // On the other trace there was a rival more.
+    EXPECT_NE(to_table(comparisons).find("above every rival's on 0 of 2 traces"), std::string::npos)
         << to_table(comparisons);
+    rows.push_back(cell("a", 4, "threshold", 0.6, 4e6));
+    rows.push_back(cell("a", 4, threshold_bytes_policy, 0.65, 4e6));
+    for (const char* rival : {"always-sub", "always-main"}) {
+        rows.push_back(cell("b", 4, rival, 0.2, 4e6));
+    }
+    EXPECT_NE(to_table(compare(rows)).find("above every rival's on 1 of 2 traces, on 1 above"), std::string::npos)
+        << to_table(compare(rows));
     rows.push_back(cell("a", 4, "switched", 0.95, 4e6));
     EXPECT_TRUE(compare(rows)[0].above_all() && compare(rows)[0].above_at_its_bytes()) << "the same policy is no rival";
     // One byte less than the learned one.
@@ -81,6 +90,19 @@ TEST(VideoReport, SeveralSeedsAreJudgedByTheirMeans) {
     EXPECT_FALSE(means[0].above_all()) << "0.755 in the mean";
 }
 
+TEST(VideoReport, CellsOfOtherSettingsAreNotCompared) {
+    Json wide = cell("a", 4, "learned", 0.9, 5e6);
+    wide["inputs"]["load"] = 2.5;
+    const std::vector<Json> rows = {cell("a", 4, "fixed-mix", 0.7, 5e6), cell("a", 4, "learned", 0.8, 5e6), wide};
+    ASSERT_EQ(compare(rows).size(), 1U);
+    EXPECT_EQ(compare(rows)[0].of("fixed-mix"), nullptr) << "the newest cell has another load";
+    // A run that found all of its cells there asks for its own.
+    const std::vector<Comparison> own = compare(rows, rows[0]["inputs"]);
+    ASSERT_EQ(own.size(), 1U);
+    ASSERT_NE(own[0].of("learned"), nullptr);
+    EXPECT_DOUBLE_EQ(own[0].of("learned")->at("figures").at("f1"), 0.8);
+}
+
 TEST(VideoReport, CellsThatFailedAreLeftOut) {
     Json failed = cell("a", 4, "learned", 0, 0);
     failed["error"] = "the relay died";
@@ -94,8 +116,11 @@ TEST(VideoReport, ThePageIsSound) {
         to_html(compare({cell("a <b>", 4, "learned", 0.9, 5e6), cell("a <b>", 4, "always-sub", 0.7, 1e6)}));
     EXPECT_EQ(page.find("a <b>"), std::string::npos) << "names are escaped";
     EXPECT_NE(page.find("a &lt;b&gt;"), std::string::npos);
-    EXPECT_NE(page.find("as asked"), std::string::npos);
+    EXPECT_NE(page.find("class='verdict good'>as asked"), std::string::npos);
     EXPECT_EQ(testing::unbalanced(page), "");
+    const std::string behind =
+        to_html(compare({cell("a", 4, "learned", 0.6, 5e6), cell("a", 4, "always-sub", 0.7, 1e6)}));
+    EXPECT_NE(behind.find("class='verdict wrong'>not as asked"), std::string::npos);
 }
 
 }  // namespace

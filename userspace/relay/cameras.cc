@@ -13,7 +13,8 @@ namespace adapath::relay {
 
 Result<std::vector<RelayCamera>> cameras_of(const pb::SelectConfig& config) {
     if (config.camera_size() == 0 || config.camera_size() > ADP_SELECT_CAMERAS) {
-        return Error{fmt::format("{} cameras: 1 to {}", config.camera_size(), ADP_SELECT_CAMERAS)};
+        return Error{fmt::format("{} cameras: there must be 1 to {} (select {{ camera {{ ... }} }}, or --camera)",
+                                 config.camera_size(), ADP_SELECT_CAMERAS)};
     }
     std::vector<RelayCamera> cameras;
     std::set<std::pair<std::string, uint32_t>> taken;

@@ -2,6 +2,7 @@
 #include "userspace/relay/feedback.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
@@ -20,6 +21,9 @@ constexpr size_t reports_waiting = 1000;
 constexpr int keepalive_ms = 30'000;
 constexpr int keepalive_timeout_ms = 10'000;
 constexpr int connect_ms = 5000;
+// A daemon that refuses takes a message or two before it says so: only a call that has lasted so long is one that
+// works.
+constexpr std::chrono::milliseconds accepted{1000};
 // How long the daemon has to take the last messages, at the end.
 constexpr std::chrono::milliseconds farewell{1000};
 
@@ -41,6 +45,12 @@ public:
     Attempts(std::string peer, const char* good, const FeedbackOptions& options)
         : peer_(std::move(peer)), good_(good), options_(options), pause_(options.retry_least) {}
 
+    void begun() { begun_ = std::chrono::steady_clock::now(); }
+    void there_if_it_lasts() {
+        if (std::chrono::steady_clock::now() - begun_ >= accepted) {
+            there();
+        }
+    }
     void there() {
         if (!there_) {
             spdlog::info("{}: {}", peer_, good_);
@@ -66,6 +76,7 @@ private:
     const char* const good_;
     const FeedbackOptions& options_;
     std::chrono::milliseconds pause_;
+    std::chrono::steady_clock::time_point begun_;
     bool there_ = false;
     bool said_ = false;
 };
@@ -179,6 +190,7 @@ void Feedback::feed(const std::stop_token& stop) {
         grpc::ClientContext context;
         pb::FeedReply reply;
         const auto writer = stub->Feed(&context, &reply);
+        attempts.begun();
         {
             const std::lock_guard lock(mutex_);
             counters_.feeds++;
@@ -222,7 +234,7 @@ void Feedback::feed(const std::stop_token& stop) {
                 counters_.daemon_there = true;
             }
             if (sound) {
-                attempts.there();
+                attempts.there_if_it_lasts();
             }
         }
         if (sound) {

@@ -91,7 +91,8 @@ Status configure(Options& options) {
     }
     Result<std::vector<RelayCamera>> cameras = cameras_of(select);
     if (!cameras) {
-        return cameras.error();
+        return Error{options.config.empty() ? cameras.error().message
+                                            : fmt::format("{}: {}", options.config, cameras.error().message)};
     }
     options.relay.cameras = *cameras;
     options.feedback.cameras = static_cast<unsigned>(cameras->size());
@@ -220,7 +221,7 @@ int main(int argc, char** argv) {
         "uplink\n"
         "is worth, and hands it what the server's vision network says. Prints \"ready N cameras to HOST:PORT\" on "
         "standard\n"
-        "output. Needs no privileges.\n"
+        "output (not with --stats -). Needs no privileges.\n"
         "Exit codes: 0 stopped as asked (SIGINT or SIGTERM), 1 a socket or file failed, 2 wrong usage."};
     app.set_version_flag("--version", adapath::kVersion);
     Options options;
@@ -253,8 +254,9 @@ int main(int argc, char** argv) {
     app.add_option("--queue-kb", options.queue_kb, "Size of a rendition's queue from which on they are, KiB")
         ->check(CLI::Range(16U, 1U << 20))
         ->capture_default_str();
-    app.add_option("--notsent-lowat", options.lowat_kb, "TCP_NOTSENT_LOWAT, KiB: data a socket may hold unsent")
-        ->check(CLI::Range(1, 4096))
+    app.add_option("--notsent-lowat", options.lowat_kb,
+                   "TCP_NOTSENT_LOWAT, KiB: data a socket may hold unsent; at least two segments")
+        ->check(CLI::Range(3, 4096))
         ->capture_default_str();
     app.add_option("--target-ms", options.target_ms, "Queueing delay that the price keeps the uplink at, ms")
         ->check(CLI::Range(5.0, 5000.0))
