@@ -37,6 +37,7 @@ TEST(Key, ChangesWithEveryInputAndWithNothingElse) {
         [](CellInputs& i) { i.daemon_stops_s = 20; },
         [](CellInputs& i) { i.daemon_stops_s = 2; },
         [](CellInputs& i) { i.bulk_flows = 4; },
+        [](CellInputs& i) { i.bulk_flows = 5; },
         [](CellInputs& i) { i.traffic = Traffic::crowd; },
     };
     std::set<std::string> keys = {cell_key(inputs)};
@@ -49,6 +50,42 @@ TEST(Key, ChangesWithEveryInputAndWithNothingElse) {
     crowd.traffic = Traffic::crowd;
     crowd.crowd_flows = 100;
     EXPECT_TRUE(keys.insert(cell_key(crowd)).second);
+    crowd.crowd_flows = 101;
+    EXPECT_TRUE(keys.insert(cell_key(crowd)).second);
+    CellInputs pair = inputs;
+    pair.traffic = Traffic::fairness;
+    EXPECT_TRUE(keys.insert(cell_key(pair)).second);
+    pair.second_flow_after_s = 5;
+    EXPECT_TRUE(keys.insert(cell_key(pair)).second);
+    const std::vector<std::function<void(RegimeSettings&)>> regime_changes = {
+        [](RegimeSettings&) {},
+        [](RegimeSettings& r) { r.phase_s++; },
+        [](RegimeSettings& r) { r.mbit++; },
+        [](RegimeSettings& r) { r.period_ms++; },
+        [](RegimeSettings& r) { r.served_ms++; },
+        [](RegimeSettings& r) { r.flows++; },
+    };
+    for (const auto& change : regime_changes) {
+        CellInputs changed = inputs;
+        changed.traffic = Traffic::regimes;
+        changed.regimes = RegimeSettings{};
+        change(*changed.regimes);
+        EXPECT_TRUE(keys.insert(cell_key(changed)).second) << inputs_json(changed).dump();
+    }
+    const std::vector<std::function<void(VideoSettings&)>> video_changes = {
+        [](VideoSettings& v) { v.programs = {{"adapath-video-send", "abc"}}; },
+        [](VideoSettings& v) { v.size = "64x48"; },
+        [](VideoSettings& v) { v.fps++; },
+        [](VideoSettings& v) { v.min_kbps++; },
+        [](VideoSettings& v) { v.max_kbps++; },
+    };
+    for (const auto& change : video_changes) {
+        CellInputs changed = inputs;
+        changed.traffic = Traffic::video;
+        changed.video = VideoSettings{};
+        change(*changed.video);
+        EXPECT_TRUE(keys.insert(cell_key(changed)).second) << inputs_json(changed).dump();
+    }
     // What was measured before there was any of these is still known.
     for (const char* later : {"busy", "daemon_stops_s", "crowd_flows", "bulk_flows"}) {
         EXPECT_FALSE(inputs_json(inputs).contains(later)) << later;

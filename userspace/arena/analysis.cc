@@ -81,6 +81,7 @@ Point point_of(const Json& line) {
     Point point;
     point.line = &line;
     point.trace = text(inputs, "trace");
+    point.trace_hash = text(inputs, "trace_sha256");
     point.seed = static_cast<uint64_t>(number(inputs, "seed"));
     point.policy = text(inputs, "policy");
     point.capacity_bytes = number(figures, "capacity_bytes");
@@ -98,7 +99,9 @@ Point point_of(const Json& line) {
         point.capacity_bytes > 0 ? number(at(figures, "bound"), "delivered_bytes") / point.capacity_bytes : 1;
     point.bound_ms = number(at(figures, "bound"), "delay_ms");
     if (const auto flows = figures.find("flows"); flows != figures.end() && !flows->empty()) {
-        point.retransmits = number((*flows)[0], "retransmitted_segments");
+        for (const Json& flow : *flows) {
+            point.retransmits += number(flow, "retransmitted_segments");
+        }
     }
     if (const Json& cost = at(figures, "cost"); !cost.empty()) {
         point.decisions = number(cost, "decisions");
@@ -148,6 +151,7 @@ std::optional<Point> stopped_point_of(const Json& line) {
     Point point;
     point.line = &line;
     point.trace = whole.trace;
+    point.trace_hash = whole.trace_hash;
     point.seed = whole.seed;
     point.policy = whole.policy;
     point.run = whole.run;
@@ -303,7 +307,8 @@ PolicyMedians medians_of(const std::vector<Point>& all, const std::string& polic
 
 const Point* counterpart(const std::vector<Point>& all, const Point& of, const std::string& policy) {
     for (const Point& point : all) {
-        if (point.policy == policy && point.trace == of.trace && point.seed == of.seed) {
+        if (point.policy == policy && point.trace == of.trace && point.trace_hash == of.trace_hash &&
+            point.seed == of.seed) {
             return &point;
         }
     }
@@ -323,20 +328,23 @@ std::optional<Ratio> ratio_of(const std::vector<Point>& all, const std::string& 
         return std::nullopt;
     }
     const auto over = [&](double Point::* member) {
-        return median_over_traces(points,
-                                  [&other, member](const Point& p) -> std::optional<double> {
-                                      const double below = other.at(&p)->*member;
-                                      return below > 0 ? std::optional(p.*member / below) : std::nullopt;
-                                  })
-            .value_or(0);
+        return median_over_traces(points, [&other, member](const Point& p) -> std::optional<double> {
+            const double below = other.at(&p)->*member;
+            return below > 0 ? std::optional(p.*member / below) : std::nullopt;
+        });
     };
+    // Where nothing came out of a link there is no delay, which is not a delay of nothing.
+    std::erase_if(points, [&other](const Point* p) { return p->p95_ms <= 0 || other.at(p)->p95_ms <= 0; });
+    if (points.empty()) {
+        return std::nullopt;
+    }
     Ratio ratio;
     ratio.policy = policy;
     ratio.against = against;
     ratio.traces = traces_of(points);
-    ratio.delivered = over(&Point::delivered_bytes);
-    ratio.p95 = over(&Point::p95_ms);
-    ratio.mean_delay = over(&Point::mean_ms);
+    ratio.delivered = over(&Point::delivered_bytes).value_or(0);
+    ratio.p95 = over(&Point::p95_ms).value_or(0);
+    ratio.mean_delay = over(&Point::mean_ms).value_or(0);
     ratio.cpu_per_byte = median_over_traces(points, [&other](const Point& p) -> std::optional<double> {
         const std::optional<double>& below = other.at(&p)->cpu_us_per_mb;
         return p.cpu_us_per_mb && below && *below > 0 ? std::optional(*p.cpu_us_per_mb / *below) : std::nullopt;
@@ -427,7 +435,11 @@ void add_verdicts(Analysis& analysis, const std::string& policy) {
 void add_regime_verdicts(Analysis& analysis) {
     const RegimePoint* frozen = regime_with(analysis, "adapath");
     const RegimePoint* learning = regime_with(analysis, "adapath-online");
-    if (frozen == nullptr || learning == nullptr) {
+    const auto heard = [](const RegimePoint* point) {
+        return point != nullptr &&
+               std::any_of(point->rewards.begin(), point->rewards.end(), [](const auto& r) { return r.has_value(); });
+    };
+    if (!heard(frozen) || !heard(learning)) {
         return;
     }
     const auto add = [&](const std::string& name, const std::string& required, double value, bool met) {
@@ -437,7 +449,7 @@ void add_regime_verdicts(Analysis& analysis) {
     const double more_earned = learning->phases[1].last - frozen->phases[1].last;
     add("link changed: reward over the frozen one's", "more than 0", more_earned, more_earned > 0);
     const double before = learning->phases[0].last;
-    const double forgotten = (before - learning->phases[2].last) / std::abs(before);
+    const double forgotten = before != 0 ? (before - learning->phases[2].last) / std::abs(before) : 0;
     add("link changed back: share of the reward lost", "at most 0.05", forgotten, forgotten <= 0.05);
 }
 

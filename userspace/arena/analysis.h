@@ -14,6 +14,7 @@ namespace adapath::arena {
 // A line of bulk, video or crowd, as far as it is compared.
 struct Point {
     std::string trace;
+    std::string trace_hash;
     uint64_t seed = 1;
     std::string policy;
     double capacity_bytes = 0;

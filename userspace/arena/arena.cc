@@ -188,6 +188,13 @@ Status Arena::hash_video() {
                         hash.error().message)};
     }
     video_.clip_hash = hash->substr(0, 16);
+    for (const char* name : {"adapath-video-send", "adapath-video-recv"}) {
+        Result<std::string> program = sha256_file(options_.bin + "/" + name);
+        if (!program) {
+            return program.error();
+        }
+        video_.programs[name] = program->substr(0, 16);
+    }
     return {};
 }
 
@@ -199,6 +206,14 @@ Result<std::vector<const SeededTrace*>> Arena::load(const std::vector<TraceSourc
             Result<SeededTrace> trace = seeded(source, seed);
             if (!trace) {
                 return trace.error();
+            }
+            for (const SeededTrace* other : loaded) {
+                if (other->name == trace->name && other->seed == trace->seed && other->hash != trace->hash) {
+                    return Error{
+                        fmt::format("{}: another trace is called '{}' too, and in the report they would be one: "
+                                    "give one of the files another name",
+                                    source.path, trace->name)};
+                }
             }
             traces_.push_back(std::make_unique<SeededTrace>(std::move(*trace)));
             loaded.push_back(traces_.back().get());

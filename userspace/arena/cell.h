@@ -38,8 +38,9 @@ struct LinkSettings {
 };
 
 struct VideoSettings {
-    std::string clip;       // path
-    std::string clip_hash;  // hex SHA-256 over the file
+    std::string clip;                // path
+    std::string clip_hash;           // hex SHA-256 over the file
+    Json programs = Json::object();  // hashes of sender and receiver, by name
     std::string size = "512x384";
     double fps = 25;
     double min_kbps = 300;

@@ -163,11 +163,14 @@ Status DaemonPolicy::start_trainer() {
 
 Result<Json> DaemonPolicy::parts() const {
     Json parts = Json::object();
+    // The trainer made the snapshot, whether it goes on learning or not.
     std::vector<std::pair<std::string, std::string>> files = {{"adapathd", program("adapathd")},
+                                                              {"adapath-trainer", program("adapath-trainer")},
                                                               {"policy.model", context_.checkpoint + "/policy.model"}};
     if (settings_.learns) {
-        files.emplace_back("adapath-trainer", program("adapath-trainer"));
         files.emplace_back("value.model", context_.checkpoint + "/value.model");
+    }
+    if (!context_.trainer_arguments.empty()) {
         parts["trainer_arguments"] = context_.trainer_arguments;
     }
     for (const auto& [name, path] : files) {

@@ -138,6 +138,9 @@ CellOutcome outcome_of(Running& running, const Group& group) {
     if (!running.recorder->complete()) {
         running.fail(Error{fmt::format("the link gave no figures for {:g} s", inputs.seconds)});
     }
+    if (const size_t wanted = flows_of(*running.cell); !running.crowd && running.flows.size() < wanted) {
+        running.fail(Error{fmt::format("{} of {} flows had begun", running.flows.size(), wanted)});
+    }
     if (running.error.empty()) {
         outcome.figures = running.recorder->figures();
         outcome.series = running.recorder->series();

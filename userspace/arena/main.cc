@@ -7,6 +7,8 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstdio>
+#include <exception>
 #include <filesystem>
 
 #include "codegen/version.h"
@@ -28,7 +30,7 @@ constexpr int exit_not_run = 3;
 constexpr int exit_interrupted = 130;
 
 int fail(const std::string& message, int code) {
-    fmt::print(stderr, "adapath-arena: {}\n", message);
+    std::fputs(fmt::format("adapath-arena: {}\n", message).c_str(), stderr);
     return code;
 }
 
@@ -211,6 +213,13 @@ int run(Options& options) {
                                 options.seconds),
                     exit_usage);
     }
+    const bool fairness =
+        std::find(options.traffic.begin(), options.traffic.end(), "fairness") != options.traffic.end();
+    if (fairness && options.second_flow_after_s >= options.seconds) {
+        return fail(fmt::format("--second-after {:g} s: a pair's second flow would never begin in --seconds {}",
+                                options.second_flow_after_s, options.seconds),
+                    exit_usage);
+    }
     // The daemon takes absolute paths only.
     options.out = std::filesystem::absolute(options.out).lexically_normal().string();
     signal(SIGPIPE, SIG_IGN);
@@ -229,10 +238,11 @@ int run(Options& options) {
         return fail("interrupted; what was finished is kept, the same command goes on from there", exit_interrupted);
     }
     if (!summary->failures.empty()) {
-        return fail(fmt::format("{} failed: {}{} (programs' logs: {}/work); the same command tries them again",
-                                summary->failures.size(), summary->failures.front(),
-                                summary->failures.size() > 1 ? " and others, see above" : "", options.out),
-                    exit_cells_failed);
+        return fail(
+            fmt::format("{} failed: {}{} (programs' logs: {}/work and {}/logs); the same command tries them again",
+                        summary->failures.size(), summary->failures.front(),
+                        summary->failures.size() > 1 ? " and others, see above" : "", options.out, options.out),
+            exit_cells_failed);
     }
     return exit_ok;
 }
@@ -264,5 +274,10 @@ int main(int argc, char** argv) {
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? exit_ok : exit_usage;
     }
-    return report->parsed() ? write_report(options.out) : run(options);
+    try {
+        return report->parsed() ? write_report(options.out) : run(options);
+    } catch (const std::exception& error) {
+        // Caught only so that everything that was started is taken down on the way here.
+        return fail(error.what(), exit_not_run);
+    }
 }

@@ -21,6 +21,12 @@ double seconds_between(std::chrono::steady_clock::time_point from, std::chrono::
     return std::chrono::duration<double>(to - from).count();
 }
 
+// Whoever read the progress may have gone, which is no reason to stop: fmt::print() would throw.
+void write_error(const std::string& text) {
+    std::fputs(text.c_str(), stderr);
+    std::fflush(stderr);
+}
+
 }  // namespace
 
 Progress::Progress(std::vector<double> groups_s)
@@ -28,14 +34,13 @@ Progress::Progress(std::vector<double> groups_s)
 
 void Progress::put(const std::string& text) {
     if (!terminal_) {
-        fmt::print(stderr, "{}\n", text);
+        write_error(text + "\n");
         return;
     }
     winsize size{};
     const size_t columns = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1 : 120;
     // Cut to the width: a line that wraps could not be rewritten.
-    fmt::print(stderr, "\r\033[K{}", text.substr(0, columns));
-    std::fflush(stderr);
+    write_error("\r\033[K" + text.substr(0, columns));
     open_ = true;
 }
 
@@ -69,16 +74,15 @@ void Progress::end_group() { done_++; }
 
 void Progress::say(const std::string& text) {
     if (terminal_ && open_) {
-        fmt::print(stderr, "\r\033[K");
+        write_error("\r\033[K");
         open_ = false;
     }
-    fmt::print(stderr, "{}\n", text);
+    write_error(text + "\n");
 }
 
 void Progress::close() {
     if (terminal_ && open_) {
-        fmt::print(stderr, "\r\033[K");
-        std::fflush(stderr);
+        write_error("\r\033[K");
         open_ = false;
     }
 }

@@ -40,11 +40,9 @@ Json inputs_json(const CellInputs& inputs) {
         json["second_flow_after_s"] = inputs.second_flow_after_s;
     }
     if (inputs.video) {
-        json["video"] = {{"clip_sha256", inputs.video->clip_hash},
-                         {"size", inputs.video->size},
-                         {"fps", inputs.video->fps},
-                         {"min_kbps", inputs.video->min_kbps},
-                         {"max_kbps", inputs.video->max_kbps}};
+        json["video"] = {{"programs", inputs.video->programs}, {"clip_sha256", inputs.video->clip_hash},
+                         {"size", inputs.video->size},         {"fps", inputs.video->fps},
+                         {"min_kbps", inputs.video->min_kbps}, {"max_kbps", inputs.video->max_kbps}};
     }
     if (inputs.regimes) {
         json["regimes"] = {{"phase_s", inputs.regimes->phase_s},

@@ -238,14 +238,23 @@ Result<std::vector<CellOutcome>> run_video(const Group& group, const GroupSettin
             return Error{"interrupted"};
         }
     }
+    const uint64_t patience_ns = monotonic_ns() + static_cast<uint64_t>(last_frames.count()) * 1'000'000'000;
     for (auto& running : cells) {
         if (running->error.empty() && broke(settings, *running)) {
             running->receiver->stop();  // nothing more will come
         }
-        if (running->error.empty() && !running->receiver->wait_exit(last_frames)) {
+        while (running->error.empty() && running->receiver->running() && monotonic_ns() < patience_ns) {
+            if (stop.wait_for(tick)) {
+                return Error{"interrupted"};
+            }
+        }
+        if (running->error.empty() && running->receiver->running()) {
             running->fail(Error{fmt::format("adapath-video-recv still waited for frames {} s after the sender's end",
                                             last_frames.count())});
         }
+    }
+    if (stop.requested()) {
+        return Error{"interrupted"};
     }
     std::vector<CellOutcome> outcomes;
     for (auto& running : cells) {

@@ -10,6 +10,7 @@
 
 #include <stdexcept>
 #include <utility>
+#include <vector>
 
 namespace adapath {
 
@@ -51,14 +52,22 @@ SignalWatcher::SignalWatcher(StopToken& token, std::function<void(int)> on_signa
     struct sigaction action{};
     action.sa_handler = on_any_signal;
     action.sa_flags = SA_RESTART;
-    sigaction(SIGINT, &action, nullptr);
-    sigaction(SIGTERM, &action, nullptr);
+    std::vector<int> watched = {SIGINT, SIGTERM};
+    // The terminal has gone; where somebody made it so that this does not matter (nohup), it does not.
+    struct sigaction hangup{};
+    if (sigaction(SIGHUP, nullptr, &hangup) == 0 && hangup.sa_handler != SIG_IGN) {
+        watched.push_back(SIGHUP);
+    }
+    for (const int signal : watched) {
+        sigaction(signal, &action, nullptr);
+    }
     // This thread and those it starts are not interrupted. Threads that libraries started before main() may be: the
     // handler does for them as well, where a signalfd would leave them to the default action.
     sigset_t set;
     sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
+    for (const int signal : watched) {
+        sigaddset(&set, signal);
+    }
     pthread_sigmask(SIG_BLOCK, &set, nullptr);
     thread_ = std::thread([this, set] {
         pthread_sigmask(SIG_UNBLOCK, &set, nullptr);

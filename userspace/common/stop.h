@@ -1,4 +1,4 @@
-// How a program is asked to stop: a token that loops look at and can wait on, set by SIGINT and SIGTERM.
+// How a program is asked to stop: a token that loops look at and can wait on, set by SIGINT, SIGTERM and SIGHUP.
 #pragma once
 
 #include <atomic>
@@ -25,9 +25,10 @@ private:
     std::condition_variable changed_;
 };
 
-// Keeps SIGINT and SIGTERM from this thread (and those it starts later) and acts on them in a thread of its own, so
-// that no work is done in a signal handler. Construct before any other thread. A second signal a second or more later
-// ends the process at once (sooner, it is most likely the same request: `timeout` and shells send it twice).
+// Keeps SIGINT, SIGTERM and (where it is not ignored) SIGHUP from this thread (and those it starts later) and acts on
+// them in a thread of its own, so that no work is done in a signal handler. Construct before any other thread. A second
+// signal a second or more later ends the process at once (sooner, it is most likely the same request: `timeout` and
+// shells send it twice).
 class SignalWatcher {
 public:
     SignalWatcher(StopToken& token, std::function<void(int)> on_signal = {});

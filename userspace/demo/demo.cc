@@ -230,6 +230,10 @@ Status Demo::set_up() {
     // Only what an earlier demo left there.
     std::filesystem::remove_all(state_, error);
     std::filesystem::remove_all(log_, error);
+    for (const char* file : {"receiver.json", "receiver.jsonl", "sender.json", "sender.jsonl", "frames.csv",
+                             "summary.json", "report.html"}) {
+        std::filesystem::remove(options_.out + "/" + file, error);
+    }
     for (const std::string& directory : {options_.out, log_, state_}) {
         if (Status made = make_directories(directory); !made) {
             return made;
@@ -577,6 +581,8 @@ void Demo::finish() {
                 "adapath-video-recv still waited for frames {:.0f} s after the sender's end", 15 * options_.patience));
         }
         receiver_->stop();
+    } else if (receiver_ && !recording_.interrupted && receiver_->exit_code() != 0) {
+        recording_.errors.push_back(receiver_->obituary());
     }
     if (linkem_) {
         for (const std::string& line : linkem_->read_lines()) {

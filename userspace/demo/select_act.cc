@@ -39,6 +39,7 @@ public:
 
     SelectRecording run() {
         Status status = perform();
+        stage_.reset();  // its link goes on telling, where perform() ended early
         if (!status) {
             recording_.error = stop_.requested() ? "interrupted" : status.error().message;
         }
