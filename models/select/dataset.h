@@ -15,9 +15,10 @@ namespace adapath {
 struct SelectChunk {
     uint64_t first = 0;                          // frame of the clip
     std::array<std::vector<uint32_t>, 2> bytes;  // of each picture's access unit, the IDR picture first; equally many
-    std::array<double, 2> accuracy = {0, 0};     // F1, 0..1; main's is 1 where it is the truth itself
-    std::array<double, 2> objects = {0, 0};      // found, mean of a picture
-    std::array<double, 2> confidence = {0, 0};   // mean score of them; 0 where there are none
+    std::array<double, 2> accuracy = {0,
+                                      0};    // mean of the pictures' F1, 0..1; main's is 1 where it is the truth itself
+    std::array<double, 2> objects = {0, 0};  // found, mean of a picture
+    std::array<double, 2> confidence = {0, 0};  // mean score of them; 0 where there are none
 };
 
 struct SelectView {

@@ -199,11 +199,11 @@ Status measure_select(Detector& detector, const SelectMeasurement& m) {
             const double scale = static_cast<double>(main->size().width) / sub->size().width;
             auto of_sub = look(detector, *sub, first, view.sub_qp, scale, m);
             if (!of_sub) return of_sub.error();
-            Matches matches;
-            for (size_t i = 0; i < of_main->boxes.size(); i++) matches += match(of_main->boxes[i], of_sub->boxes[i]);
+            MeanF1 f1;
+            for (size_t i = 0; i < of_main->boxes.size(); i++) f1 += match(of_main->boxes[i], of_sub->boxes[i]);
             const SelectChunk chunk{first,
                                     {of_sub->bytes, of_main->bytes},
-                                    {matches.f1(), 1},
+                                    {f1.f1(), 1},
                                     {of_sub->objects, of_main->objects},
                                     {of_sub->confidence, of_main->confidence}};
             // On a line of its own even where the last one was cut off.

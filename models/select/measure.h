@@ -20,7 +20,7 @@ struct SelectMeasurement {
     std::function<bool(size_t done, size_t all)> progress{};
 };
 
-// F1 is of the boxes in all looked-at pictures of a chunk against those in the decoded main stream, as the server
+// F1 is of the boxes against those in the decoded main stream, the mean of a chunk's looked-at pictures, as the server
 // measures it; the boxes of the sub stream are scaled to main's size. So main's accuracy is 1.
 Status measure_select(Detector& detector, const SelectMeasurement& measurement);
 

@@ -354,6 +354,20 @@ TEST(Price, ABudgetMakesUpForABadTime) {
     EXPECT_GT(used_after(180e3, true), 1.15 * even) << "overdrawn";
 }
 
+// Or the first seconds would take the whole uplink.
+TEST(Price, ABudgetBeginsAtAPriceAndFindsItsOwn) {
+    PriceOptions options;
+    options.budget = 100e3;
+    PriceController controller(options);
+    const Price first = controller.step({0, 0, 0, 0, true, 4}, 0.1);
+    EXPECT_GE(first.price, 0.9 * options.crowd * 4 / options.budget * (1 << 20));
+    Price price;
+    for (int i = 0; i < 100; ++i) price = controller.step({0, 20e3, 20e3, 0, true, 4}, 0.1);
+    EXPECT_LT(price.price, 0.2 * first.price) << "nobody asks for it";
+    // Without a budget an uplink that was never the limit costs nothing.
+    EXPECT_EQ(PriceController().step({0, 0, 0, 0, true, 4}, 0.1).price, 0);
+}
+
 // A camera's main stream that has more than the budget's mean can be had now and then; one that has more than the
 // uplink carries can't.
 TEST(Price, ABudgetIsNoLimitToAStream) {

@@ -178,7 +178,7 @@ TEST_F(ServerTest, WhatBothRenditionsAreWorthReachesTheGateway) {
     const auto detector = std::move(*open_detector(weights));
     const Direct reference = look_directly(*detector, main);
     const Direct output = look_directly(*detector, sub);
-    std::array<Matches, 2> matches;
+    std::array<MeanF1, 2> worths;  // of sub, in each chunk
     size_t objects = 0;
     for (size_t i = 0; i < pictures; i++) {
         std::vector<Box> scaled = output.boxes[i];
@@ -188,12 +188,12 @@ TEST_F(ServerTest, WhatBothRenditionsAreWorthReachesTheGateway) {
             box.x1 *= 2;
             box.y1 *= 2;
         }
-        matches[i / group] += match(reference.boxes[i], scaled);
+        worths[i / group] += match(reference.boxes[i], scaled);
         objects += reference.boxes[i].size();
     }
     ASSERT_GT(objects, 40U);  // pedestrians are in it
-    EXPECT_GT(matches[0].f1(), 0.05);
-    EXPECT_LT(matches[0].f1(), 1);
+    EXPECT_GT(worths[0].f1(), 0.05);
+    EXPECT_LT(worths[0].f1(), 1);
 
     size_t measured = 0;
     size_t seen = 0;
@@ -207,7 +207,7 @@ TEST_F(ServerTest, WhatBothRenditionsAreWorthReachesTheGateway) {
                              report.seen().rendition() == ADP_SELECT_MAIN;
         const uint64_t since = report.chunk_us() - start_us - (of_main ? 4000 : 0);
         ASSERT_EQ(since % (group * picture_us), 0U);
-        const double f1 = matches.at(since / (group * picture_us)).f1();
+        const double f1 = worths.at(since / (group * picture_us)).f1();
         if (report.has_measured()) {
             measured++;
             EXPECT_NEAR(report.measured().sub_worth(), f1, 1e-9);

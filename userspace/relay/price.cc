@@ -92,6 +92,11 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
     // accuracy of 1 of each.
     const double crowd = budgeted ? std::max(options_.crowd, 1.0) : options_.crowd;
     const double most = uplink.cameras > 0 ? std::min(crowd * uplink.cameras, whole_max) : whole_max;
+    // Begun at nothing, all main streams would pass until the price has grown: seconds of the whole uplink, which a budget
+    // then has to save for most of a minute.
+    if (budgeted && whole_price_ == 0 && uplink.cameras > 0) {
+        whole_price_ = std::min(options_.crowd * uplink.cameras, most);
+    }
     const double step = outage ? 0 : std::clamp(slope, -options_.fall_max, options_.rise_max) * dt;
     whole_price_ = std::clamp(std::max(whole_price_, whole_min) * std::exp(step), whole_min, most);
     if (whole_price_ > whole_min) {

@@ -44,7 +44,7 @@ struct PriceOptions {
     double late_memory_s = 20;  // time constant of the share of main that is late
     // The whole uplink costs at most so much for each camera. An outage is the queue's to answer, by dropping what is
     // late: a price that it drove up would cost seconds of sub streams after it. Below this share of what all sub
-    // streams ask for it is the queue that drops, lastingly too. Not for a budget.
+    // streams ask for it is the queue that drops, lastingly too. A budget's price begins there, and may rise above it.
     double crowd = 0.25;
     // Bytes/s that the cameras may have on average, however wide the uplink is; 0: all of it. What the uplink had no
     // room for is saved, so much of it as comes in budget_saved_s.

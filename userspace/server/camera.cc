@@ -487,6 +487,7 @@ void Camera::compare(Chunk& chunk) {
     const uint32_t which = chunk.result.rendition;
     const uint64_t half = interval_us() / 2;
     Matches matches;
+    MeanF1 f1;
     uint64_t compared = 0;
     uint64_t paired = 0;
     uint64_t first = 0;
@@ -509,14 +510,17 @@ void Camera::compare(Chunk& chunk) {
         if (picture.look != Look::seen || nearest->look != Look::seen) continue;
         const PictureResult& main = which == ADP_SELECT_MAIN ? picture : *nearest;
         const PictureResult& sub = which == ADP_SELECT_MAIN ? *nearest : picture;
-        matches += match(main.boxes, scaled_boxes(sub.boxes, sub, main),
-                         {.iou = shared_.vision.iou, .score = shared_.vision.score});
+        const Matches pair = match(main.boxes, scaled_boxes(sub.boxes, sub, main),
+                                   {.iou = shared_.vision.iou, .score = shared_.vision.score});
+        matches += pair;
+        f1 += pair;
         compared++;
     }
     const uint64_t interval = renditions_[which]->interval();
     const bool both = paired > 0 && 2 * (last - first + interval) >= chunk.last_us() - chunk.first_us() + interval;
     if (!both || compared == 0) return;
     chunk.result.matches = matches;
+    chunk.result.sub_worth = f1.f1();
     chunk.result.compared = compared;
     chunk.result.measured = true;
 }
@@ -545,7 +549,7 @@ void Camera::report(const ChunkPtr& chunk) {
     report.set_chunk_us(result.chunk_us);
     if (main && result.measured) {
         counters_.measured++;
-        worth_ = result.matches->f1();
+        worth_ = result.sub_worth;
         shared_.worths.set(gateway_, number_, *worth_);
         pb::CameraReport measured = report;
         measured.mutable_measured()->set_sub_worth(*worth_);
@@ -568,9 +572,7 @@ void Camera::report(const ChunkPtr& chunk) {
     }
     if (seen > 0) {
         // Of a sub stream that never was measured: what is usual here.
-        const double sub_worth = result.measured ? result.matches->f1()
-                                 : worth_        ? *worth_
-                                                 : shared_.worths.usual(gateway_);
+        const double sub_worth = result.measured ? result.sub_worth : worth_ ? *worth_ : shared_.worths.usual(gateway_);
         // Of main there is nothing better to hold it against. Where its end was dropped, sub is what is seen instead:
         // main's report, the later one, tells what both together were worth.
         const auto own = static_cast<double>(result.pictures.size());

@@ -88,7 +88,8 @@ struct ChunkResult {
     // What was said of it.
     std::optional<double> accuracy;  // as in Seen
     bool measured = false;
-    std::optional<Matches> matches;  // sub against main, where both came
+    std::optional<Matches> matches;  // sub against main, where both came; all pairs of pictures added up ...
+    double sub_worth = 0;            // ... and the mean of their F1, which is what accuracy is (MeanF1)
     uint64_t compared = 0;           // pictures
 };
 

@@ -87,7 +87,7 @@ Json chunk_json(const std::string& gateway, uint32_t camera, const ChunkResult& 
         json["measured"] = chunk.measured;
     }
     if (chunk.matches) {
-        json["sub_worth"] = chunk.matches->f1();
+        json["sub_worth"] = chunk.sub_worth;
         json["compared"] = chunk.compared;
         json["found"] = chunk.matches->found;
         json["missed"] = chunk.matches->missed;
