@@ -233,16 +233,16 @@ bool Comparison::above_all() const {
 }
 
 bool Comparison::above_at_its_bytes() const {
-    const bool any = std::ranges::any_of(
-        rivals, [&](const char* rival) { return std::string(rival) != sub_policy && of(rival) != nullptr; });
+    // The sub stream alone, under whatever name: a threshold that is best where no chunk reaches it is that too.
+    const auto sends_main = [](const Json* rival) { return rival != nullptr && figure_of(*rival, "by_main") > 0; };
+    const bool any = std::ranges::any_of(rivals, [&](const char* rival) { return sends_main(of(rival)); });
     return any && std::ranges::all_of(rivals, [&](const char* rival) {
                const Json* other = of(rival);
-               return other == nullptr || std::string(rival) == sub_policy ||
-                      std::ranges::any_of(budgets, [&](const char* policy) {
-                          const Json* own = of(policy);
-                          return own != nullptr && figure_of(*own, "f1") > figure_of(*other, "f1") &&
-                                 figure_of(*own, "bytes") <= figure_of(*other, "bytes");
-                      });
+               return !sends_main(other) || std::ranges::any_of(budgets, [&](const char* policy) {
+                   const Json* own = of(policy);
+                   return own != nullptr && figure_of(*own, "f1") > figure_of(*other, "f1") &&
+                          figure_of(*own, "bytes") <= figure_of(*other, "bytes");
+               });
            });
 }
 

@@ -42,7 +42,7 @@ struct Comparison {
     // The learned one's F1 is above every rival's, of at least one; false too where it was not measured. A rival that
     // is not here says nothing: see lacks().
     [[nodiscard]] bool above_all() const;
-    // To each rival but the sub stream alone, of at least one, there is a budget of the learned one (or none) with
+    // To each rival that sends main, of at least one, there is a budget of the learned one (or none) with
     // which it is above it and takes no more bytes.
     [[nodiscard]] bool above_at_its_bytes() const;
 };

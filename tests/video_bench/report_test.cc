@@ -15,6 +15,9 @@ Json cell(const std::string& trace, unsigned cameras, const std::string& policy,
     row["figures"] = {
         {"f1", f1},        {"f1_pooled", f1}, {"f1_least", f1 / 2}, {"bytes", bytes}, {"capacity_bytes", 1e7},
         {"pictures", 100}, {"by_main", 60},   {"by_sub", 30},       {"late", 4},      {"decisions", 1234}};
+    if (policy == sub_policy) {
+        row["figures"]["by_main"] = 0;
+    }
     row["series"] = {{"capacity_bytes", {3e6, 4e6, 3e6}}, {"f1", {1, 0, 0.5}}};
     return row;
 }
@@ -50,6 +53,13 @@ TEST(VideoReport, LearnedHasToBeAboveEveryRival) {
     rows.push_back(cell("a", 4, mix_bytes_policy, 0.85, 5e6 - 2));
     EXPECT_FALSE(compare(rows)[0].above_at_its_bytes());
     rows.push_back(cell("a", 4, mix_bytes_policy, 0.851, 5e6 - 2));
+    EXPECT_TRUE(compare(rows)[0].above_at_its_bytes());
+    // A threshold that nothing reaches is the sub stream alone.
+    Json never = cell("a", 4, "threshold", 0.7, 1e6);
+    rows.push_back(never);
+    EXPECT_FALSE(compare(rows)[0].above_at_its_bytes());
+    never["figures"]["by_main"] = 0;
+    rows.push_back(never);
     EXPECT_TRUE(compare(rows)[0].above_at_its_bytes());
 }
 
