@@ -25,7 +25,7 @@ SelectRecording selected() {
     r.end_us = kStartUs + 20'000'000;
     for (uint32_t second = 0; second < 20; second++) {
         for (uint32_t camera = 0; camera < 2; camera++) {
-            const uint32_t choice = (second + camera) % 3 == 0 ? ADP_SELECT_ONLY_MAIN : ADP_SELECT_ONLY_SUB;
+            const uint32_t choice = (second + camera) % 4 == 0 ? ADP_SELECT_ONLY_MAIN : ADP_SELECT_ONLY_SUB;
             r.decisions.push_back({kStartUs + second * 1'000'000, camera, choice, 0, 1, 0.5 * second});
         }
         r.link.push_back({kStartUs + second * 1'000'000, 150'000, 120'000, 0, 0});
@@ -55,8 +55,9 @@ TEST(SelectSection, IsPartOfThePage) {
     EXPECT_NE(html.find("demo &lt;0&gt;"), std::string::npos);
     EXPECT_EQ(html.find("http"), std::string::npos);
     EXPECT_TRUE(summary.ok) << to_table(r, summary, false);
-    // 7 and 6 of 20 decisions: main.
-    EXPECT_NE(html.find("of chunks in main"), std::string::npos);
+    // 10 of 40 decisions: main.
+    EXPECT_NE(html.find("25 %"), std::string::npos);
+    EXPECT_NE(html.find("75 % sub, 0 % both, 0 % none"), std::string::npos);
 }
 
 TEST(SelectSection, NothingWhereThereIsNoSuchPart) {

@@ -105,7 +105,7 @@ TEST(Gaps, GenerationChangeCountsWhereTheEventIsMissing) {
     EXPECT_EQ(decision_gaps(r).away.count, 0U);
 }
 
-TEST(Gaps, SequenceWrap) {
+TEST(Gaps, ARecordSeenTwiceIsNeither) {
     Recording r;
     r.samples = {decision(1, 5, 10000, 1), decision(1, 5, 20000, 1)};  // a record seen twice is no loss and no gap
     EXPECT_EQ(decision_gaps(r).missing, 0U);

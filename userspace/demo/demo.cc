@@ -249,6 +249,7 @@ Status Demo::set_up() {
 
     Settings& settings = recording_.settings;
     settings.duration_s = options_.duration_s;
+    settings.switch_rate = options_.switch_rate;
     settings.cameras = options_.cameras;
     settings.backend = options_.backend;
     settings.seed = options_.seed;

@@ -514,14 +514,15 @@ std::string to_html(const Recording& r, const Summary& s) {
         "rewards of "
         "different times compare only roughly.</p></figure>";
 
-    const std::string legend =
+    const std::string legend = fmt::format(
         "<div class='legend'>"
         "<span><i class='dot first'></i>first snapshot</span>"
         "<span><i class='dot trained'></i>switch that training asked for</span>"
-        "<span><i class='dot parameter'></i>forced switches of parameters, 20 a second</span>"
+        "<span><i class='dot parameter'></i>forced switches of parameters, {} a second</span>"
         "<span><i class='dot network'></i>switch to another network</span>"
         "<span><i class='dot bad'></i>bad snapshot</span>"
-        "<span><i class='dot rollback'></i>rolled back by the daemon</span></div>";
+        "<span><i class='dot rollback'></i>rolled back by the daemon</span></div>",
+        r.settings.switch_rate);
     const std::string data = fmt::format(
         "{{duration:{:.3f},left:{},right:{},series:{{delivery:[{},{},'Mbit/s','delivered','capacity'],"
         "rtt:[{},{},'ms','median','p95'],delay:[{},{},'ms','median','p95'],reward:[{},[],'','mean','']}}}}",
