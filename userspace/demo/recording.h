@@ -118,11 +118,11 @@ struct Settings {
     std::string link;  // for people: "LTE-like, seed 7, mean 8 Mbit/s"
     std::string clip;
     uint64_t seed = 0;
-    unsigned switch_rate = 20;  // forced parameter switches a second
     std::string congestion_control;
     std::string kernel;
     std::string version;
     std::string date;
+    unsigned switch_rate = 20;  // forced parameter switches a second
 };
 
 // A picture for the report, as the file's bytes.
