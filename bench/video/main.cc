@@ -50,7 +50,6 @@ constexpr int exit_interrupted = 130;
 // streams.
 constexpr int measurement = 4;
 constexpr double overhead_s = 30;  // a group's starting and ending, before that was measured
-constexpr double warm_up_s = 10;
 
 const std::vector<std::string> policy_names = {
     learned_policy, mix_bytes_policy, threshold_bytes_policy, switched_policy, sub_policy,
@@ -70,6 +69,9 @@ struct Options {
     std::vector<unsigned> cameras = {4, 8};
     std::vector<std::string> policies = policy_names;
     unsigned seconds = 60;
+    // Longer than the default clip's loop: how the selector finds out whom it deals with is another question than how
+    // it then decides, and its rivals know the very minute.
+    unsigned warm_up_s = 40;
     double load = 1.6;
     double delay_ms = 20;
     double queue_ms = 1000;
@@ -150,7 +152,7 @@ public:
         const auto turns_taken = static_cast<size_t>(
             std::ranges::count_if(turns, [](const std::vector<std::string>& turn) { return !turn.empty(); }));
         arena::Progress progress(
-            std::vector<double>(turns_taken * groups.size(), options_.seconds + warm_up_s + overhead_s));
+            std::vector<double>(turns_taken * groups.size(), options_.seconds + options_.warm_up_s + overhead_s));
         size_t failed = 0;
         unsigned measured_for = 0;
         std::vector<MeasuredCamera> cameras;
@@ -274,6 +276,7 @@ private:
         settings_ = {{"measurement", measurement},
                      {"load", options_.load},
                      {"seconds", options_.seconds},
+                     {"warm_up_s", options_.warm_up_s},
                      {"delay_ms", options_.delay_ms},
                      {"queue_ms", options_.queue_ms},
                      {"video", camera_arguments(options_.clips, options_.video)},
@@ -359,7 +362,7 @@ private:
         // Bytes cost nothing to those that know no price.
         const std::string free = "objective { accuracy: 1 bytes: 0 }\n";
         OfflineOptions offline;
-        offline.begin_s = warm_up_s;
+        offline.begin_s = options_.warm_up_s;
         offline.seconds = options_.seconds;
         offline.delay_s = options_.delay_ms / 1000;
         offline.group = options_.video.encoding.group;
@@ -489,7 +492,7 @@ private:
         while (!wanted.empty() && !stop_.requested()) {
             SelectGroup group{.trace = &*link,
                               .cameras = cameras,
-                              .warm_up_s = warm_up_s,
+                              .warm_up_s = static_cast<double>(options_.warm_up_s),
                               .seconds = static_cast<double>(options_.seconds),
                               .cells = {}};
             std::erase_if(wanted, [&](const Wanted& one) {
@@ -606,7 +609,11 @@ int main(int argc, char** argv) {
     app.add_option("--policy", options.policies, "Policy under test; repeatable")
         ->check(CLI::IsMember(policy_names))
         ->capture_default_str();
-    app.add_option("--seconds", options.seconds, "Seconds of each cell that count, after 10 of warming up")
+    app.add_option("--seconds", options.seconds, "Seconds of each cell that count, after --warm-up")
+        ->check(CLI::Range(5, 3600))
+        ->capture_default_str();
+    app.add_option("--warm-up", options.warm_up_s,
+                   "Seconds before them: the selectors get to know their cameras, and prices what is asked")
         ->check(CLI::Range(5, 3600))
         ->capture_default_str();
     app.add_option("--switch-every", options.switch_every_s, "Policy switched: seconds between two switches")

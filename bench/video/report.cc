@@ -23,8 +23,8 @@ std::string policy_of(const Json& cell) { return cell.at("inputs").value("policy
 // What cells must have in common to be compared: all inputs that are not the cell's own, or the learned policy's.
 Json settings_of(const Json& row) {
     Json settings = Json::object();
-    for (const char* name : {"measurement", "load", "seconds", "delay_ms", "queue_ms", "video", "contents", "kernel",
-                             "cc", "cc_config", "programs", "relay_arguments"}) {
+    for (const char* name : {"measurement", "load", "seconds", "warm_up_s", "delay_ms", "queue_ms", "video", "contents",
+                             "kernel", "cc", "cc_config", "programs", "relay_arguments"}) {
         if (row["inputs"].contains(name)) {
             settings[name] = row["inputs"][name];
         }
