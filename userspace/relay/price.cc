@@ -92,8 +92,8 @@ Price PriceController::step(const Uplink& uplink, double seconds) {
     // accuracy of 1 of each.
     const double crowd = budgeted ? std::max(options_.crowd, 1.0) : options_.crowd;
     const double most = uplink.cameras > 0 ? std::min(crowd * uplink.cameras, whole_max) : whole_max;
-    // Begun at nothing, all main streams would pass until the price has grown: seconds of the whole uplink, which a budget
-    // then has to save for most of a minute.
+    // Begun at nothing, all main streams would pass until the price has grown: seconds of the whole uplink, which a
+    // budget then has to save for most of a minute.
     if (budgeted && whole_price_ == 0 && uplink.cameras > 0) {
         whole_price_ = std::min(options_.crowd * uplink.cameras, most);
     }
