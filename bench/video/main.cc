@@ -712,6 +712,8 @@ int main(int argc, char** argv) {
     if (options.traces.empty() && options.generate_mbit.empty()) {
         options.generate_mbit = {2, 8, 20};
     }
+    // The daemons take absolute paths only.
+    options.out = std::filesystem::absolute(options.out).lexically_normal().string();
     StopToken stop;
     SignalWatcher signals(stop, [](int) {});
     Bench bench(options, stop);
