@@ -144,8 +144,9 @@ bench-video: deps ## qp and select on live video against their rivals: hours; ou
 	@out='$(if $(filter out/demo,$(OUT)),out/video,$(OUT))'; mkdir -p "$$out"; \
 		$(BUILD)/bin/adapath-video-bench --out "$$out" --bin '$(BUILD)/bin' --seconds '$(SECONDS)' \
 		$(foreach t,$(TRACES),--trace '$(t)') $(foreach r,$(GENERATE),--generate '$(r)') $(foreach s,$(SEEDS),--seed '$(s)') \
-		$(if $(CLIP),--clip '$(CLIP)') $(VIDEO_OPTIONS); \
-		$(BUILD)/bin/adapath-qp-bench --out "$$out/qp.jsonl" $(if $(CLIP),--clip '$(CLIP)')
+		$(if $(CLIP),--clip '$(CLIP)') $(VIDEO_OPTIONS); select=$$?; \
+		[ $$select -eq 2 ] || [ $$select -eq 130 ] || \
+		$(BUILD)/bin/adapath-qp-bench --out "$$out/qp.jsonl" $(if $(CLIP),--clip '$(CLIP)') && exit $$select
 
 models: deps ## train the checkpoints again from nothing: cc in the simulator (MODEL_MINUTES=25, MODEL_SEED=1), select and qp on measured video (25 minutes); goes on where it was stopped
 	$(call build,adapath-train-cc adapath-train-select adapath-train-qp)
