@@ -146,7 +146,8 @@ std::string draw(const Scatter& scatter) {
         for (bool moved = true; moved;) {
             moved = false;
             for (const double other : taken) {
-                if (std::abs(other - name_y) < 12) {
+                // Less than what it is moved by: the sum is rounded, and may be found too near again for ever.
+                if (std::abs(other - name_y) < 11.9) {
                     name_y = other + 12;
                     moved = true;
                 }
