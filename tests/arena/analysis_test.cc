@@ -260,5 +260,15 @@ TEST(Report, OfFewResultsIsAPageToo) {
     EXPECT_NE(to_table(stopped).find("daemon stopped"), std::string::npos);
 }
 
+// Their names are moved apart on the chart, by sums that are rounded: once that never ended.
+TEST(Report, PoliciesAtTheSamePlaceAreNamedWhereverThatIs) {
+    for (uint64_t delivered = 500; delivered < 1000; delivered++) {
+        const std::vector<Json> lines = {bulk_line("lte", 1, "adapath", delivered, 60),
+                                         bulk_line("lte", 1, "userspace", delivered, 60),
+                                         bulk_line("lte", 1, "bbr", delivered, 60)};
+        ASSERT_NE(to_html(analyse(lines)).find("userspace</text>"), std::string::npos) << delivered;
+    }
+}
+
 }  // namespace
 }  // namespace adapath::arena
