@@ -8,6 +8,8 @@
 #include <fstream>
 #include <functional>
 #include <set>
+#include <utility>
+#include <vector>
 
 #include "tests/arena/synthetic.h"
 
@@ -57,33 +59,28 @@ TEST(Key, ChangesWithEveryInputAndWithNothingElse) {
     EXPECT_TRUE(keys.insert(cell_key(pair)).second);
     pair.second_flow_after_s = 5;
     EXPECT_TRUE(keys.insert(cell_key(pair)).second);
-    const std::vector<std::function<void(RegimeSettings&)>> regime_changes = {
-        [](RegimeSettings&) {},
-        [](RegimeSettings& r) { r.phase_s++; },
-        [](RegimeSettings& r) { r.mbit++; },
-        [](RegimeSettings& r) { r.period_ms++; },
-        [](RegimeSettings& r) { r.served_ms++; },
-        [](RegimeSettings& r) { r.flows++; },
+    CellInputs regimes = inputs;
+    regimes.traffic = Traffic::regimes;
+    regimes.regimes = RegimeSettings{};
+    CellInputs camera = inputs;
+    camera.traffic = Traffic::video;
+    camera.video = VideoSettings{};
+    const std::vector<std::pair<CellInputs, std::function<void(CellInputs&)>>> of_some_traffic = {
+        {regimes, [](CellInputs&) {}},
+        {regimes, [](CellInputs& i) { i.regimes->phase_s++; }},
+        {regimes, [](CellInputs& i) { i.regimes->mbit++; }},
+        {regimes, [](CellInputs& i) { i.regimes->period_ms++; }},
+        {regimes, [](CellInputs& i) { i.regimes->served_ms++; }},
+        {regimes, [](CellInputs& i) { i.regimes->flows++; }},
+        {camera, [](CellInputs& i) { i.video->programs = {{"adapath-video-send", "abc"}}; }},
+        {camera, [](CellInputs& i) { i.video->size = "64x48"; }},
+        {camera, [](CellInputs& i) { i.video->fps++; }},
+        {camera, [](CellInputs& i) { i.video->min_kbps++; }},
+        {camera, [](CellInputs& i) { i.video->max_kbps++; }},
     };
-    for (const auto& change : regime_changes) {
-        CellInputs changed = inputs;
-        changed.traffic = Traffic::regimes;
-        changed.regimes = RegimeSettings{};
-        change(*changed.regimes);
-        EXPECT_TRUE(keys.insert(cell_key(changed)).second) << inputs_json(changed).dump();
-    }
-    const std::vector<std::function<void(VideoSettings&)>> video_changes = {
-        [](VideoSettings& v) { v.programs = {{"adapath-video-send", "abc"}}; },
-        [](VideoSettings& v) { v.size = "64x48"; },
-        [](VideoSettings& v) { v.fps++; },
-        [](VideoSettings& v) { v.min_kbps++; },
-        [](VideoSettings& v) { v.max_kbps++; },
-    };
-    for (const auto& change : video_changes) {
-        CellInputs changed = inputs;
-        changed.traffic = Traffic::video;
-        changed.video = VideoSettings{};
-        change(*changed.video);
+    for (const auto& [base, change] : of_some_traffic) {
+        CellInputs changed = base;
+        change(changed);
         EXPECT_TRUE(keys.insert(cell_key(changed)).second) << inputs_json(changed).dump();
     }
     // What was measured before there was any of these is still known.
