@@ -254,13 +254,13 @@ private:
         if (!parts) {
             return parts.error();
         }
-        Json programs;
-        for (const char* name : {"adapath-relay", "adapath-server", "adapath-camera"}) {
-            Result<std::string> hash = arena::sha256_file(options_.bin + "/" + name);
-            if (!hash) {
-                return hash.error();
-            }
-            programs[name] = hash->substr(0, 16);
+        std::vector<std::pair<std::string, std::string>> files;
+        for (const std::string name : {"adapath-relay", "adapath-server", "adapath-camera"}) {
+            files.emplace_back(name, options_.bin + "/" + name);
+        }
+        Result<Json> programs = arena::file_hashes(files);
+        if (!programs) {
+            return programs.error();
         }
         Result<std::string> hash = model_hash(options_.detector);
         if (!hash) {
@@ -285,7 +285,7 @@ private:
                      {"kernel", name.release},
                      {"cc", *parts},
                      {"cc_config", options_.cc_config},
-                     {"programs", programs}};
+                     {"programs", *programs}};
         if (!options_.relay_arguments.empty()) {
             settings_["relay_arguments"] = options_.relay_arguments;
         }

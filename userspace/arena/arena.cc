@@ -188,13 +188,12 @@ Status Arena::hash_video() {
                         hash.error().message)};
     }
     video_.clip_hash = hash->substr(0, 16);
-    for (const char* name : {"adapath-video-send", "adapath-video-recv"}) {
-        Result<std::string> program = sha256_file(options_.bin + "/" + name);
-        if (!program) {
-            return program.error();
-        }
-        video_.programs[name] = program->substr(0, 16);
+    Result<Json> programs = file_hashes({{"adapath-video-send", options_.bin + "/adapath-video-send"},
+                                         {"adapath-video-recv", options_.bin + "/adapath-video-recv"}});
+    if (!programs) {
+        return programs.error();
     }
+    video_.programs = std::move(*programs);
     return {};
 }
 

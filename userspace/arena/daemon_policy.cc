@@ -173,13 +173,11 @@ Result<Json> DaemonPolicy::parts() const {
     if (!context_.trainer_arguments.empty()) {
         parts["trainer_arguments"] = context_.trainer_arguments;
     }
-    for (const auto& [name, path] : files) {
-        Result<std::string> hash = sha256_file(path);
-        if (!hash) {
-            return hash.error();
-        }
-        parts[name] = hash->substr(0, 16);
+    Result<Json> hashes = file_hashes(files);
+    if (!hashes) {
+        return hashes.error();
     }
+    parts.update(*hashes);
     if (!context_.daemon_config.empty()) {
         parts["daemon_config"] = context_.daemon_config;
     }

@@ -32,4 +32,16 @@ Result<std::string> sha256_file(const std::string& path) {
     return sha256_text(*bytes);
 }
 
+Result<nlohmann::ordered_json> file_hashes(const std::vector<std::pair<std::string, std::string>>& files) {
+    nlohmann::ordered_json hashes = nlohmann::ordered_json::object();
+    for (const auto& [name, path] : files) {
+        Result<std::string> hash = sha256_file(path);
+        if (!hash) {
+            return hash.error();
+        }
+        hashes[name] = hash->substr(0, 16);
+    }
+    return hashes;
+}
+
 }  // namespace adapath::arena
