@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t never = std::numeric_limits<int64_t>::max();
 constexpr int64_t ns_per_s = 1'000'000'000;
+constexpr int64_t delayed_ack_ns = 40'000'000;  // TCP_DELACK_MIN
 constexpr int64_t rto_min_ns = 200'000'000;     // TCP_RTO_MIN
 constexpr int64_t rto_max_ns = 120 * ns_per_s;  // TCP_RTO_MAX
 constexpr size_t sojourn_bins = 20'000;
@@ -28,6 +29,7 @@ public:
     [[nodiscard]] size_t size() const { return tail_ - head_; }
     T& front() { return items_[head_ & (items_.size() - 1)]; }
     const T& front() const { return items_[head_ & (items_.size() - 1)]; }
+    [[nodiscard]] const T& second() const { return items_[(head_ + 1) & (items_.size() - 1)]; }
     void pop() { head_++; }
     void clear() { head_ = tail_; }
     void push(const T& item) {
@@ -317,16 +319,25 @@ public:
     [[nodiscard]] bool decisions_done() const { return decisions_left_ == 0; }
 
 private:
-    static int64_t next_event(const Flow& f) {
+    // When the next ACK comes: at once for the second packet that it covers, for a lone one when the receiver's timer
+    // says so.
+    [[nodiscard]] int64_t ack_ns(const Flow& f) const {
+        const int64_t first_ns = f.acks.front().arrives_ns;
+        if (link_.ack_packets < 2) return first_ns;
+        const int64_t timer_ns = first_ns + delayed_ack_ns;
+        return f.acks.size() > 1 ? std::min(f.acks.second().arrives_ns, timer_ns) : timer_ns;
+    }
+
+    [[nodiscard]] int64_t next_event(const Flow& f) const {
         int64_t t = std::min({f.next_send_ns, f.next_timeout_ns, f.next_source_ns});
-        if (!f.acks.empty()) t = std::min(t, f.acks.front().arrives_ns);
+        if (!f.acks.empty()) t = std::min(t, ack_ns(f));
         return t;
     }
 
     void handle(Flow& f) {
         if (!f.started) {
             start(f);
-        } else if (!f.acks.empty() && f.acks.front().arrives_ns <= now_ns_) {
+        } else if (!f.acks.empty() && ack_ns(f) <= now_ns_) {
             on_acks(f);
         } else if (f.next_source_ns <= now_ns_) {
             // Frames that wait for longer than a second are the application's to throw away, not this model's to keep.
@@ -457,7 +468,7 @@ private:
         f.rttvar_us += (std::abs(error) - f.rttvar_us) / 4;
     }
 
-    // One ACK that covers up to ack_packets of those that arrive at this very time.
+    // One ACK that covers up to ack_packets of those that have arrived.
     void on_acks(Flow& f) {
         adp_cc_ack a = {};
         while (!f.acks.empty() && f.acks.front().arrives_ns <= now_ns_ && a.acked < std::max(link_.ack_packets, 1U)) {
@@ -476,7 +487,6 @@ private:
             a.rtt_us = rtt_us;
             a.app_limited = k.app_limited ? 1 : 0;
             f.acks.pop();
-            if (tick_ns_ == 0) break;
         }
         if (f.app_limited_until != 0 && f.delivered > f.app_limited_until) f.app_limited_until = 0;
         while (!f.dropped.empty() && f.arrived >= f.dropped.front()) {

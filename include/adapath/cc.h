@@ -24,8 +24,8 @@
  *    they are; a push that grows more slowly than the window makes them equal (as additive increase does).
  *  - Where the queue was never seen empty for 5 s, the flow makes room for a round trip or two (`drain`), so that the least RTT stays
  *    known; at whole multiples of 5 s, so that all flows of a machine do it together.
- *  - Where that did not empty it twice in a row, the queue is somebody else's: a flow that fills buffers until it loses. Then the
- *    window keeps to a range around CUBIC's (`compete`), which is that neighbour's own idea of a fair share, until the queue empties.
+ *  - Where that left the queue as it was a few times in a row, it is somebody else's: a flow that fills buffers until it loses. Then
+ *    the window keeps to a range around CUBIC's (`compete`), which is that neighbour's own idea of a fair share, until the queue empties.
  *  - While the application is the limit, nothing is decided, learned or decayed (`held`).
  */
 #ifndef ADAPATH_CC_H
@@ -113,7 +113,9 @@ enum adp_cc_weight {
 #define ADP_CC_DRAIN_MIN_US 400000  /* until it is empty, for at least so long */
 #define ADP_CC_DRAIN_MAX_US 2000000 /* and at most so long */
 #define ADP_CC_DRAIN_AGAIN_US 1000000 /* after one that did not empty the queue */
-#define ADP_CC_DRAINS_FAILED 2	    /* in a row, and the queue is somebody else's */
+#define ADP_CC_DRAIN_STARVED_US 2000000 /* with next to nothing of its own in a long queue */
+#define ADP_CC_DRAIN_THIN 4	    /* packets: flows with less than these make room down to one packet, not to ADP_CC_CWND_MIN */
+#define ADP_CC_DRAINS_FAILED 4	    /* in a row, and the queue is somebody else's; one that shows much counts twice */
 #define ADP_CC_DRAIN_COMPETE_US 20000000
 #define ADP_CC_COMPETE_CHECK_US 4000000	 /* at most so long until the RTT shows whether there is a neighbour */
 #define ADP_CC_COMPETE_QUIET_US 20000000 /* after competing with nobody; doubled each time in a row, up to 16 times */
@@ -216,7 +218,7 @@ struct adp_cc_flow {
 	adp_u32 drain_window_q8; /* what to go back to after the drain; 0 = none is under way */
 	adp_u32 drain_least_us;	 /* least RTT since it began */
 	adp_u32 drain_rtt_us;	 /* mean RTT just before it */
-	adp_u32 path_us;	 /* what the last drain before competing had left; 0 = never competed */
+	adp_u32 path_us;	 /* what the last drain before competing had left; 0 = the queue was seen empty since */
 	adp_u64 drain_until_us;
 	adp_u64 drained_us;	 /* when the queue was last seen empty, or a drain began */
 	adp_u32 drain_lost;	      /* packets lost since the last drain */
@@ -462,8 +464,10 @@ ADP_INLINE void adp_cc_look_at_queue(struct adp_cc_flow *f, adp_u64 now_us)
 		f->failed_drains = 0;
 		f->drain_lost = 0;
 	}
-	if (!f->age)
+	if (!f->age) {
 		f->compete = 0;
+		f->path_us = 0;
+	}
 	if (!f->compete)
 		f->compete_window_q8 = 0;
 	if (f->drain_window_q8 && v->least_us < f->drain_least_us)
@@ -518,7 +522,7 @@ ADP_INLINE void adp_cc_close_interval(struct adp_cc_flow *f, const struct adp_cc
 	 * Packets further apart than a delayed ACK's timer are acknowledged one by one, each that much late (Linux:
 	 * TCP_DELACK_MIN, 40 ms; two packets together are answered at once). Read as queueing, it would hold a slow flow slow.
 	 */
-	if ((adp_u64)(a->delivered - f->delivered_base) * ADP_CC_DELACK_US < v->us)
+	if (p->acks >= a->delivered - f->delivered_base && (adp_u64)p->acks * ADP_CC_DELACK_US < v->us)
 		f->rtt_us = (adp_u32)adp_max_u64(f->rtt_us - adp_min_u64(f->rtt_us, ADP_CC_DELACK_US),
 						 adp_min_u64(a->min_rtt_us, f->rtt_us)); /* least_us follows: it is at most this */
 	v->rtt_us = f->rtt_us;
@@ -639,52 +643,70 @@ ADP_INLINE int adp_cc_start_step(struct adp_cc_flow *f, adp_u64 now_us)
 /*
  * Makes room, so that the path's own RTT shows: half of what it delivers, until what was sent before has left. Beside a neighbour
  * that fills the queue, half the window: enough to see whether it is still there, since alone the RTT would halve too.
+ *
+ * Half of next to nothing is one packet. Several flows of two packets each are a long queue on a thin link, and it halves when they all
+ * do so; but that shows only to what is sent after a round trip, and another one later. Where there is more to give up, two packets
+ * remain: a lone one would be acknowledged late, or not, and its RTT say little.
  */
 ADP_INLINE void adp_cc_begin_drain(struct adp_cc_flow *f, adp_u64 now_us)
 {
 	const struct adp_cc_interval *v = &f->interval;
 	adp_u64 window_q8 = f->compete ? f->window_q8 : adp_cc_packets_q8(adp_cc_delivery_rate(v), v->min_rtt_us, v->mss);
+	int thin = f->window_q8 < ADP_CC_DRAIN_THIN << ADP_CC_WINDOW_SHIFT;
+	adp_u64 length_us;
 
 	f->drain_window_q8 = f->window_q8;
 	f->drain_rtt_us = v->rtt_us;
 	f->drain_least_us = ~0u;
 	/* As long as what is in flight needs to leave, and no shorter than a scheduler may keep this user waiting. */
-	f->drain_until_us = now_us + adp_min_u64(adp_max_u64((adp_u64)v->rtt_us + v->rtt_us / 4, ADP_CC_DRAIN_MIN_US),
-						 ADP_CC_DRAIN_MAX_US);
+	length_us = (adp_u64)v->rtt_us + v->rtt_us / 4 + (thin ? v->rtt_us : 0);
+	f->drain_until_us = now_us + adp_min_u64(adp_max_u64(length_us, ADP_CC_DRAIN_MIN_US), ADP_CC_DRAIN_MAX_US);
 	f->drained_us = now_us;
-	f->window_q8 = (adp_u32)adp_max_u64(adp_min_u64(window_q8 / 2, f->window_q8), ADP_CC_CWND_MIN << ADP_CC_WINDOW_SHIFT);
+	f->window_q8 = (adp_u32)adp_max_u64(adp_min_u64(window_q8 / 2, f->window_q8),
+					    (thin ? 1 : ADP_CC_CWND_MIN) << ADP_CC_WINDOW_SHIFT);
 	adp_cc_follow_window(f);
 }
 
 /*
- * What the drain has shown. What is left in the queue is not this flow's. Twice in a row much left, or something and losses besides,
- * and somebody fills the queue: the features count from there, since the flow can't do anything about it. Or the path has become
- * longer, which looks alike at first: then the queue turns out to be this flow's own after a while of competing with nobody, and
- * what the drain before had left is known for the path's own RTT from then on.
+ * What the drain has shown. What is left in the queue is not this flow's. Much left, or something and losses besides, and about as much
+ * as before, several times in a row, and somebody fills the queue: the features count from there, since the flow can't do anything about
+ * it. Or the path has become longer, which looks alike at first: then the queue turns out to be this flow's own after a while of
+ * competing with nobody, and what the drain before had left is known for the path's own RTT from then on.
+ *
+ * About as much: a queue that is a third shorter followed this flow (and the others of this machine, which made room with it); one that
+ * is half as long again followed the link, which fell. A drain shows much where the window was a quarter of what it had been, or where
+ * packets were lost; little follows from a queue that did not move when next to nothing was given up.
  */
 ADP_INLINE void adp_cc_end_drain(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 delivered)
 {
 	adp_u32 least = f->drain_least_us;
 	adp_u32 drained_q8 = f->window_q8;
-	int much = least > adp_cc_clear_us(&f->interval) || f->drain_lost;
+	int lost = f->drain_lost > 0;
+	int much = least > adp_cc_clear_us(&f->interval) || lost;
+	int shorter = (adp_u64)least * 3 < (adp_u64)f->drain_rtt_us * 2;
+	int longer = (adp_u64)least * 2 > (adp_u64)f->drain_rtt_us * 3;
 
 	f->window_q8 = f->drain_window_q8;
 	f->drain_window_q8 = 0;
 	f->drain_lost = 0;
 	if (f->compete) {
-		if ((adp_u64)least * 3 < (adp_u64)f->drain_rtt_us * 2) {
+		if (shorter) {
 			f->compete = 0;
 			f->failed_drains = 0;
 			f->window_q8 /= 2;
+			f->path_us = (adp_u32)adp_min_u64(f->path_us, least);
 			f->base_us = f->path_us;
 		}
 	} else if (f->age) {
 		if (f->path_us && least <= f->path_us + f->path_us / 8) {
 			f->failed_drains = 0;
 			f->base_us = least;
-		} else if (!much) {
+		} else if (!much || shorter || longer) {
 			f->failed_drains = 0;
-		} else if (++f->failed_drains >= ADP_CC_DRAINS_FAILED) {
+		} else {
+			f->failed_drains += lost || drained_q8 <= f->window_q8 / 4 ? 2 : 1;
+		}
+		if (f->failed_drains >= ADP_CC_DRAINS_FAILED) {
 			f->compete = 1;
 			f->path_us = least;
 			f->base_us = least;
@@ -737,11 +759,15 @@ ADP_INLINE void adp_cc_check_neighbour(struct adp_cc_flow *f, adp_u64 now_us)
 ADP_INLINE adp_u32 adp_cc_prepare(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 delivered)
 {
 	const struct adp_cc_interval *v = &f->interval;
-	/* With next to nothing of its own in a long queue, a flow need not wait to know that it is somebody else's. */
+	/*
+	 * With next to nothing of its own in a long queue, a flow need not wait long to know that it is somebody else's. Nor may it make
+	 * room all the time: where the queue is its like's, it has a share to grow to.
+	 */
 	int starved = f->window_q8 <= (4 << ADP_CC_WINDOW_SHIFT) && v->least_us > adp_cc_clear_us(v);
-	adp_u64 period = f->compete ? ADP_CC_DRAIN_COMPETE_US :
-			 f->failed_drains || starved ? ADP_CC_DRAIN_AGAIN_US :
-						       ADP_CC_DRAIN_US;
+	adp_u64 period = f->compete	    ? ADP_CC_DRAIN_COMPETE_US :
+			 f->failed_drains ? ADP_CC_DRAIN_AGAIN_US :
+			 starved	    ? ADP_CC_DRAIN_STARVED_US :
+					      ADP_CC_DRAIN_US;
 
 	/* A start that the application holds up is not over. */
 	if (v->app_limited && !f->drain_window_q8)
@@ -756,8 +782,8 @@ ADP_INLINE adp_u32 adp_cc_prepare(struct adp_cc_flow *f, adp_u64 now_us, adp_u32
 	}
 	if (f->compete)
 		adp_cc_check_neighbour(f, now_us);
-	/* Not within the last period, and a boundary of the clock that all flows share lies between then and now. */
-	if (now_us >= f->quiet_until_us && now_us - f->drained_us >= period / 2 && now_us / period != f->drained_us / period) {
+	/* Not within the last period, and at a boundary of the clock that all flows share: who missed it waits for the next. */
+	if (now_us >= f->quiet_until_us && now_us - f->drained_us >= period / 2 && now_us / period != (now_us - v->us) / period) {
 		adp_cc_begin_drain(f, now_us);
 		return ADP_CC_DRAIN_MADE;
 	}

@@ -484,6 +484,63 @@ TEST(Simulator, AloneItNeverCompetes) {
     EXPECT_LT(static_cast<double>(competing), 0.01 * static_cast<double>(samples));
 }
 
+// Many of ours on a link on which two packets each are a long queue already: they are not each other's neighbours, in
+// a link's fades neither.
+TEST(Simulator, ManyFlowsOnAThinLinkDoNotCompeteWithEachOther) {
+    const std::vector<FlowOptions> flows(8);
+    for (double mbit : {1.0, 2.0, 3.0}) {
+        for (bool moving : {false, true}) {
+            SCOPED_TRACE(testing::Message() << mbit << " Mbit/s, " << (moving ? "moving" : "constant"));
+            LinkOptions link = constant_link(mbit, 0.04, 1.0);
+            Scenario scenario;
+            scenario.kind = LinkKind::lte;
+            scenario.mbit = mbit;
+            scenario.seed = 7;
+            if (moving) link.capacity = scenario_capacity(scenario);
+            Simulator simulator(std::move(link), flows, 1);
+            uint64_t samples = 0;
+            uint64_t competing = 0;
+            simulator.set_samples([&](const adp_cc_sample& s) {
+                samples++;
+                competing += (s.flags & ADP_CC_COMPETES) != 0 ? 1 : 0;
+            });
+            simulator.set_policy(teacher_policy(), 1, 0);
+            simulator.run_until(10);  // eight slow starts at once fill any queue
+            simulator.reset_stats();
+            samples = competing = 0;
+            simulator.run_until(120);
+            EXPECT_LT(static_cast<double>(competing), 0.02 * static_cast<double>(samples));
+            EXPECT_GE(simulator.link_stats().utilisation(), 0.9);
+            // 16 packets of 1500 bytes: 192 ms at 1 Mbit/s; half as much again for what a network adds.
+            if (!moving) {
+                EXPECT_LT(simulator.link_stats().sojourn_percentile_ms(0.95), 288 / mbit);
+            }
+        }
+    }
+}
+
+// At the boundaries of the clock: a flow that makes room while the others do not sees their queue.
+TEST(Simulator, FlowsMakeRoomTogether) {
+    const std::vector<FlowOptions> flows(4);
+    Simulator simulator(constant_link(12, 0.04, 0.5), flows, 1);
+    std::vector<bool> in_drain(flows.size());
+    uint64_t drains = 0;
+    simulator.set_samples([&](const adp_cc_sample& s) {
+        const double now_s = static_cast<double>(s.time_us) * 1e-6;
+        const bool drain = (s.flags & ADP_CC_DRAIN_MADE) != 0;
+        if (drain && !in_drain.at(s.flow - 1)) {
+            drains++;
+            // Not later than the interval that ends next after a whole second.
+            EXPECT_LE(now_s - std::floor(now_s), s.interval.us * 1e-6) << "flow " << s.flow << " at " << now_s;
+        }
+        in_drain.at(s.flow - 1) = drain;
+    });
+    // Answers that keep a queue standing, so that it is never seen empty by itself.
+    simulator.set_policy(constant_policy(ADP_Q16_ONE / 8), 1, 0);
+    simulator.run_until(60);
+    EXPECT_GE(drains, 4U * 5);
+}
+
 // One network, several wishes: the more delay counts, the less of it, and never the other way round.
 TEST(Simulator, TheObjectiveMovesThePolicy) {
     Random random(31);
