@@ -319,12 +319,16 @@ public:
     [[nodiscard]] bool decisions_done() const { return decisions_left_ == 0; }
 
 private:
+    [[nodiscard]] int64_t at_tick(int64_t ns) const {
+        return tick_ns_ ? (ns + tick_ns_ - 1) / tick_ns_ * tick_ns_ : ns;
+    }
+
     // When the next ACK comes: at once for the second packet that it covers, for a lone one when the receiver's timer
     // says so.
     [[nodiscard]] int64_t ack_ns(const Flow& f) const {
         const int64_t first_ns = f.acks.front().arrives_ns;
         if (link_.ack_packets < 2) return first_ns;
-        const int64_t timer_ns = first_ns + delayed_ack_ns;
+        const int64_t timer_ns = at_tick(first_ns + delayed_ack_ns);
         return f.acks.size() > 1 ? std::min(f.acks.second().arrives_ns, timer_ns) : timer_ns;
     }
 
@@ -422,7 +426,7 @@ private:
         queued_bytes_ += bytes;
         if (lost) return never;
         const int64_t back_ns = departs_ns + rtt_ns_;
-        return tick_ns_ ? (back_ns + tick_ns_ - 1) / tick_ns_ * tick_ns_ : back_ns;
+        return at_tick(back_ns);
     }
 
     void drain_queue(int64_t until_ns) {
@@ -442,7 +446,9 @@ private:
             f.next_timeout_ns = never;
             return;
         }
-        const auto rto_ns = std::max(static_cast<int64_t>((f.srtt_us + 4 * f.rttvar_us) * 1000), rto_min_ns);
+        // tcp_rtt_estimator() bounds the variation from below, not the whole.
+        const int64_t rto_ns =
+            static_cast<int64_t>(f.srtt_us * 1000) + std::max(static_cast<int64_t>(4 * f.rttvar_us * 1000), rto_min_ns);
         f.next_timeout_ns = now_ns_ + std::min(rto_ns * f.rto_backoff, rto_max_ns);
     }
 

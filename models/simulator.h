@@ -6,10 +6,10 @@
 // loss, then propagation. ACKs come back on an uncongested path, one for two packets or for a lone one after 40 ms, as
 // Linux's receiver sends them; in clumps where `ack_tick_s` is set, as over LTE, whose grants batch them. The sender
 // follows Linux: pacing in bursts of about a millisecond (at least 2 packets), cwnd as a cap, loss by 3 later
-// deliveries (SACK) or a retransmission timeout of at least 200 ms, srtt by 1/8, RTT samples from retransmissions too
-// (TCP timestamps), minimum RTT over the whole run (the kernel's window is 300 s). Not modelled: reordering, the
-// receiver's window, ACKs that a receiver hurries (quick ACKs at a connection's start and after a loss), tail loss
-// probes.
+// deliveries (SACK) or a retransmission timeout at least 200 ms after srtt, srtt by 1/8, RTT samples from
+// retransmissions too (TCP timestamps), minimum RTT over the whole run (the kernel's window is 300 s). Not modelled:
+// reordering, the receiver's window, ACKs that a receiver hurries (quick ACKs at a connection's start and after a
+// loss), tail loss probes.
 #pragma once
 
 #include <adapath/cc.h>

@@ -22,8 +22,8 @@
  *  - The window stays in adp_cc_clamp_window()'s range, whatever the network says.
  *  - To each move a quarter of the window's square root is added. The same answers to the same RTT would keep two flows' shares as
  *    they are; a push that grows more slowly than the window makes them equal (as additive increase does).
- *  - Where the queue was never seen empty for 5 s, the flow makes room for a round trip or two (`drain`), so that the least RTT stays
- *    known; at whole multiples of 5 s, so that all flows of a machine do it together.
+ *  - Where the queue was never seen empty for 4 s, the flow makes room for a round trip or two (`drain`), so that the least RTT stays
+ *    known; at whole multiples of 4 s, so that all flows of a machine do it together.
  *  - Where that left the queue as it was a few times in a row, it is somebody else's: a flow that fills buffers until it loses. Then
  *    the window keeps to a range around CUBIC's (`compete`), which is that neighbour's own idea of a fair share, until the queue empties.
  *  - While the application is the limit, nothing is decided, learned or decayed (`held`).
@@ -109,7 +109,11 @@ enum adp_cc_weight {
 #define ADP_CC_CWND_MAX (1 << 20)	/* packets */
 #define ADP_CC_WINDOW_SHIFT 8	/* the window is kept in 1/256 packets, so that small ones can grow by less than one */
 
-#define ADP_CC_DRAIN_US 5000000	    /* so long without an empty queue, and the flow makes room */
+/*
+ * When to make room: at multiples of these of the clock that all flows of a machine share. Each is a multiple of those below it, so
+ * that at the first all of them do it.
+ */
+#define ADP_CC_DRAIN_US 4000000	    /* so long without an empty queue, and the flow makes room */
 #define ADP_CC_DRAIN_MIN_US 400000  /* until it is empty, for at least so long */
 #define ADP_CC_DRAIN_MAX_US 2000000 /* and at most so long */
 #define ADP_CC_DRAIN_AGAIN_US 1000000 /* after one that did not empty the queue */
@@ -522,7 +526,7 @@ ADP_INLINE void adp_cc_close_interval(struct adp_cc_flow *f, const struct adp_cc
 	 * Packets further apart than a delayed ACK's timer are acknowledged one by one, each that much late (Linux:
 	 * TCP_DELACK_MIN, 40 ms; two packets together are answered at once). Read as queueing, it would hold a slow flow slow.
 	 */
-	if (p->acks >= a->delivered - f->delivered_base && (adp_u64)p->acks * ADP_CC_DELACK_US < v->us)
+	if (p->rtt_count && p->rtt_count >= a->delivered - f->delivered_base && (adp_u64)p->rtt_count * ADP_CC_DELACK_US < v->us)
 		f->rtt_us = (adp_u32)adp_max_u64(f->rtt_us - adp_min_u64(f->rtt_us, ADP_CC_DELACK_US),
 						 adp_min_u64(a->min_rtt_us, f->rtt_us)); /* least_us follows: it is at most this */
 	v->rtt_us = f->rtt_us;
@@ -632,6 +636,7 @@ ADP_INLINE int adp_cc_start_step(struct adp_cc_flow *f, adp_u64 now_us)
 	if (f->seq && (v->lost || v->rtt_us > v->min_rtt_us + v->min_rtt_us / 4 + 4000 || f->slow_rounds >= 3)) {
 		f->phase = ADP_CC_RUN;
 		f->drained_us = now_us;
+		f->drain_lost = 0; /* what the start overshot by is nobody else's doing */
 		f->window_q8 = adp_cc_clamp_window(f, adp_cc_packets_q8(f->bandwidth, v->min_rtt_us, v->mss));
 		adp_cc_follow_window(f);
 		return 0;
@@ -660,7 +665,7 @@ ADP_INLINE void adp_cc_begin_drain(struct adp_cc_flow *f, adp_u64 now_us)
 	f->drain_least_us = ~0u;
 	/* As long as what is in flight needs to leave, and no shorter than a scheduler may keep this user waiting. */
 	length_us = (adp_u64)v->rtt_us + v->rtt_us / 4 + (thin ? v->rtt_us : 0);
-	f->drain_until_us = now_us + adp_min_u64(adp_max_u64(length_us, ADP_CC_DRAIN_MIN_US), ADP_CC_DRAIN_MAX_US);
+	f->drain_until_us = now_us + adp_min_u64(adp_max_u64(length_us, ADP_CC_DRAIN_MIN_US), thin ? 2 * ADP_CC_DRAIN_MAX_US : ADP_CC_DRAIN_MAX_US);
 	f->drained_us = now_us;
 	f->window_q8 = (adp_u32)adp_max_u64(adp_min_u64(window_q8 / 2, f->window_q8),
 					    (thin ? 1 : ADP_CC_CWND_MIN) << ADP_CC_WINDOW_SHIFT);
@@ -673,9 +678,9 @@ ADP_INLINE void adp_cc_begin_drain(struct adp_cc_flow *f, adp_u64 now_us)
  * it. Or the path has become longer, which looks alike at first: then the queue turns out to be this flow's own after a while of
  * competing with nobody, and what the drain before had left is known for the path's own RTT from then on.
  *
- * About as much: a queue that is a third shorter followed this flow (and the others of this machine, which made room with it); one that
- * is half as long again followed the link, which fell. A drain shows much where the window was a quarter of what it had been, or where
- * packets were lost; little follows from a queue that did not move when next to nothing was given up.
+ * About as much: a queue that is a third shorter followed this flow (and the others of this machine, which made room with it). A drain
+ * shows much where the window was a quarter of what it had been, or where packets were lost; little follows from a queue that did not
+ * move when next to nothing was given up.
  */
 ADP_INLINE void adp_cc_end_drain(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 delivered)
 {
@@ -684,7 +689,6 @@ ADP_INLINE void adp_cc_end_drain(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 
 	int lost = f->drain_lost > 0;
 	int much = least > adp_cc_clear_us(&f->interval) || lost;
 	int shorter = (adp_u64)least * 3 < (adp_u64)f->drain_rtt_us * 2;
-	int longer = (adp_u64)least * 2 > (adp_u64)f->drain_rtt_us * 3;
 
 	f->window_q8 = f->drain_window_q8;
 	f->drain_window_q8 = 0;
@@ -693,7 +697,7 @@ ADP_INLINE void adp_cc_end_drain(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 
 		if (shorter) {
 			f->compete = 0;
 			f->failed_drains = 0;
-			f->window_q8 /= 2;
+			f->window_q8 = (adp_u32)adp_max_u64(f->window_q8 / 2, ADP_CC_CWND_MIN << ADP_CC_WINDOW_SHIFT);
 			f->path_us = (adp_u32)adp_min_u64(f->path_us, least);
 			f->base_us = f->path_us;
 		}
@@ -701,7 +705,7 @@ ADP_INLINE void adp_cc_end_drain(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 
 		if (f->path_us && least <= f->path_us + f->path_us / 8) {
 			f->failed_drains = 0;
 			f->base_us = least;
-		} else if (!much || shorter || longer) {
+		} else if (!much || shorter) {
 			f->failed_drains = 0;
 		} else {
 			f->failed_drains += lost || drained_q8 <= f->window_q8 / 4 ? 2 : 1;
@@ -741,7 +745,7 @@ ADP_INLINE void adp_cc_check_neighbour(struct adp_cc_flow *f, adp_u64 now_us)
 	    (adp_u64)f->interval.rtt_us * 4 * f->compete_window_q8 >= (adp_u64)f->compete_rtt_us * f->window_q8) {
 		f->compete = 0;
 		f->failed_drains = 0;
-		f->window_q8 = f->compete_window_q8;
+		f->window_q8 = (adp_u32)adp_max_u64(f->compete_window_q8, ADP_CC_CWND_MIN << ADP_CC_WINDOW_SHIFT);
 		f->base_us = f->interval.min_rtt_us;
 		f->quiet_until_us = now_us + ((adp_u64)ADP_CC_COMPETE_QUIET_US << adp_min_u64(f->compete_nobody, 4));
 		f->compete_nobody++;
@@ -764,10 +768,9 @@ ADP_INLINE adp_u32 adp_cc_prepare(struct adp_cc_flow *f, adp_u64 now_us, adp_u32
 	 * room all the time: where the queue is its like's, it has a share to grow to.
 	 */
 	int starved = f->window_q8 <= (4 << ADP_CC_WINDOW_SHIFT) && v->least_us > adp_cc_clear_us(v);
-	adp_u64 period = f->compete	    ? ADP_CC_DRAIN_COMPETE_US :
-			 f->failed_drains ? ADP_CC_DRAIN_AGAIN_US :
-			 starved	    ? ADP_CC_DRAIN_STARVED_US :
-					      ADP_CC_DRAIN_US;
+	int last = f->failed_drains + 1 == ADP_CC_DRAINS_FAILED; /* the next decides: let all flows be in it */
+	adp_u64 again = f->failed_drains ? ADP_CC_DRAIN_AGAIN_US : starved ? ADP_CC_DRAIN_STARVED_US : ADP_CC_DRAIN_US;
+	adp_u64 period = f->compete ? ADP_CC_DRAIN_COMPETE_US : last ? ADP_CC_DRAIN_US : again;
 
 	/* A start that the application holds up is not over. */
 	if (v->app_limited && !f->drain_window_q8)
@@ -782,8 +785,9 @@ ADP_INLINE adp_u32 adp_cc_prepare(struct adp_cc_flow *f, adp_u64 now_us, adp_u32
 	}
 	if (f->compete)
 		adp_cc_check_neighbour(f, now_us);
-	/* Not within the last period, and at a boundary of the clock that all flows share: who missed it waits for the next. */
-	if (now_us >= f->quiet_until_us && now_us - f->drained_us >= period / 2 && now_us / period != (now_us - v->us) / period) {
+	/* Not right after the last, and at a boundary of the clock that all flows share: who missed it waits for the next. */
+	if (now_us >= f->quiet_until_us && now_us - f->drained_us >= (f->compete ? period : again) / 2 &&
+	    now_us / period != (now_us - v->us) / period) {
 		adp_cc_begin_drain(f, now_us);
 		return ADP_CC_DRAIN_MADE;
 	}
@@ -854,7 +858,7 @@ ADP_INLINE void adp_cc_enter_fallback(struct adp_cc_flow *f, adp_u32 srtt_us, ad
 	if (f->phase == ADP_CC_FALLBACK)
 		return;
 	adp_cubic_init(&f->cubic, f->phase == ADP_CC_RUN ?
-					  f->window_q8 >> ADP_CC_WINDOW_SHIFT :
+					  (f->drain_window_q8 ? f->drain_window_q8 : f->window_q8) >> ADP_CC_WINDOW_SHIFT :
 					  (adp_u32)adp_min_u64(f->rate * adp_min_u64(srtt_us, 1000000) / 1000000 / (mss ? mss : 1),
 							       ADP_CUBIC_CWND_MAX));
 	/* A flow that already found its rate does not start over. */
@@ -862,6 +866,7 @@ ADP_INLINE void adp_cc_enter_fallback(struct adp_cc_flow *f, adp_u32 srtt_us, ad
 		f->cubic.ssthresh = f->cubic.cwnd;
 	f->phase = ADP_CC_FALLBACK;
 	f->compete = 0;
+	f->path_us = 0;
 	f->drain_window_q8 = 0;
 }
 
@@ -874,6 +879,7 @@ ADP_INLINE void adp_cc_leave_fallback(struct adp_cc_flow *f)
 	f->window_q8 = f->cubic.cwnd << ADP_CC_WINDOW_SHIFT;
 	f->slow_rounds = 0;
 	f->failed_drains = 0;
+	f->drain_lost = 0;
 	f->drained_us = f->sums.start_us;
 }
 
