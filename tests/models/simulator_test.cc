@@ -549,6 +549,34 @@ TEST(Simulator, FlowsMakeRoomTogether) {
     EXPECT_EQ(elsewhere, 0U);
 }
 
+// Where the queue comes and goes as well, and whatever a flow has just seen.
+TEST(Simulator, NobodyMakesRoomAtATimeOfItsOwn) {
+    Scenario scenario;
+    scenario.kind = LinkKind::lte;
+    scenario.mbit = 3;
+    scenario.flows = 8;
+    scenario.queue_s = 1;
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        scenario.seed = seed;
+        auto simulator = make_simulator(scenario);
+        std::vector<bool> in_drain(scenario.flows);
+        uint64_t drains = 0;
+        uint64_t elsewhere = 0;
+        simulator->set_samples([&](const adp_cc_sample& s) {
+            const bool drain = (s.flags & ADP_CC_DRAIN_MADE) != 0;
+            if (drain && !in_drain.at(s.flow - 1)) {
+                drains++;
+                elsewhere += s.time_us % ADP_CC_DRAIN_AGAIN_US > s.interval.us ? 1 : 0;
+            }
+            in_drain.at(s.flow - 1) = drain;
+        });
+        simulator->set_policy(teacher_policy(), 1, 0);
+        simulator->run_until(60);
+        EXPECT_GT(drains, 50U) << seed;
+        EXPECT_EQ(elsewhere, 0U) << seed;
+    }
+}
+
 // A receiver acknowledges two packets at once and a lone one when its timer says so; what the flow takes for its RTT is
 // the path's.
 TEST(Simulator, DelayedAcksAreNoQueue) {
@@ -567,7 +595,6 @@ TEST(Simulator, DelayedAcksAreNoQueue) {
         EXPECT_EQ(simulator.flow_stats(0).timeouts, 0U);
         EXPECT_GT(most_us, 30'000) << packets;
         EXPECT_LT(most_us, 50'000) << packets;
-        // Seen by the sender itself: the smoothed RTT that closes its intervals.
         EXPECT_GT(simulator.flow_stats(0).delivered, 80U);
     }
 }
