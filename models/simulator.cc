@@ -14,7 +14,6 @@ namespace {
 
 constexpr int64_t never = std::numeric_limits<int64_t>::max();
 constexpr int64_t ns_per_s = 1'000'000'000;
-constexpr int64_t delayed_ack_ns = 40'000'000;  // TCP_DELACK_MIN
 constexpr int64_t rto_min_ns = 200'000'000;     // TCP_RTO_MIN
 constexpr int64_t rto_max_ns = 120 * ns_per_s;  // TCP_RTO_MAX
 constexpr size_t sojourn_bins = 20'000;
@@ -29,7 +28,6 @@ public:
     [[nodiscard]] size_t size() const { return tail_ - head_; }
     T& front() { return items_[head_ & (items_.size() - 1)]; }
     const T& front() const { return items_[head_ & (items_.size() - 1)]; }
-    [[nodiscard]] const T& second() const { return items_[(head_ + 1) & (items_.size() - 1)]; }
     void pop() { head_++; }
     void clear() { head_ = tail_; }
     void push(const T& item) {
@@ -319,29 +317,16 @@ public:
     [[nodiscard]] bool decisions_done() const { return decisions_left_ == 0; }
 
 private:
-    [[nodiscard]] int64_t at_tick(int64_t ns) const {
-        return tick_ns_ ? (ns + tick_ns_ - 1) / tick_ns_ * tick_ns_ : ns;
-    }
-
-    // When the next ACK comes: at once for the second packet that it covers, for a lone one when the receiver's timer
-    // says so.
-    [[nodiscard]] int64_t ack_ns(const Flow& f) const {
-        const int64_t first_ns = f.acks.front().arrives_ns;
-        if (link_.ack_packets < 2) return first_ns;
-        const int64_t timer_ns = at_tick(first_ns + delayed_ack_ns);
-        return f.acks.size() > 1 ? std::min(f.acks.second().arrives_ns, timer_ns) : timer_ns;
-    }
-
-    [[nodiscard]] int64_t next_event(const Flow& f) const {
+    static int64_t next_event(const Flow& f) {
         int64_t t = std::min({f.next_send_ns, f.next_timeout_ns, f.next_source_ns});
-        if (!f.acks.empty()) t = std::min(t, ack_ns(f));
+        if (!f.acks.empty()) t = std::min(t, f.acks.front().arrives_ns);
         return t;
     }
 
     void handle(Flow& f) {
         if (!f.started) {
             start(f);
-        } else if (!f.acks.empty() && ack_ns(f) <= now_ns_) {
+        } else if (!f.acks.empty() && f.acks.front().arrives_ns <= now_ns_) {
             on_acks(f);
         } else if (f.next_source_ns <= now_ns_) {
             // Frames that wait for longer than a second are the application's to throw away, not this model's to keep.
@@ -426,7 +411,7 @@ private:
         queued_bytes_ += bytes;
         if (lost) return never;
         const int64_t back_ns = departs_ns + rtt_ns_;
-        return at_tick(back_ns);
+        return tick_ns_ ? (back_ns + tick_ns_ - 1) / tick_ns_ * tick_ns_ : back_ns;
     }
 
     void drain_queue(int64_t until_ns) {
@@ -446,9 +431,7 @@ private:
             f.next_timeout_ns = never;
             return;
         }
-        // tcp_rtt_estimator() bounds the variation from below, not the whole.
-        const int64_t rto_ns =
-            static_cast<int64_t>(f.srtt_us * 1000) + std::max(static_cast<int64_t>(4 * f.rttvar_us * 1000), rto_min_ns);
+        const auto rto_ns = std::max(static_cast<int64_t>((f.srtt_us + 4 * f.rttvar_us) * 1000), rto_min_ns);
         f.next_timeout_ns = now_ns_ + std::min(rto_ns * f.rto_backoff, rto_max_ns);
     }
 
@@ -474,7 +457,7 @@ private:
         f.rttvar_us += (std::abs(error) - f.rttvar_us) / 4;
     }
 
-    // One ACK that covers up to ack_packets of those that have arrived.
+    // One ACK that covers up to ack_packets of those that arrive at this very time.
     void on_acks(Flow& f) {
         adp_cc_ack a = {};
         while (!f.acks.empty() && f.acks.front().arrives_ns <= now_ns_ && a.acked < std::max(link_.ack_packets, 1U)) {
@@ -493,6 +476,7 @@ private:
             a.rtt_us = rtt_us;
             a.app_limited = k.app_limited ? 1 : 0;
             f.acks.pop();
+            if (tick_ns_ == 0) break;
         }
         if (f.app_limited_until != 0 && f.delivered > f.app_limited_until) f.app_limited_until = 0;
         while (!f.dropped.empty() && f.arrived >= f.dropped.front()) {

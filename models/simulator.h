@@ -3,13 +3,11 @@
 // bit what it sees in the kernel.
 //
 // The link is a droptail queue before a server (constant rate, steps or a trace's delivery opportunities), then random
-// loss, then propagation. ACKs come back on an uncongested path, one for two packets or for a lone one after 40 ms, as
-// Linux's receiver sends them; in clumps where `ack_tick_s` is set, as over LTE, whose grants batch them. The sender
-// follows Linux: pacing in bursts of about a millisecond (at least 2 packets), cwnd as a cap, loss by 3 later
-// deliveries (SACK) or a retransmission timeout at least 200 ms after srtt, srtt by 1/8, RTT samples from
-// retransmissions too (TCP timestamps), minimum RTT over the whole run (the kernel's window is 300 s). Not modelled:
-// reordering, the receiver's window, ACKs that a receiver hurries (quick ACKs at a connection's start and after a
-// loss), tail loss probes.
+// loss, then propagation. ACKs come back on an uncongested path, one a packet, or in clumps where `ack_tick_s` is set,
+// as over LTE, whose grants batch them. The sender follows Linux: pacing in bursts of about a millisecond (at least 2
+// packets), cwnd as a cap, loss by 3 later deliveries (SACK) or a retransmission timeout of at least 200 ms, srtt by
+// 1/8, RTT samples from retransmissions too (TCP timestamps), minimum RTT over the whole run (the kernel's window is
+// 300 s). Not modelled: reordering, the receiver's window, delayed ACKs, tail loss probes.
 #pragma once
 
 #include <adapath/cc.h>
@@ -79,8 +77,8 @@ struct LinkOptions {
     double rtt_s = 0.04;             // propagation, both ways together
     uint64_t queue_bytes = 150'000;  // waiting or in transmission
     double loss = 0;                 // probability per packet, after the queue
-    double ack_tick_s = 0;           // ACKs arrive only at multiples of this; 0 = at any time
-    uint32_t ack_packets = 2;        // how many packets one ACK covers at most; 1 = each by itself, and none is delayed
+    double ack_tick_s = 0;           // ACKs arrive only at multiples of this; 0 = each by itself
+    uint32_t ack_packets = 2;        // of one tick, how many packets one ACK covers at most
 };
 
 // What the application writes. The default always has data.

@@ -47,9 +47,7 @@ struct TunerOptions {
     double hopeless = 0.5;
     double bias_step = 0.1;
     double bias_least_step = 0.05;
-    // Either way. With less than -0.3 flows sink to the floor of their window on links that are served in bursts, more
-    // slowly than a turn shows.
-    double bias_most = 0.3;
+    double bias_most = 0.5;  // either way
     double gain_step = 1.3;  // factor
     double gain_most = 2.0;  // and its reciprocal the least
     // Where nothing better was found, what decides is left alone for so long; doubled each time in a row.

@@ -22,10 +22,10 @@
  *  - The window stays in adp_cc_clamp_window()'s range, whatever the network says.
  *  - To each move a quarter of the window's square root is added. The same answers to the same RTT would keep two flows' shares as
  *    they are; a push that grows more slowly than the window makes them equal (as additive increase does).
- *  - Where the queue was never seen empty for 4 s, the flow makes room for a round trip or two (`drain`), so that the least RTT stays
- *    known; at whole multiples of 4 s, so that all flows of a machine do it together.
- *  - Where that left the queue as it was a few times in a row, it is somebody else's: a flow that fills buffers until it loses. Then
- *    the window keeps to a range around CUBIC's (`compete`), which is that neighbour's own idea of a fair share, until the queue empties.
+ *  - Where the queue was never seen empty for 5 s, the flow makes room for a round trip or two (`drain`), so that the least RTT stays
+ *    known; at whole multiples of 5 s, so that all flows of a machine do it together.
+ *  - Where that did not empty it twice in a row, the queue is somebody else's: a flow that fills buffers until it loses. Then the
+ *    window keeps to a range around CUBIC's (`compete`), which is that neighbour's own idea of a fair share, until the queue empties.
  *  - While the application is the limit, nothing is decided, learned or decayed (`held`).
  */
 #ifndef ADAPATH_CC_H
@@ -109,17 +109,11 @@ enum adp_cc_weight {
 #define ADP_CC_CWND_MAX (1 << 20)	/* packets */
 #define ADP_CC_WINDOW_SHIFT 8	/* the window is kept in 1/256 packets, so that small ones can grow by less than one */
 
-/*
- * When to make room: at multiples of these of the clock that all flows of a machine share. Each is a multiple of those below it, so
- * that at the first all of them do it.
- */
-#define ADP_CC_DRAIN_US 4000000	    /* so long without an empty queue, and the flow makes room */
+#define ADP_CC_DRAIN_US 5000000	    /* so long without an empty queue, and the flow makes room */
 #define ADP_CC_DRAIN_MIN_US 400000  /* until it is empty, for at least so long */
 #define ADP_CC_DRAIN_MAX_US 2000000 /* and at most so long */
 #define ADP_CC_DRAIN_AGAIN_US 1000000 /* after one that did not empty the queue */
-#define ADP_CC_DRAIN_STARVED_US 2000000 /* with next to nothing of its own in a long queue */
-#define ADP_CC_DRAIN_THIN 4	    /* packets: flows with less than these make room down to one packet, not to ADP_CC_CWND_MIN */
-#define ADP_CC_DRAINS_FAILED 4	    /* in a row, and the queue is somebody else's; one that shows much counts twice */
+#define ADP_CC_DRAINS_FAILED 2	    /* in a row, and the queue is somebody else's */
 #define ADP_CC_DRAIN_COMPETE_US 20000000
 #define ADP_CC_COMPETE_CHECK_US 4000000	 /* at most so long until the RTT shows whether there is a neighbour */
 #define ADP_CC_COMPETE_QUIET_US 20000000 /* after competing with nobody; doubled each time in a row, up to 16 times */
@@ -222,7 +216,7 @@ struct adp_cc_flow {
 	adp_u32 drain_window_q8; /* what to go back to after the drain; 0 = none is under way */
 	adp_u32 drain_least_us;	 /* least RTT since it began */
 	adp_u32 drain_rtt_us;	 /* mean RTT just before it */
-	adp_u32 path_us;	 /* what the last drain before competing had left; 0 = the queue was seen empty since */
+	adp_u32 path_us;	 /* what the last drain before competing had left; 0 = never competed */
 	adp_u64 drain_until_us;
 	adp_u64 drained_us;	 /* when the queue was last seen empty, or a drain began */
 	adp_u32 drain_lost;	      /* packets lost since the last drain */
@@ -468,10 +462,8 @@ ADP_INLINE void adp_cc_look_at_queue(struct adp_cc_flow *f, adp_u64 now_us)
 		f->failed_drains = 0;
 		f->drain_lost = 0;
 	}
-	if (!f->age) {
+	if (!f->age)
 		f->compete = 0;
-		f->path_us = 0;
-	}
 	if (!f->compete)
 		f->compete_window_q8 = 0;
 	if (f->drain_window_q8 && v->least_us < f->drain_least_us)
@@ -526,7 +518,7 @@ ADP_INLINE void adp_cc_close_interval(struct adp_cc_flow *f, const struct adp_cc
 	 * Packets further apart than a delayed ACK's timer are acknowledged one by one, each that much late (Linux:
 	 * TCP_DELACK_MIN, 40 ms; two packets together are answered at once). Read as queueing, it would hold a slow flow slow.
 	 */
-	if (p->rtt_count && p->rtt_count >= a->delivered - f->delivered_base && (adp_u64)p->rtt_count * ADP_CC_DELACK_US < v->us)
+	if ((adp_u64)(a->delivered - f->delivered_base) * ADP_CC_DELACK_US < v->us)
 		f->rtt_us = (adp_u32)adp_max_u64(f->rtt_us - adp_min_u64(f->rtt_us, ADP_CC_DELACK_US),
 						 adp_min_u64(a->min_rtt_us, f->rtt_us)); /* least_us follows: it is at most this */
 	v->rtt_us = f->rtt_us;
@@ -636,7 +628,6 @@ ADP_INLINE int adp_cc_start_step(struct adp_cc_flow *f, adp_u64 now_us)
 	if (f->seq && (v->lost || v->rtt_us > v->min_rtt_us + v->min_rtt_us / 4 + 4000 || f->slow_rounds >= 3)) {
 		f->phase = ADP_CC_RUN;
 		f->drained_us = now_us;
-		f->drain_lost = 0; /* what the start overshot by is nobody else's doing */
 		f->window_q8 = adp_cc_clamp_window(f, adp_cc_packets_q8(f->bandwidth, v->min_rtt_us, v->mss));
 		adp_cc_follow_window(f);
 		return 0;
@@ -648,69 +639,52 @@ ADP_INLINE int adp_cc_start_step(struct adp_cc_flow *f, adp_u64 now_us)
 /*
  * Makes room, so that the path's own RTT shows: half of what it delivers, until what was sent before has left. Beside a neighbour
  * that fills the queue, half the window: enough to see whether it is still there, since alone the RTT would halve too.
- *
- * Half of next to nothing is one packet. Several flows of two packets each are a long queue on a thin link, and it halves when they all
- * do so; but that shows only to what is sent after a round trip, and another one later. Where there is more to give up, two packets
- * remain: a lone one would be acknowledged late, or not, and its RTT say little.
  */
 ADP_INLINE void adp_cc_begin_drain(struct adp_cc_flow *f, adp_u64 now_us)
 {
 	const struct adp_cc_interval *v = &f->interval;
 	adp_u64 window_q8 = f->compete ? f->window_q8 : adp_cc_packets_q8(adp_cc_delivery_rate(v), v->min_rtt_us, v->mss);
-	int thin = f->window_q8 < ADP_CC_DRAIN_THIN << ADP_CC_WINDOW_SHIFT;
-	adp_u64 length_us;
 
 	f->drain_window_q8 = f->window_q8;
 	f->drain_rtt_us = v->rtt_us;
 	f->drain_least_us = ~0u;
 	/* As long as what is in flight needs to leave, and no shorter than a scheduler may keep this user waiting. */
-	length_us = (adp_u64)v->rtt_us + v->rtt_us / 4 + (thin ? v->rtt_us : 0);
-	f->drain_until_us = now_us + adp_min_u64(adp_max_u64(length_us, ADP_CC_DRAIN_MIN_US), thin ? 2 * ADP_CC_DRAIN_MAX_US : ADP_CC_DRAIN_MAX_US);
+	f->drain_until_us = now_us + adp_min_u64(adp_max_u64((adp_u64)v->rtt_us + v->rtt_us / 4, ADP_CC_DRAIN_MIN_US),
+						 ADP_CC_DRAIN_MAX_US);
 	f->drained_us = now_us;
-	f->window_q8 = (adp_u32)adp_max_u64(adp_min_u64(window_q8 / 2, f->window_q8),
-					    (thin ? 1 : ADP_CC_CWND_MIN) << ADP_CC_WINDOW_SHIFT);
+	f->window_q8 = (adp_u32)adp_max_u64(adp_min_u64(window_q8 / 2, f->window_q8), ADP_CC_CWND_MIN << ADP_CC_WINDOW_SHIFT);
 	adp_cc_follow_window(f);
 }
 
 /*
- * What the drain has shown. What is left in the queue is not this flow's. Much left, or something and losses besides, and about as much
- * as before, several times in a row, and somebody fills the queue: the features count from there, since the flow can't do anything about
- * it. Or the path has become longer, which looks alike at first: then the queue turns out to be this flow's own after a while of
- * competing with nobody, and what the drain before had left is known for the path's own RTT from then on.
- *
- * About as much: a queue that is a third shorter followed this flow (and the others of this machine, which made room with it). A drain
- * shows much where the window was a quarter of what it had been, or where packets were lost; little follows from a queue that did not
- * move when next to nothing was given up.
+ * What the drain has shown. What is left in the queue is not this flow's. Twice in a row much left, or something and losses besides,
+ * and somebody fills the queue: the features count from there, since the flow can't do anything about it. Or the path has become
+ * longer, which looks alike at first: then the queue turns out to be this flow's own after a while of competing with nobody, and
+ * what the drain before had left is known for the path's own RTT from then on.
  */
 ADP_INLINE void adp_cc_end_drain(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 delivered)
 {
 	adp_u32 least = f->drain_least_us;
 	adp_u32 drained_q8 = f->window_q8;
-	int lost = f->drain_lost > 0;
-	int much = least > adp_cc_clear_us(&f->interval) || lost;
-	int shorter = (adp_u64)least * 3 < (adp_u64)f->drain_rtt_us * 2;
+	int much = least > adp_cc_clear_us(&f->interval) || f->drain_lost;
 
 	f->window_q8 = f->drain_window_q8;
 	f->drain_window_q8 = 0;
 	f->drain_lost = 0;
 	if (f->compete) {
-		if (shorter) {
+		if ((adp_u64)least * 3 < (adp_u64)f->drain_rtt_us * 2) {
 			f->compete = 0;
 			f->failed_drains = 0;
-			f->window_q8 = (adp_u32)adp_max_u64(f->window_q8 / 2, ADP_CC_CWND_MIN << ADP_CC_WINDOW_SHIFT);
-			f->path_us = (adp_u32)adp_min_u64(f->path_us, least);
+			f->window_q8 /= 2;
 			f->base_us = f->path_us;
 		}
 	} else if (f->age) {
 		if (f->path_us && least <= f->path_us + f->path_us / 8) {
 			f->failed_drains = 0;
 			f->base_us = least;
-		} else if (!much || shorter) {
+		} else if (!much) {
 			f->failed_drains = 0;
-		} else {
-			f->failed_drains += lost || drained_q8 <= f->window_q8 / 4 ? 2 : 1;
-		}
-		if (f->failed_drains >= ADP_CC_DRAINS_FAILED) {
+		} else if (++f->failed_drains >= ADP_CC_DRAINS_FAILED) {
 			f->compete = 1;
 			f->path_us = least;
 			f->base_us = least;
@@ -745,7 +719,7 @@ ADP_INLINE void adp_cc_check_neighbour(struct adp_cc_flow *f, adp_u64 now_us)
 	    (adp_u64)f->interval.rtt_us * 4 * f->compete_window_q8 >= (adp_u64)f->compete_rtt_us * f->window_q8) {
 		f->compete = 0;
 		f->failed_drains = 0;
-		f->window_q8 = (adp_u32)adp_max_u64(f->compete_window_q8, ADP_CC_CWND_MIN << ADP_CC_WINDOW_SHIFT);
+		f->window_q8 = f->compete_window_q8;
 		f->base_us = f->interval.min_rtt_us;
 		f->quiet_until_us = now_us + ((adp_u64)ADP_CC_COMPETE_QUIET_US << adp_min_u64(f->compete_nobody, 4));
 		f->compete_nobody++;
@@ -763,14 +737,11 @@ ADP_INLINE void adp_cc_check_neighbour(struct adp_cc_flow *f, adp_u64 now_us)
 ADP_INLINE adp_u32 adp_cc_prepare(struct adp_cc_flow *f, adp_u64 now_us, adp_u32 delivered)
 {
 	const struct adp_cc_interval *v = &f->interval;
-	/*
-	 * With next to nothing of its own in a long queue, a flow need not wait long to know that it is somebody else's. Nor may it make
-	 * room all the time: where the queue is its like's, it has a share to grow to.
-	 */
+	/* With next to nothing of its own in a long queue, a flow need not wait to know that it is somebody else's. */
 	int starved = f->window_q8 <= (4 << ADP_CC_WINDOW_SHIFT) && v->least_us > adp_cc_clear_us(v);
-	int last = f->failed_drains + 1 == ADP_CC_DRAINS_FAILED; /* the next decides: let all flows be in it */
-	adp_u64 again = f->failed_drains ? ADP_CC_DRAIN_AGAIN_US : starved ? ADP_CC_DRAIN_STARVED_US : ADP_CC_DRAIN_US;
-	adp_u64 period = f->compete ? ADP_CC_DRAIN_COMPETE_US : last ? ADP_CC_DRAIN_US : again;
+	adp_u64 period = f->compete ? ADP_CC_DRAIN_COMPETE_US :
+			 f->failed_drains || starved ? ADP_CC_DRAIN_AGAIN_US :
+						       ADP_CC_DRAIN_US;
 
 	/* A start that the application holds up is not over. */
 	if (v->app_limited && !f->drain_window_q8)
@@ -785,9 +756,8 @@ ADP_INLINE adp_u32 adp_cc_prepare(struct adp_cc_flow *f, adp_u64 now_us, adp_u32
 	}
 	if (f->compete)
 		adp_cc_check_neighbour(f, now_us);
-	/* Not right after the last, and at a boundary of the clock that all flows share: who missed it waits for the next. */
-	if (now_us >= f->quiet_until_us && now_us - f->drained_us >= (f->compete ? period : again) / 2 &&
-	    now_us / period != (now_us - v->us) / period) {
+	/* Not within the last period, and a boundary of the clock that all flows share lies between then and now. */
+	if (now_us >= f->quiet_until_us && now_us - f->drained_us >= period / 2 && now_us / period != f->drained_us / period) {
 		adp_cc_begin_drain(f, now_us);
 		return ADP_CC_DRAIN_MADE;
 	}
@@ -858,7 +828,7 @@ ADP_INLINE void adp_cc_enter_fallback(struct adp_cc_flow *f, adp_u32 srtt_us, ad
 	if (f->phase == ADP_CC_FALLBACK)
 		return;
 	adp_cubic_init(&f->cubic, f->phase == ADP_CC_RUN ?
-					  (f->drain_window_q8 ? f->drain_window_q8 : f->window_q8) >> ADP_CC_WINDOW_SHIFT :
+					  f->window_q8 >> ADP_CC_WINDOW_SHIFT :
 					  (adp_u32)adp_min_u64(f->rate * adp_min_u64(srtt_us, 1000000) / 1000000 / (mss ? mss : 1),
 							       ADP_CUBIC_CWND_MAX));
 	/* A flow that already found its rate does not start over. */
@@ -866,7 +836,6 @@ ADP_INLINE void adp_cc_enter_fallback(struct adp_cc_flow *f, adp_u32 srtt_us, ad
 		f->cubic.ssthresh = f->cubic.cwnd;
 	f->phase = ADP_CC_FALLBACK;
 	f->compete = 0;
-	f->path_us = 0;
 	f->drain_window_q8 = 0;
 }
 
@@ -879,7 +848,6 @@ ADP_INLINE void adp_cc_leave_fallback(struct adp_cc_flow *f)
 	f->window_q8 = f->cubic.cwnd << ADP_CC_WINDOW_SHIFT;
 	f->slow_rounds = 0;
 	f->failed_drains = 0;
-	f->drain_lost = 0;
 	f->drained_us = f->sums.start_us;
 }
 

@@ -242,9 +242,9 @@ protected:
     };
     static std::vector<Capacity::Step> link(double phase_s) {
         std::vector<Capacity::Step> steps = {{phase_s, 1.5e6}};
-        for (double t = 0; t < phase_s - 1e-9; t += 0.2) {  // half of every 200 ms, twice as fast
-            steps.push_back({0.1, 3e6});
-            steps.push_back({0.1, 1.0});
+        for (double t = 0; t < phase_s - 1e-9; t += 0.3) {  // 100 ms of every 300, three times as fast
+            steps.push_back({0.1, 4.5e6});
+            steps.push_back({0.2, 1.0});
         }
         steps.push_back({phase_s, 1.5e6});
         return steps;
